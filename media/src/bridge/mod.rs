@@ -1,0 +1,11 @@
+//! One protocol's packets to another's, by way of frames on one clock per publisher. No socket, no thread.
+
+pub mod assemble;
+pub mod clock;
+pub mod frame;
+pub mod gop;
+pub mod packetize;
+pub mod room_to_flv;
+pub mod rtmp_to_room;
+pub mod tag;
+pub mod transcode;

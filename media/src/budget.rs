@@ -1,0 +1,1 @@
+//! How much memory media may take: a sum with named terms.

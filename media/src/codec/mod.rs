@@ -1,0 +1,84 @@
+//! What is inside a payload: just enough of each codec to forward, to cut and to join. No RTP header, no memory of the past.
+
+pub mod aac;
+pub mod av1;
+pub mod h264;
+pub mod opus;
+pub mod vp8;
+pub mod vp9;
+
+use std::fmt;
+
+use crate::ids::Kind;
+
+/// A codec that roomcast forwards over RTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Codec {
+    H264,
+    Vp8,
+    Vp9,
+    Av1,
+    Opus,
+}
+
+impl Codec {
+    pub const ALL: [Codec; 5] = [Codec::H264, Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::Opus];
+
+    /// The encoding name of `a=rtpmap`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Codec::H264 => "H264",
+            Codec::Vp8 => "VP8",
+            Codec::Vp9 => "VP9",
+            Codec::Av1 => "AV1",
+            Codec::Opus => "opus",
+        }
+    }
+
+    /// By encoding name, in any case.
+    pub fn from_name(name: &str) -> Option<Codec> {
+        Codec::ALL.into_iter().find(|c| c.name().eq_ignore_ascii_case(name))
+    }
+
+    /// RTP timestamp units per second.
+    pub fn clock_rate(self) -> u32 {
+        match self {
+            Codec::Opus => 48_000,
+            _ => 90_000,
+        }
+    }
+
+    pub fn kind(self) -> Kind {
+        match self {
+            Codec::Opus => Kind::Audio,
+            _ => Kind::Video,
+        }
+    }
+
+    /// What an RTP payload says about its frame.
+    pub fn inspect(self, payload: &[u8]) -> Payload {
+        match self {
+            Codec::H264 => h264::inspect(payload),
+            Codec::Vp8 => vp8::inspect(payload),
+            Codec::Vp9 => vp9::inspect(payload),
+            Codec::Av1 => av1::inspect(payload),
+            Codec::Opus => Payload { starts_frame: true, key: true },
+        }
+    }
+}
+
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What one RTP payload says about the frame it belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Payload {
+    /// A frame begins in this packet, as far as the payload alone can tell.
+    pub starts_frame: bool,
+    /// A decoder can start here: this packet is the first of a key frame (H.264: carries SPS, or an IDR's first part
+    /// when the parameter sets came in packets of the same timestamp before it).
+    pub key: bool,
+}

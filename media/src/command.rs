@@ -1,0 +1,199 @@
+//! What passes the door of this crate: commands from signaling, events to it.
+//!
+//! Both directions are bounded channels. A test of signaling holds the other end; there is nothing to mock.
+
+use std::net::{IpAddr, SocketAddr};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    bridge::tag::Tag,
+    codec::Codec,
+    ids::{Kind, RoomId, StreamId, TransportId},
+};
+
+/// Where the answer to a command goes. A dropped receiver is not an error.
+pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
+
+/// What signaling asks of media.
+pub enum Command {
+    /// A publisher offers. Answers with our description; creates the transport, or renegotiates the given one.
+    Publish {
+        room: RoomId,
+        /// `None` makes a new transport.
+        transport: Option<TransportId>,
+        /// The client's SDP offer.
+        offer: String,
+        /// Which m-line belongs to which stream. An m-line that is not named here goes to the first stream of the list
+        /// of its kind still free if `mids` are empty strings (WHIP, where there is one stream).
+        tracks: Vec<PublishTrack>,
+        /// The address by which the requester reached our signaling; its candidate is put first.
+        reached_at: Option<IpAddr>,
+        reply: Reply<PublishAnswer>,
+    },
+    /// Makes or changes what a *down* transport carries, and offers it to the client.
+    Subscribe {
+        room: RoomId,
+        transport: Option<TransportId>,
+        /// Everything that is wanted from now on, not a difference.
+        wanted: Vec<Wanted>,
+        reached_at: Option<IpAddr>,
+        reply: Reply<SubscribeOffer>,
+    },
+    /// The client's answer to the newest offer of [`Command::Subscribe`].
+    SubscribeAnswer { transport: TransportId, answer: String, reply: Reply<()> },
+    /// The client offers to receive (WHEP): fills its receiving m-lines with the wanted streams, in order.
+    Play {
+        room: RoomId,
+        offer: String,
+        wanted: Vec<Wanted>,
+        reached_at: Option<IpAddr>,
+        reply: Reply<PlayAnswer>,
+    },
+    /// Ends a transport and every track on it. Its streams end without an event.
+    CloseTransport { transport: TransportId },
+    /// Ends a stream whatever it came by; an RTMP publisher is disconnected.
+    CloseStream { stream: StreamId },
+    /// Stops or resumes forwarding of one track at its source.
+    SetMuted { stream: StreamId, kind: Kind, muted: bool },
+    /// Ends everything in a room.
+    CloseRoom { room: RoomId },
+    /// Opens a stream that is fed with FLV tags: by an RTMP connection, or from inside the process (the built-in test
+    /// stream). Dropping the sender ends the stream; a closed channel says that somebody else ended it.
+    OpenIngest { room: RoomId, stream: StreamId, reply: Reply<mpsc::Sender<Tag>> },
+    /// Attaches an RTMP or FLV player to a stream: metadata, sequence headers and the kept group of pictures come first, then
+    /// what is live. The channel closes when the stream is over; dropping it detaches the player.
+    Attach { stream: StreamId, reply: Reply<mpsc::Receiver<Tag>> },
+}
+
+/// One m-line of a publisher's offer, and the stream that it feeds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishTrack {
+    /// The `a=mid` value; empty matches any m-line that no other entry names.
+    pub mid: String,
+    pub stream: StreamId,
+}
+
+/// One stream that a subscriber wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub stream: StreamId,
+    pub audio: bool,
+    pub video: bool,
+}
+
+/// The answer to a publisher.
+#[derive(Clone, Debug)]
+pub struct PublishAnswer {
+    pub transport: TransportId,
+    /// The SDP answer.
+    pub answer: String,
+    /// What each stream carries now.
+    pub tracks: Vec<NegotiatedTrack>,
+}
+
+/// The offer to a subscriber.
+#[derive(Clone, Debug)]
+pub struct SubscribeOffer {
+    pub transport: TransportId,
+    /// The SDP offer.
+    pub offer: String,
+    /// Which m-line carries what. M-lines out of use are not listed.
+    pub tracks: Vec<NegotiatedTrack>,
+}
+
+/// The answer to a player that offered.
+#[derive(Clone, Debug)]
+pub struct PlayAnswer {
+    pub transport: TransportId,
+    /// The SDP answer.
+    pub answer: String,
+    pub tracks: Vec<NegotiatedTrack>,
+}
+
+/// One m-line in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NegotiatedTrack {
+    pub mid: String,
+    pub stream: StreamId,
+    pub kind: Kind,
+    pub codec: Codec,
+}
+
+/// What media tells signaling.
+pub enum Event {
+    /// DTLS is up: media can flow.
+    TransportConnected { transport: TransportId },
+    /// A transport ended by itself: consent lost, DTLS failed or closed by the peer. It is gone; no command is needed.
+    TransportClosed { transport: TransportId, reason: CloseReason },
+    /// What an RTMP (or ingest) stream carries became known, or changed.
+    StreamTracks { stream: StreamId, audio: Option<Codec>, video: Option<Codec> },
+    /// An RTMP (or ingest) stream ended by itself.
+    StreamEnded { stream: StreamId },
+    /// Somebody wants to publish by RTMP. The connection waits for the reply (5 s at most).
+    PushRequested { url: StreamUrl, reply: oneshot::Sender<Result<PushGrant, UrlRefusal>> },
+    /// Somebody wants to play by RTMP.
+    PlayRequested { url: StreamUrl, reply: oneshot::Sender<Result<StreamId, UrlRefusal>> },
+}
+
+/// What an RTMP client asked for: `rtmp://host/{app}/{name}?{query}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamUrl {
+    pub app: String,
+    /// The stream name, without its query.
+    pub name: String,
+    /// The query of the name, of the app or of `tcUrl`, in this order of preference; without `?`, not decoded.
+    pub query: String,
+    pub remote: SocketAddr,
+}
+
+/// Leave to publish into a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PushGrant {
+    pub room: RoomId,
+    pub stream: StreamId,
+}
+
+/// Why a push or a play was refused, in words that the client's log will show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UrlRefusal {
+    /// A code of `signaling/src/code.rs`.
+    pub code: u32,
+    pub text: String,
+}
+
+/// Why a transport ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// No authenticated sign of life for 30 s (RFC 7675).
+    ConsentExpired,
+    /// Never came up within 30 s.
+    ConnectTimeout,
+    /// The DTLS handshake failed, or the certificate is not the one of the SDP (RFC 5763 §5).
+    DtlsFailed,
+    /// The peer closed DTLS.
+    ClosedByPeer,
+    /// A broken invariant of ours; the room was discarded.
+    Internal,
+}
+
+/// Why a command was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The client's description cannot be read or used; the text says where.
+    #[error("the session description cannot be used: {0}")]
+    BadSdp(String),
+    /// No codec in common.
+    #[error("no common codec for {0}")]
+    NoCodec(Kind),
+    #[error("no such room, stream or transport")]
+    NotFound,
+    /// A named limit was reached.
+    #[error("limit reached: {0}")]
+    Limit(&'static str),
+    /// The stream has another publisher.
+    #[error("the stream is being published already")]
+    Busy,
+    #[error("the server is shutting down")]
+    ShuttingDown,
+}

@@ -1,0 +1,9 @@
+//! Threads, tasks and clocks: the only callers of `io`, and where everything that is sans-IO is driven from.
+
+pub mod ice_tcp;
+pub mod ingest;
+pub mod mailbox;
+pub mod outlet;
+pub mod rtmp;
+pub mod shard;
+pub mod timers;

@@ -1,0 +1,3 @@
+//! System calls on sockets. With `buf` the only place where `unsafe` is allowed.
+
+pub mod udp;

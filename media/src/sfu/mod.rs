@@ -1,0 +1,8 @@
+//! Who gets which packet. Knows no socket, no key and no clock of its own.
+
+pub mod down_track;
+pub mod keyframe;
+pub mod nack;
+pub mod room;
+pub mod seq_map;
+pub mod up_track;
