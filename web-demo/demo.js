@@ -147,10 +147,10 @@ function refresh() {
   showControls()
 }
 
-/** What we send, described as the server describes what others send. @returns {import('./sdk/roomcast.js').StreamInfo[]} */
+/** What we send, described as the server describes what others send (but for the codec, which it chose). @returns {import('./sdk/roomcast.js').StreamInfo[]} */
 function ownStreams() {
   const streams = []
-  const track = (/** @type {MediaStreamTrack | null | undefined} */ it, /** @type {boolean} */ muted) => (it ? { codec: it.kind, muted } : null)
+  const track = (/** @type {MediaStreamTrack | null | undefined} */ it, /** @type {boolean} */ muted) => (it ? { codec: '', muted } : null)
   if (own.audio || own.video) streams.push({ stream: /** @type {const} */ ('main'), audio: track(own.audio, own.isMuted), video: track(own.video, !isCameraOn()) })
   if (own.screen.length > 0) streams.push({ stream: /** @type {const} */ ('aux'), audio: null, video: track(own.screen[0], false) })
   return streams

@@ -6,6 +6,9 @@ import { PROTOCOL_NAMES, hueOf, initials } from './tile.js'
 /** How long a copy button says that it has copied, in milliseconds. */
 const COPIED_MS = 1600
 
+/** How people write the codecs that SDP spells differently. @type {Record<string, string>} */
+const CODEC_NAMES = { H264: 'H.264', opus: 'Opus' }
+
 /** Both tabs of the panel. */
 export class Panel {
   /** @type {HTMLElement} */ #people
@@ -120,8 +123,8 @@ function personRow({ name, protocol, role, streams, isSelf }) {
 /** @param {string} role @param {import('../sdk/roomcast.js').StreamInfo[]} streams */
 function doing(role, streams) {
   if (streams.length === 0) return role === 'audience' ? 'in the audience' : 'watching'
-  const codecs = streams.flatMap(({ audio, video }) => [video, audio]).flatMap((track) => (track ? [track.codec.toUpperCase().replace('H264', 'H.264').replace('OPUS', 'Opus')] : []))
-  return [...new Set(codecs)].join(', ')
+  const codecs = streams.flatMap(({ audio, video }) => [video?.codec, audio?.codec]).filter(Boolean)
+  return [...new Set(codecs)].map((codec) => CODEC_NAMES[codec ?? ''] ?? codec).join(', ') || 'sending'
 }
 
 /** @param {string} title @param {string} text */
@@ -144,7 +147,8 @@ function line(label, text) {
   const row = /** @type {HTMLElement} */ (template.content.firstElementChild?.cloneNode(true))
   const code = /** @type {HTMLElement} */ (row.querySelector('code'))
   const button = /** @type {HTMLElement} */ (row.querySelector('.copy'))
-  /** @type {HTMLElement} */ (row.querySelector('.line-label')).textContent = label
+  const title = /** @type {HTMLElement} */ (row.querySelector('.line-label'))
+  title.textContent = label
   code.textContent = text
   code.setAttribute('aria-label', label)
   button.setAttribute('aria-label', `Copy: ${label}`)

@@ -103,9 +103,8 @@ export class Tile {
     const isOn = this.#flv !== null
     this.element.toggleAttribute('data-comparing', isOn)
     this.#part('.screen.flv').hidden = !isOn
-    const compare = this.#part('.compare')
-    compare.setAttribute('aria-pressed', String(isOn))
-    /** @type {HTMLElement} */ (compare.querySelector('span')).textContent = isOn ? 'Stop comparing' : 'Compare with HTTP-FLV'
+    this.#part('.compare').setAttribute('aria-pressed', String(isOn))
+    this.#part('.compare span').textContent = isOn ? 'Stop comparing' : 'Compare with HTTP-FLV'
   }
 
   #startComparing() {
