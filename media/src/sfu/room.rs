@@ -15,8 +15,8 @@ use crate::{
     drop_reason::{DropCounts, DropReason},
     forward::{DownKey, Forward, TransportKey, UpKey},
     ids::{Kind, StreamId, TrackId},
-    rtp::rtcp::{self, SenderReport},
-    units::time::{Time, WallClock},
+    rtp::rtcp::{self, SenderInfo, SenderReport},
+    units::time::Time,
 };
 
 /// Time between two reports about, and to, each track. RFC 3550 §6.2 would allow less often; lip sync and loss estimates of
@@ -42,43 +42,42 @@ pub struct Room {
     downs: Slab<DownTrack>,
     by_track: HashMap<TrackId, UpKey>,
     random: SmallRng,
-    clock: WallClock,
     next_report: Time,
     due: Vec<u16>,
 }
 
 impl Room {
-    pub fn new(now: Time, clock: WallClock, seed: u64) -> Self {
+    pub fn new(now: Time, seed: u64) -> Self {
         Room {
             ups: Slab::new(),
             downs: Slab::new(),
             by_track: HashMap::new(),
             random: SmallRng::seed_from_u64(seed),
-            clock,
             next_report: now + REPORT_INTERVAL,
             due: Vec::new(),
         }
     }
 
-    /// Adds an up track. One of the same name is replaced and loses its subscribers.
+    /// Adds an up track.
+    ///
+    /// # Panics
+    /// If there is one of the same name: streams are numbered once, and their tracks set once.
     pub fn publish(&mut self, spec: UpSpec) -> UpKey {
         let id = spec.id;
-        if let Some(old) = self.by_track.get(&id).copied() {
-            self.unpublish(old);
-        }
+        assert!(!self.by_track.contains_key(&id), "a track is published once");
         let key = UpKey(self.ups.insert(UpTrack::new(spec)) as u32);
         self.by_track.insert(id, key);
         key
     }
 
-    /// Removes an up track and the down tracks that copy it; its pipes are closed.
-    pub fn unpublish(&mut self, key: UpKey) {
-        let Some(up) = self.ups.try_remove(key.0 as usize) else { return };
+    /// Removes an up track and the down tracks that copy it, which are answered: whoever holds their keys must forget
+    /// them. Its pipes are closed.
+    pub fn unpublish(&mut self, key: UpKey) -> Vec<(TransportKey, DownKey)> {
+        let Some(up) = self.ups.try_remove(key.0 as usize) else { return Vec::new() };
         self.by_track.remove(&up.spec.id);
         up.taps.iter().for_each(PipeWriter::close);
-        for down in up.downs {
-            self.downs.try_remove(down.0 as usize);
-        }
+        let removed = up.downs.into_iter().map(|key| (self.downs.remove(key.0 as usize).spec.transport, key));
+        removed.collect()
     }
 
     pub fn up(&self, key: UpKey) -> Option<&UpTrack> {
@@ -177,11 +176,10 @@ impl Room {
         let Some(key) = self.find(track) else { return false };
         let Some(up) = self.ups.get_mut(key.0 as usize) else { return false };
         if let Some(anchor) = up.anchor {
+            let (ntp, rtp_timestamp) = anchor.at(now, up.spec.codec.clock_rate());
+            let info = SenderInfo { ssrc: up.spec.ssrc.unwrap_or(0), ntp, rtp_timestamp, packets: 0, bytes: 0 };
             let mut report = Vec::new();
-            let age_us = now.since(anchor.received).as_micros() as u64;
-            let rtp = anchor.rtp.wrapping_add((age_us * u64::from(up.spec.codec.clock_rate()) / 1_000_000) as u32);
-            let ntp = anchor.ntp.offset_micros(age_us as i64);
-            rtcp::write_sender_report(&mut report, up.spec.ssrc.unwrap_or(0), ntp, rtp, 0, 0, &[]);
+            rtcp::write_sender_report(&mut report, &info, &[]);
             pipe.write(track.kind, &report);
         }
         up.taps.push(pipe);
@@ -259,7 +257,8 @@ impl Room {
         up.on_sender_report(now, report);
         if !up.taps.is_empty() {
             let mut bytes = Vec::new();
-            rtcp::write_sender_report(&mut bytes, report.ssrc, report.ntp, report.rtp_timestamp, 0, 0, &[]);
+            let SenderReport { ssrc, ntp, rtp_timestamp, packets, bytes: sent, .. } = *report;
+            rtcp::write_sender_report(&mut bytes, &SenderInfo { ssrc, ntp, rtp_timestamp, packets, bytes: sent }, &[]);
             for tap in &up.taps {
                 tap.write(up.spec.id.kind, &bytes);
             }
@@ -313,7 +312,6 @@ impl Room {
                 }
             }
         }
-        let ntp_now = self.clock.ntp(now);
         for (_, down) in &mut self.downs {
             if !(regular || down.report_due) || down.packets == 0 {
                 continue;
@@ -323,14 +321,11 @@ impl Room {
             down.report_due = false;
             // The publisher's own clock, carried on to now: what makes its sound and its picture meet is that both
             // are told in the same clock, whichever it is.
-            let _ = ntp_now;
-            let age_us = now.since(anchor.received).as_micros() as u64;
-            let rate = u64::from(up.spec.codec.clock_rate());
-            let rtp = anchor.rtp.wrapping_add((age_us * rate / 1_000_000) as u32);
-            let ntp = anchor.ntp.offset_micros(age_us as i64);
+            let (ntp, rtp) = anchor.at(now, up.spec.codec.clock_rate());
+            let (ssrc, rtp_timestamp) = (down.spec.ssrc, down.map_timestamp(rtp));
+            let info = SenderInfo { ssrc, ntp, rtp_timestamp, packets: down.packets, bytes: down.bytes };
             let mut packet = Vec::new();
-            let (ssrc, rtp) = (down.spec.ssrc, down.map_timestamp(rtp));
-            rtcp::write_sender_report(&mut packet, ssrc, ntp, rtp, down.packets, down.bytes, &[]);
+            rtcp::write_sender_report(&mut packet, &info, &[]);
             rtcp::write_sdes_cname(&mut packet, ssrc, CNAME);
             out.rtcp.push((down.spec.transport, packet));
         }

@@ -59,6 +59,15 @@ pub struct ClockAnchor {
     pub received: Time,
 }
 
+impl ClockAnchor {
+    /// The publisher's wall clock and RTP clock, both carried on to `now`.
+    pub fn at(&self, now: Time, clock_rate: u32) -> (Ntp, u32) {
+        let age_us = now.since(self.received).as_micros() as u64;
+        let ticks = age_us * u64::from(clock_rate) / 1_000_000;
+        (self.ntp.offset_micros(age_us as i64), self.rtp.wrapping_add(ticks as u32))
+    }
+}
+
 /// What the ring remembers of a packet beside its bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Meta {
