@@ -165,3 +165,10 @@ impl MediaSection {
         self.port == 0 && !self.bundle_only
     }
 }
+
+impl Description {
+    /// One- and two-byte header extensions may alternate in every m-line (RFC 8285 §6).
+    pub fn allows_mixed(&self) -> bool {
+        self.extmap_allow_mixed || self.media.iter().all(|media| media.extmap_allow_mixed)
+    }
+}

@@ -138,6 +138,7 @@ impl DownSession {
             local: &self.local,
             version: self.version,
             ice_lite: true,
+            extmap_allow_mixed: true,
             bundle: true,
             setup: Setup::Actpass,
             sections,

@@ -121,6 +121,10 @@ impl Reader {
         let (Some(media), Some(port), Some(protocol)) = (fields.next(), fields.next(), fields.next()) else {
             return Err(malformed(line, "an m-line is media, port, protocol and formats"));
         };
+        // Both are repeated in the answer.
+        if ![media, protocol].iter().all(|field| field.bytes().all(|byte| is_token_byte(byte) || byte == b'/')) {
+            return Err(malformed(line, "the media or the protocol of the m-line is not a token"));
+        }
         // "port/number" is allowed by the grammar; WebRTC never uses the number.
         let port = port.split('/').next().unwrap_or_default();
         let port = port.parse().map_err(|_| malformed(line, "the port is not a number up to 65535"))?;

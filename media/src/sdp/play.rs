@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{codec::Codec, ids::Kind};
 
-/// Answers a player's offer. Each wanted track goes to the next m-line of its kind that receives; what finds no m-line is
-/// not in the result, m-lines for which nothing is left are inactive.
+/// Answers a player's offer. Each m-line that receives gets the first wanted track of its kind that it has a codec for; what
+/// finds no m-line is not in the result, m-lines for which nothing is left are inactive.
 ///
 /// `cname` is chosen by us at random: a transport has one.
 ///
@@ -36,18 +36,19 @@ pub fn answer_play(offer: &str, local: &LocalSide, wanted: Vec<DownWanted>) -> R
             sections.push(rejected(section));
             continue;
         };
-        let next = waiting
-            .iter_mut()
-            .enumerate()
-            .filter(|(_, w)| section.direction.receives() && w.as_ref().is_some_and(|w| w.key.kind == kind))
-            .find_map(|(order, w)| Some((order, w.take()?)));
-        let Some((order, wanted)) = next else {
+        let waits = |w: &Option<DownWanted>| w.as_ref().is_some_and(|w| w.key.kind == kind);
+        if !section.direction.receives() || !waiting.iter().any(waits) {
             sections.push(inactive(section, kind));
             continue;
-        };
+        }
         let mid = section.mid.clone().unwrap_or_else(|| index.to_string());
-        match carry(section, &wanted, mid.clone(), &cname, &mut ssrcs) {
-            Some((down, used)) => {
+        let carried = waiting.iter_mut().enumerate().filter(|(_, w)| waits(w)).find_map(|(order, slot)| {
+            let (down, used) = carry(section, slot.as_ref()?, &mid, &cname, &mut ssrcs)?;
+            *slot = None;
+            Some((order, down, used))
+        });
+        match carried {
+            Some((order, down, used)) => {
                 media.push((order, down));
                 sections.push(Section::Used(used));
             }
@@ -61,8 +62,16 @@ pub fn answer_play(offer: &str, local: &LocalSide, wanted: Vec<DownWanted>) -> R
         return Err(error);
     }
     media.sort_by_key(|(order, _)| *order);
-    let bundle = !offer.bundles.is_empty();
-    let written = Written { local, version: offer.version, ice_lite: true, bundle, setup: Setup::Passive, sections };
+    let (bundle, extmap_allow_mixed) = (!offer.bundles.is_empty(), offer.allows_mixed());
+    let written = Written {
+        local,
+        version: offer.version,
+        ice_lite: true,
+        extmap_allow_mixed,
+        bundle,
+        setup: Setup::Passive,
+        sections,
+    };
     Ok(PlayNegotiated { answer: written.text(), remote, media: media.into_iter().map(|(_, down)| down).collect() })
 }
 
@@ -70,7 +79,7 @@ pub fn answer_play(offer: &str, local: &LocalSide, wanted: Vec<DownWanted>) -> R
 fn carry(
     offered: &MediaSection,
     wanted: &DownWanted,
-    mid: String,
+    mid: &str,
     cname: &str,
     ssrcs: &mut SsrcSource,
 ) -> Option<(DownMedia, UsedSection)> {
@@ -83,7 +92,7 @@ fn carry(
     }
     let rtx_payload_type = rtx_of(offered, chosen.payload_type).filter(|_| feedback.nack);
     let down = DownMedia {
-        mid,
+        mid: mid.to_owned(),
         track: wanted.key,
         codec,
         payload_type: chosen.payload_type,

@@ -43,8 +43,16 @@ pub fn answer_publish(offer: &str, local: &LocalSide, policy: &Policy) -> Result
         }
     }
     check_mids(&offer, &media)?;
-    let bundle = !offer.bundles.is_empty();
-    let written = Written { local, version: offer.version, ice_lite: true, bundle, setup: Setup::Passive, sections };
+    let (bundle, extmap_allow_mixed) = (!offer.bundles.is_empty(), offer.allows_mixed());
+    let written = Written {
+        local,
+        version: offer.version,
+        ice_lite: true,
+        extmap_allow_mixed,
+        bundle,
+        setup: Setup::Passive,
+        sections,
+    };
     Ok(PublishNegotiated { answer: written.text(), remote, media })
 }
 

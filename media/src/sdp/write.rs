@@ -13,6 +13,8 @@ pub(super) struct Written<'a> {
     pub local: &'a LocalSide,
     pub version: u64,
     pub ice_lite: bool,
+    /// One- and two-byte header extensions may alternate; an answer says so if the offer does (RFC 8285 §6).
+    pub extmap_allow_mixed: bool,
     /// Write `a=group:BUNDLE`. An answer may only do so if the offer did (RFC 9143 §7.3).
     pub bundle: bool,
     pub setup: Setup,
@@ -70,7 +72,9 @@ impl Written<'_> {
                 out.line(format_args!("a=group:BUNDLE {}", mids.join(" ")));
             }
         }
-        out.line(format_args!("a=extmap-allow-mixed"));
+        if self.extmap_allow_mixed {
+            out.line(format_args!("a=extmap-allow-mixed"));
+        }
         out.line(format_args!("a=msid-semantic: WMS *"));
         if self.ice_lite {
             out.line(format_args!("a=ice-lite"));
