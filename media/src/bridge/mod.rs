@@ -5,6 +5,8 @@ pub mod aac_codec;
 mod aac_fdk;
 pub mod assemble;
 pub mod clock;
+#[cfg(test)]
+mod fixture;
 pub mod frame;
 pub mod gop;
 pub mod packetize;
@@ -12,4 +14,5 @@ pub mod resample;
 pub mod room_to_flv;
 pub mod rtmp_to_room;
 pub mod tag;
+mod tag_body;
 pub mod transcode;
