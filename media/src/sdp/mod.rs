@@ -22,3 +22,6 @@ pub use negotiate::{
 };
 pub use play::answer_play;
 pub use publish::answer_publish;
+
+#[cfg(test)]
+mod tests;

@@ -264,14 +264,13 @@ pub(super) fn extensions(offered: &[ExtMap], kind: Kind, we_send: bool) -> (ExtI
 
 /// Where the id of an extension goes; `None` for those that are of no use on such an m-line.
 fn place_of<'a>(ids: &'a mut ExtIds, uri: &str, kind: Kind) -> Option<&'a mut Option<u8>> {
-    match uri {
-        ext::URI_MID => Some(&mut ids.mid),
-        ext::URI_TRANSPORT_CC => Some(&mut ids.transport_cc),
-        ext::URI_ABS_CAPTURE_TIME => Some(&mut ids.abs_capture_time),
-        ext::URI_AUDIO_LEVEL if kind == Kind::Audio => Some(&mut ids.audio_level),
-        ext::URI_VIDEO_ORIENTATION if kind == Kind::Video => Some(&mut ids.video_orientation),
-        _ => None,
-    }
+    let useful = match uri {
+        ext::URI_MID | ext::URI_TRANSPORT_CC | ext::URI_ABS_CAPTURE_TIME => true,
+        ext::URI_AUDIO_LEVEL => kind == Kind::Audio,
+        ext::URI_VIDEO_ORIENTATION => kind == Kind::Video,
+        _ => false,
+    };
+    ids.by_uri(uri).filter(|_| useful)
 }
 
 /// Takes the transport-cc extension out of both, for an m-line where the feedback was not agreed on: numbering packets
