@@ -159,10 +159,7 @@ fn answers_that_do_not_fit_change_nothing() {
     .map(|answer| session.apply_answer(answer).unwrap_err().code())
     .collect();
     let mismatch = "answer_mismatch";
-    assert_eq!(
-        codes,
-        [mismatch, mismatch, mismatch, "setup_passive", "setup_passive", "no_rtcp_mux", "no_fingerprint"]
-    );
+    assert_eq!(codes, [mismatch, mismatch, mismatch, "wrong_setup", "wrong_setup", "no_rtcp_mux", "no_fingerprint"]);
     assert_eq!(session.media(), before);
 }
 

@@ -116,6 +116,7 @@ fn feed(text: &str) {
     session.set_wanted(wanted()[..2].to_vec());
     session.offer();
     let _ = session.apply_answer(text);
+    let _ = super::super::client::read_answer(text);
     Description::parse(&session.offer()).expect("an offer of ours can be read");
 }
 

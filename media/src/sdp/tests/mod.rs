@@ -1,5 +1,6 @@
 //! The three conversations against descriptions that real stacks wrote (their addresses taken out), and against hostile text.
 
+mod client;
 mod down;
 mod hostile;
 mod play;

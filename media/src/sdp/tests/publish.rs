@@ -187,8 +187,8 @@ fn what_is_not_dtls_srtp_is_refused_by_name_and_line() {
     assert_eq!(without("a=rtcp-mux"), "no_rtcp_mux");
     assert_eq!(with("UDP/TLS/RTP/SAVPF", "RTP/AVPF"), "unsupported_protocol");
     assert_eq!(with("UDP/TLS/RTP/SAVPF", "RTP/SAVPF"), "unsupported_protocol");
-    assert_eq!(with("a=setup:actpass", "a=setup:passive"), "setup_passive");
-    assert_eq!(with("a=setup:actpass", "a=setup:holdconn"), "setup_passive");
+    assert_eq!(with("a=setup:actpass", "a=setup:passive"), "wrong_setup");
+    assert_eq!(with("a=setup:actpass", "a=setup:holdconn"), "wrong_setup");
     assert_eq!(with("a=mid:1", "a=mid:0"), "duplicate_mid");
     assert_eq!(with("SAVPF 111 63", "SAVPF 128 63"), "malformed");
     assert_eq!(with("a=fingerprint:sha-256", "a=fingerprint:md5"), "no_fingerprint");
