@@ -2,6 +2,7 @@
 
 pub mod aac;
 pub mod av1;
+pub mod bits;
 pub mod h264;
 pub mod opus;
 pub mod vp8;
