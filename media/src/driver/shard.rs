@@ -507,8 +507,12 @@ impl Shard {
                 self.arm(key);
             }
             ShardCommand::SetRemote { id, credentials, fingerprint } => {
-                if let Some(&key) = self.by_id.get(&id) {
-                    self.transports[key.0 as usize].transport.set_remote(credentials, fingerprint);
+                if let Some(&key) = self.by_id.get(&id)
+                    && !self.transports[key.0 as usize].transport.set_remote(credentials, fingerprint)
+                {
+                    warn!(transport = %id, "the peer came back with another certificate: the transport ends");
+                    self.remove_transport(key);
+                    let _ = self.events.send(ShardEvent::Closed { id, reason: CloseReason::DtlsFailed });
                 }
             }
             ShardCommand::RemoveTransport { id } => {
@@ -532,7 +536,7 @@ impl Shard {
                         ssrc: None,
                         rtx_ssrc: None,
                         nack: false,
-                        ring_packets: self.ring_packets(track.kind),
+                        ring_packets: ring_packets(&self.config, track.kind),
                         key_frame_interval: self.config.key_frame_interval,
                     })
                 });
@@ -587,13 +591,6 @@ impl Shard {
         self.flush();
     }
 
-    fn ring_packets(&self, kind: Kind) -> usize {
-        match kind {
-            Kind::Audio => self.config.audio_ring_packets,
-            Kind::Video => self.config.video_ring_packets,
-        }
-    }
-
     fn room(&mut self, now: Time, id: RoomId) -> u32 {
         if let Some(&key) = self.room_by_id.get(&id) {
             return key;
@@ -631,7 +628,7 @@ impl Shard {
                 ssrc: setup.ssrc,
                 rtx_ssrc: setup.rtx_ssrc,
                 nack: setup.nack,
-                ring_packets: self.ring_packets(setup.track.kind),
+                ring_packets: ring_packets(&self.config, setup.track.kind),
                 key_frame_interval: self.config.key_frame_interval,
             });
             self.transports[key.0 as usize].ups.add(UpEntry {
@@ -902,6 +899,13 @@ impl Shard {
             counts.drops.add(*reason, self.output.drops.get(*reason));
         }
         *self.published.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = counts;
+    }
+}
+
+fn ring_packets(config: &MediaConfig, kind: Kind) -> usize {
+    match kind {
+        Kind::Audio => config.audio_ring_packets,
+        Kind::Video => config.video_ring_packets,
     }
 }
 
