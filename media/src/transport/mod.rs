@@ -23,6 +23,8 @@ mod ice;
 mod replay;
 pub mod srtp;
 mod srtp_cipher;
+#[cfg(test)]
+mod srtp_test;
 pub mod stun;
 pub mod twcc;
 
