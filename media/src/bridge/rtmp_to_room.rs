@@ -222,7 +222,10 @@ impl VideoIn {
     fn complain(&mut self, codec: u32) {
         if !self.complained {
             self.complained = true;
-            warn!("the publisher's video codec {} cannot go into a room, which takes H.264 from RTMP", codec_text(codec));
+            warn!(
+                "the publisher's video codec {} cannot go into a room, which takes H.264 from RTMP",
+                codec_text(codec)
+            );
         }
     }
 }

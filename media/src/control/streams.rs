@@ -85,11 +85,7 @@ pub struct Streams {
 }
 
 impl Streams {
-    pub fn new(
-        config: MediaConfig,
-        clock: (WallClock, Instant),
-        events: mpsc::UnboundedSender<BridgeEvent>,
-    ) -> Self {
+    pub fn new(config: MediaConfig, clock: (WallClock, Instant), events: mpsc::UnboundedSender<BridgeEvent>) -> Self {
         Streams { config, clock, events, entries: HashMap::new() }
     }
 

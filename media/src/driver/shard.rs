@@ -50,9 +50,7 @@ use crate::{
         up_index::{UpEntry, UpIndex},
         up_track::{Source, UpSpec},
     },
-    transport::{
-        self, DtlsIdentity, Outbox, Path, Protocol, Transport, TransportEvent, Via, stun, twcc::TwccReceiver,
-    },
+    transport::{self, DtlsIdentity, Outbox, Path, Protocol, Transport, TransportEvent, Via, stun, twcc::TwccReceiver},
     units::time::Time,
 };
 
@@ -316,10 +314,16 @@ impl Shard {
             {
                 old.paths.retain(|p| *p != validated);
             }
-            let entry = &mut self.transports[key.0 as usize];
-            if !entry.paths.contains(&validated) {
-                entry.paths.push(validated);
-            }
+            let Entry { paths, transport, .. } = &mut self.transports[key.0 as usize];
+            // The transport keeps a bounded number of paths; the ones it gave up lead here no longer.
+            paths.retain(|path| {
+                let keep = *path != validated && transport.is_valid_path(*path);
+                if !keep && *path != validated {
+                    self.by_path.remove(&(path.remote, path.via));
+                }
+                keep
+            });
+            paths.push(validated);
         }
         self.arm(key);
         Ok(())
@@ -584,6 +588,13 @@ impl Shard {
             }
             ShardCommand::TcpClosed { connection } => {
                 self.tcp.remove(&connection);
+                let via = Via::Tcp(connection);
+                if let Some((&path, &key)) = self.by_path.iter().find(|((_, v), _)| *v == via) {
+                    self.by_path.remove(&path);
+                    let entry = &mut self.transports[key.0 as usize];
+                    entry.paths.retain(|p| p.via != via);
+                    entry.transport.forget_via(via);
+                }
             }
             ShardCommand::Stop => {}
         }
@@ -608,7 +619,9 @@ impl Shard {
         let kept = |e: &UpEntry| setups.iter().any(|s| s.track == e.track && s.payload_type == e.payload_type);
         let gone: Vec<UpEntry> = entry.ups.iter().filter(|e| !kept(e)).cloned().collect();
         for old in gone {
-            self.transports[key.0 as usize].ups.remove(old.track);
+            let entry = &mut self.transports[key.0 as usize];
+            entry.ups.remove(old.track);
+            [old.ssrc, old.rtx_ssrc].into_iter().flatten().for_each(|ssrc| entry.transport.forget_ssrc(ssrc));
             self.unpublish(room, old.key);
         }
         for setup in setups {

@@ -356,12 +356,7 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        codec::Codec,
-        forward::rtp_header,
-        rtp::rtcp::Rtcp,
-        units::time::Ntp,
-    };
+    use crate::{codec::Codec, forward::rtp_header, rtp::rtcp::Rtcp, units::time::Ntp};
 
     const PUBLISHER: TransportKey = TransportKey(0);
 
