@@ -6,7 +6,7 @@ mod aac_fdk;
 pub mod assemble;
 pub mod clock;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod frame;
 pub mod gop;
 pub mod packetize;

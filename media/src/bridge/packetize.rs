@@ -1,5 +1,7 @@
 //! Frames to RTP packets: numbering, timestamps, sender reports, and how a picture is cut.
 
+use std::time::Duration;
+
 use crate::{
     codec::h264::payload::{aggregates, fragment, stap_a_len, write_stap_a},
     ids::Kind,
@@ -9,7 +11,6 @@ use crate::{
     },
     units::time::{Time, WallClock},
 };
-use std::time::Duration;
 
 /// Longest RTP payload that is made. With header, extensions, SRTP, UDP and IPv6 it stays below the 1,280 bytes that every
 /// path carries.
@@ -218,7 +219,9 @@ mod tests {
         for ms in (0..3_000u64).step_by(40) {
             let now = Time::from_millis(ms);
             let (timestamp, start) = (stream.timestamp_of_us(now.as_micros() as i64), stream.timestamp_of_us(0));
-            stream.report(now, &wall, &mut |_, _| ms > 0);
+            if ms == 0 {
+                stream.report(now, &wall, &mut |_, _| panic!("nothing was sent yet"));
+            }
             stream.send(timestamp, true, &[], &[1], &mut |_, _| true);
             stream.report(now, &wall, &mut |kind, packet| {
                 assert!(kind == Kind::Video && is_rtcp(packet));

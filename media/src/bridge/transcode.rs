@@ -243,15 +243,8 @@ impl OpusToAac {
     /// A hole before the packet is concealed, with the packet's own redundancy (in-band FEC) if it has any. A part of the
     /// packet that was made up already is left out.
     pub fn push(&mut self, position: i64, packet: &[u8], out: &mut dyn FnMut(i64, Bytes)) {
-        let end = *self.end.get_or_insert_with(|| {
-            self.next_unit = position - i64::from(self.encoder.delay_samples());
-            position
-        });
-        let missing = position - end;
-        if missing > FILL_SAMPLES_MAX {
-            self.end = Some(position);
-            self.next_unit += missing;
-        } else if missing > OPUS_TOLERANCE_SAMPLES {
+        let missing = position - self.start_at(position);
+        if missing > OPUS_TOLERANCE_SAMPLES && !self.step_if_far(position) {
             self.conceal_until(position - OPUS_FRAME_SAMPLES as i64, out);
             let left = position - self.end.unwrap_or(position);
             if left >= OPUS_FRAME_SAMPLES as i64 {
@@ -266,8 +259,30 @@ impl OpusToAac {
         }
     }
 
-    /// Makes up sound until `position`, first from what was heard last, then silence.
+    /// Begins at `position` unless something was put in before; the answer is [`end`](Self::end).
+    pub fn start_at(&mut self, position: i64) -> i64 {
+        *self.end.get_or_insert_with(|| {
+            self.next_unit = position - i64::from(self.encoder.delay_samples());
+            position
+        })
+    }
+
+    /// Leaves a hole that is too long to be filled; false if it is not.
+    fn step_if_far(&mut self, position: i64) -> bool {
+        match self.end {
+            Some(end) if position - end > FILL_SAMPLES_MAX => {
+                self.end = Some(position);
+                self.next_unit += position - end;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Makes up sound until `position`, first from what was heard last, then silence. More than two seconds at once are left
+    /// as a hole.
     pub fn conceal_until(&mut self, position: i64, out: &mut dyn FnMut(i64, Bytes)) {
+        self.step_if_far(position);
         while let Some(end) = self.end
             && position - end >= CONCEAL_PIECE_SAMPLES / 2
         {
