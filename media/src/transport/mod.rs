@@ -26,6 +26,8 @@ mod srtp_cipher;
 #[cfg(test)]
 mod srtp_test;
 pub mod stun;
+#[cfg(test)]
+mod transport_test;
 pub mod twcc;
 
 pub use certificate::{DtlsIdentity, Fingerprint};
