@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use self::{
     addresses::candidates,
-    streams::{Origin, Streams, Track},
+    streams::{Streams, Track},
 };
 use crate::{
     codec::Codec,
@@ -39,7 +39,7 @@ use crate::{
     rtp::ext::ExtIds,
     sdp::{self, DownMedia, DownSession, DownWanted, LocalSide, Policy, RemoteSide, SdpError},
     sfu::room::CNAME,
-    transport::{DtlsIdentity, DtlsRole, Fingerprint, IceCredentials, IceRole, TransportParams},
+    transport::{DtlsIdentity, Fingerprint, IceCredentials, TransportParams},
     units::time::WallClock,
 };
 
@@ -355,13 +355,11 @@ impl Control {
 
     /// Tells the shard of a transport and remembers it.
     fn add_transport(&mut self, id: TransportId, peer: Peer) {
+        let (ufrag, pwd) = peer.local.credentials.clone();
         let params = TransportParams {
-            local: IceCredentials { ufrag: peer.local.credentials.0.clone(), pwd: peer.local.credentials.1.clone() },
-            remote: None,
-            dtls_role: DtlsRole::Server,
-            ice_role: IceRole::Lite,
             connect_timeout: self.config.connect_timeout,
             consent_timeout: self.config.consent_timeout,
+            ..TransportParams::server(IceCredentials { ufrag, pwd })
         };
         self.shards[peer.shard].mailbox.send(ShardCommand::AddTransport { id, room: peer.room, params });
         self.transports.insert(id, peer);

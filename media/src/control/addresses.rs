@@ -69,6 +69,6 @@ mod tests {
     fn a_server_bound_to_one_address_tells_only_that() {
         let config = MediaConfig { bind: [127, 0, 0, 1].into(), ..MediaConfig::default() };
         let list = candidates(&config, ([127, 0, 0, 1], 8000).into(), Some([192, 168, 1, 5].into()));
-        assert!(list.iter().all(|c| c.addr == ([127, 0, 0, 1], 8000).into()));
+        assert!(list.iter().all(|c| c.addr == SocketAddr::from(([127, 0, 0, 1], 8000))));
     }
 }

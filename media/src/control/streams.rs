@@ -34,7 +34,7 @@ const EGRESS_PIPE_PACKETS: usize = 1024;
 const IDLE_OUTLET: Duration = Duration::from_secs(10);
 
 /// What one track of a stream carries.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Track {
     pub mid: String,
     pub codec: Codec,
@@ -85,11 +85,7 @@ pub struct Streams {
 }
 
 impl Streams {
-    pub fn new(
-        config: MediaConfig,
-        clock: (WallClock, Instant),
-        events: mpsc::UnboundedSender<BridgeEvent>,
-    ) -> Self {
+    pub fn new(config: MediaConfig, clock: (WallClock, Instant), events: mpsc::UnboundedSender<BridgeEvent>) -> Self {
         Streams { config, clock, events, entries: HashMap::new() }
     }
 
@@ -125,7 +121,7 @@ impl Streams {
     }
 
     /// What a publisher's transport carries from now on. A stream whose tracks changed loses its players, who have to come
-    /// again for what it carries now.
+    /// again for what it carries now; one that stays as it was keeps them.
     pub fn set_of_transport(
         &mut self,
         transport: TransportId,
@@ -133,21 +129,29 @@ impl Streams {
         shard: usize,
         tracks: &[(TrackId, Track)],
     ) {
-        self.remove_where(|e| e.origin_transport() == Some(transport));
-        for (id, track) in tracks {
-            let entry = self.entries.entry(id.stream).or_insert_with(|| Entry {
+        let named = |stream: StreamId, kind: Kind| {
+            tracks.iter().find(|(id, _)| *id == TrackId { stream, kind }).map(|(_, track)| track.clone())
+        };
+        let gone: Vec<StreamId> = (self.entries.iter())
+            .filter(|(stream, e)| {
+                let same = e.audio == named(**stream, Kind::Audio) && e.video == named(**stream, Kind::Video);
+                e.origin_transport() == Some(transport) && !same
+            })
+            .map(|(stream, _)| *stream)
+            .collect();
+        for stream in gone {
+            self.remove(stream);
+        }
+        for (TrackId { stream, .. }, _) in tracks {
+            self.entries.entry(*stream).or_insert_with(|| Entry {
                 room,
                 shard,
-                audio: None,
-                video: None,
+                audio: named(*stream, Kind::Audio),
+                video: named(*stream, Kind::Video),
                 origin: Origin::Transport(transport),
                 outlet: None,
                 idle_since: None,
             });
-            match id.kind {
-                Kind::Audio => entry.audio = Some(track.clone()),
-                Kind::Video => entry.video = Some(track.clone()),
-            }
         }
     }
 

@@ -27,27 +27,71 @@ const MAILBOX_MAX: usize = 4096;
 
 /// What control asks of a shard.
 pub enum ShardCommand {
-    AddTransport { id: TransportId, room: RoomId, params: TransportParams },
+    AddTransport {
+        id: TransportId,
+        room: RoomId,
+        params: TransportParams,
+    },
     /// The other side's half, once its answer is there.
-    SetRemote { id: TransportId, credentials: IceCredentials, fingerprint: Fingerprint },
-    RemoveTransport { id: TransportId },
+    SetRemote {
+        id: TransportId,
+        credentials: IceCredentials,
+        fingerprint: Fingerprint,
+    },
+    RemoveTransport {
+        id: TransportId,
+    },
     /// Everything that a publisher's transport carries from now on.
-    SetUps { id: TransportId, ext: ExtIds, ups: Vec<UpSetup> },
+    SetUps {
+        id: TransportId,
+        ext: ExtIds,
+        ups: Vec<UpSetup>,
+    },
     /// Everything that a subscriber's transport carries from now on.
-    SetDowns { id: TransportId, downs: Vec<DownSetup> },
+    SetDowns {
+        id: TransportId,
+        downs: Vec<DownSetup>,
+    },
     /// A stream from the bridge: Opus and H.264 by pipe.
-    AddPipeStream { room: RoomId, stream: StreamId, pipe: PipeReader },
+    AddPipeStream {
+        room: RoomId,
+        stream: StreamId,
+        pipe: PipeReader,
+    },
     /// Removes a stream, whatever it came by. Its transport stays.
-    RemoveStream { room: RoomId, stream: StreamId },
+    RemoveStream {
+        room: RoomId,
+        stream: StreamId,
+    },
     /// Copies a stream into a pipe.
-    Tap { room: RoomId, stream: StreamId, pipe: PipeWriter },
-    SetMuted { room: RoomId, track: TrackId, muted: bool },
-    CloseRoom { room: RoomId },
+    Tap {
+        room: RoomId,
+        stream: StreamId,
+        pipe: PipeWriter,
+    },
+    SetMuted {
+        room: RoomId,
+        track: TrackId,
+        muted: bool,
+    },
+    CloseRoom {
+        room: RoomId,
+    },
     /// An ICE-TCP connection opened; what is to be sent on it goes into `sender`.
-    TcpOpened { connection: u64, sender: mpsc::Sender<Bytes> },
+    TcpOpened {
+        connection: u64,
+        sender: mpsc::Sender<Bytes>,
+    },
     /// One framed packet came on it.
-    TcpPacket { connection: u64, remote: SocketAddr, local_ip: IpAddr, packet: Bytes },
-    TcpClosed { connection: u64 },
+    TcpPacket {
+        connection: u64,
+        remote: SocketAddr,
+        local_ip: IpAddr,
+        packet: Bytes,
+    },
+    TcpClosed {
+        connection: u64,
+    },
     Stop,
 }
 
@@ -76,11 +120,18 @@ pub struct DownSetup {
 /// What a shard tells control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShardEvent {
-    Connected { id: TransportId },
+    Connected {
+        id: TransportId,
+    },
     /// The transport is gone from the shard.
-    Closed { id: TransportId, reason: CloseReason },
+    Closed {
+        id: TransportId,
+        reason: CloseReason,
+    },
     /// A broken invariant made the shard discard a room with everything in it.
-    RoomDiscarded { room: RoomId },
+    RoomDiscarded {
+        room: RoomId,
+    },
 }
 
 /// The end that commands go into. Cheap to clone.

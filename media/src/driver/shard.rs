@@ -50,9 +50,7 @@ use crate::{
         up_index::{UpEntry, UpIndex},
         up_track::{Source, UpSpec},
     },
-    transport::{
-        self, DtlsIdentity, Outbox, Path, Protocol, Transport, TransportEvent, Via, stun, twcc::TwccReceiver,
-    },
+    transport::{self, DtlsIdentity, Outbox, Path, Protocol, Transport, TransportEvent, Via, stun, twcc::TwccReceiver},
     units::time::Time,
 };
 
@@ -316,10 +314,16 @@ impl Shard {
             {
                 old.paths.retain(|p| *p != validated);
             }
-            let entry = &mut self.transports[key.0 as usize];
-            if !entry.paths.contains(&validated) {
-                entry.paths.push(validated);
-            }
+            let Entry { paths, transport, .. } = &mut self.transports[key.0 as usize];
+            // The transport keeps a bounded number of paths; the ones it gave up lead here no longer.
+            paths.retain(|path| {
+                let keep = *path != validated && transport.is_valid_path(*path);
+                if !keep && *path != validated {
+                    self.by_path.remove(&(path.remote, path.via));
+                }
+                keep
+            });
+            paths.push(validated);
         }
         self.arm(key);
         Ok(())
@@ -507,8 +511,12 @@ impl Shard {
                 self.arm(key);
             }
             ShardCommand::SetRemote { id, credentials, fingerprint } => {
-                if let Some(&key) = self.by_id.get(&id) {
-                    self.transports[key.0 as usize].transport.set_remote(credentials, fingerprint);
+                if let Some(&key) = self.by_id.get(&id)
+                    && !self.transports[key.0 as usize].transport.set_remote(credentials, fingerprint)
+                {
+                    warn!(transport = %id, "the peer came back with another certificate: the transport ends");
+                    self.remove_transport(key);
+                    let _ = self.events.send(ShardEvent::Closed { id, reason: CloseReason::DtlsFailed });
                 }
             }
             ShardCommand::RemoveTransport { id } => {
@@ -532,7 +540,7 @@ impl Shard {
                         ssrc: None,
                         rtx_ssrc: None,
                         nack: false,
-                        ring_packets: self.ring_packets(track.kind),
+                        ring_packets: ring_packets(&self.config, track.kind),
                         key_frame_interval: self.config.key_frame_interval,
                     })
                 });
@@ -580,18 +588,18 @@ impl Shard {
             }
             ShardCommand::TcpClosed { connection } => {
                 self.tcp.remove(&connection);
+                let via = Via::Tcp(connection);
+                if let Some((&path, &key)) = self.by_path.iter().find(|((_, v), _)| *v == via) {
+                    self.by_path.remove(&path);
+                    let entry = &mut self.transports[key.0 as usize];
+                    entry.paths.retain(|p| p.via != via);
+                    entry.transport.forget_via(via);
+                }
             }
             ShardCommand::Stop => {}
         }
         self.drain_output();
         self.flush();
-    }
-
-    fn ring_packets(&self, kind: Kind) -> usize {
-        match kind {
-            Kind::Audio => self.config.audio_ring_packets,
-            Kind::Video => self.config.video_ring_packets,
-        }
     }
 
     fn room(&mut self, now: Time, id: RoomId) -> u32 {
@@ -611,7 +619,9 @@ impl Shard {
         let kept = |e: &UpEntry| setups.iter().any(|s| s.track == e.track && s.payload_type == e.payload_type);
         let gone: Vec<UpEntry> = entry.ups.iter().filter(|e| !kept(e)).cloned().collect();
         for old in gone {
-            self.transports[key.0 as usize].ups.remove(old.track);
+            let entry = &mut self.transports[key.0 as usize];
+            entry.ups.remove(old.track);
+            [old.ssrc, old.rtx_ssrc].into_iter().flatten().for_each(|ssrc| entry.transport.forget_ssrc(ssrc));
             self.unpublish(room, old.key);
         }
         for setup in setups {
@@ -631,7 +641,7 @@ impl Shard {
                 ssrc: setup.ssrc,
                 rtx_ssrc: setup.rtx_ssrc,
                 nack: setup.nack,
-                ring_packets: self.ring_packets(setup.track.kind),
+                ring_packets: ring_packets(&self.config, setup.track.kind),
                 key_frame_interval: self.config.key_frame_interval,
             });
             self.transports[key.0 as usize].ups.add(UpEntry {
@@ -902,6 +912,13 @@ impl Shard {
             counts.drops.add(*reason, self.output.drops.get(*reason));
         }
         *self.published.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = counts;
+    }
+}
+
+fn ring_packets(config: &MediaConfig, kind: Kind) -> usize {
+    match kind {
+        Kind::Audio => config.audio_ring_packets,
+        Kind::Video => config.video_ring_packets,
     }
 }
 

@@ -371,10 +371,8 @@ fn write_control(header: &libc::msghdr, run: &Run) -> usize {
                     (*cmsg).cmsg_level = libc::IPPROTO_IPV6;
                     (*cmsg).cmsg_type = libc::IPV6_PKTINFO;
                     (*cmsg).cmsg_len = libc::CMSG_LEN(mem::size_of::<libc::in6_pktinfo>() as u32) as usize;
-                    let info = libc::in6_pktinfo {
-                        ipi6_addr: libc::in6_addr { s6_addr: ip.octets() },
-                        ipi6_ifindex: 0,
-                    };
+                    let info =
+                        libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: ip.octets() }, ipi6_ifindex: 0 };
                     libc::CMSG_DATA(cmsg).cast::<libc::in6_pktinfo>().write_unaligned(info);
                     len += libc::CMSG_SPACE(mem::size_of::<libc::in6_pktinfo>() as u32) as usize;
                 }

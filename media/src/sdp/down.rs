@@ -16,7 +16,7 @@ use super::{
         without_transport_cc,
     },
     parse::MEDIA_LINES_MAX,
-    write::{Section, Sources, UsedSection, Written},
+    write::{Section, Sources, UsedSection, Written, WrittenFormat},
 };
 use crate::{
     codec::Codec,
@@ -24,7 +24,7 @@ use crate::{
     rtp::ext::{self, ExtIds},
 };
 
-const PROTOCOL: &str = "UDP/TLS/RTP/SAVPF";
+pub(super) const PROTOCOL: &str = "UDP/TLS/RTP/SAVPF";
 
 /// The m-lines of one *down* transport, for its whole life.
 #[derive(Debug)]
@@ -156,14 +156,11 @@ impl DownSession {
         let answer = Description::parse(answer)?;
         self.check_shape(&answer)?;
         let used: Vec<&MediaSection> = answer.media.iter().filter(|m| !m.is_rejected()).collect();
-        let remote = if used.is_empty() { Err(SdpError::NothingAccepted) } else { remote_side(&answer, &used) };
-        let remote = match remote {
-            // In an answer the peer has to have chosen its role.
-            Ok(RemoteSide { setup: Setup::Actpass, .. }) => {
-                return Err(SdpError::SetupPassive { line: used.first().map_or(0, |m| m.line) });
-            }
-            Err(error) if error != SdpError::NothingAccepted => return Err(error),
-            other => other,
+        // In an answer the peer has chosen its role, which can only be that of the DTLS client.
+        let remote = match remote_side(&answer, &used, &[Setup::Active]) {
+            Ok(remote) => Ok(remote),
+            Err(SdpError::NoMedia) => Err(SdpError::NothingAccepted),
+            Err(error) => return Err(error),
         };
         for (line, answered) in self.lines.iter_mut().zip(&answer.media) {
             if answered.is_rejected() && !line.dead {
@@ -263,15 +260,15 @@ impl Line {
             protocol: PROTOCOL.to_owned(),
             mid,
             direction: if self.track.is_some() { Direction::Sendonly } else { Direction::Inactive },
-            codec: self.codec,
-            payload_type: self.payload_type,
-            rtx_payload_type: self.rtx_payload_type,
-            fmtp: self.fmtp.to_owned(),
-            feedback: match self.kind {
-                Kind::Audio => Feedback { transport_cc: true, ..Feedback::default() },
-                Kind::Video => Feedback { nack: true, pli: true, fir: true, transport_cc: true, remb: false },
-            },
-            extmaps: extmaps(self.kind),
+            kind: self.kind,
+            formats: vec![WrittenFormat {
+                codec: self.codec,
+                payload_type: self.payload_type,
+                rtx_payload_type: self.rtx_payload_type,
+                fmtp: self.fmtp.to_owned(),
+                feedback: Feedback::offered(self.kind),
+            }],
+            extmaps: offered_extmaps(self.kind),
             sources: self.track.as_ref().map(|track| Sources {
                 cname: cname.to_owned(),
                 stream_label: track.stream_label.clone(),
@@ -326,7 +323,7 @@ impl Line {
 
 /// The header extensions that we offer; the numbers are those of Chromium's own offers. The same number means the same
 /// extension in every m-line, as BUNDLE demands (RFC 9143 §9).
-fn extmaps(kind: Kind) -> Vec<ExtMap> {
+pub(super) fn offered_extmaps(kind: Kind) -> Vec<ExtMap> {
     let own = match kind {
         Kind::Audio => (1, ext::URI_AUDIO_LEVEL),
         Kind::Video => (13, ext::URI_VIDEO_ORIENTATION),

@@ -33,9 +33,9 @@ pub enum SdpError {
     /// RTP and RTCP have to share the port (RFC 5761).
     #[error("line {line}: this m-line has no a=rtcp-mux")]
     NoRtcpMux { line: usize },
-    /// The peer wants to be the DTLS server, which we always are.
-    #[error("line {line}: a=setup has to be actpass or active, the server always is the passive side")]
-    SetupPassive { line: usize },
+    /// The peer wants to be what we are: a server always is the passive side of DTLS, a client the active one.
+    #[error("line {line}: a=setup takes the wrong role; the server always is the passive side")]
+    WrongSetup { line: usize },
     /// M-lines that would need a transport each.
     #[error("line {line}: all m-lines have to be in one BUNDLE group (bundlePolicy max-bundle)")]
     NotBundled { line: usize },
@@ -66,7 +66,7 @@ impl SdpError {
             SdpError::NoFingerprint { .. } => "no_fingerprint",
             SdpError::NoIceCredentials { .. } => "no_ice_credentials",
             SdpError::NoRtcpMux { .. } => "no_rtcp_mux",
-            SdpError::SetupPassive { .. } => "setup_passive",
+            SdpError::WrongSetup { .. } => "wrong_setup",
             SdpError::NotBundled { .. } => "not_bundled",
             SdpError::DuplicateMid { .. } => "duplicate_mid",
             SdpError::NoCodec { .. } => "no_codec",

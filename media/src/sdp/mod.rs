@@ -3,7 +3,9 @@
 //! Three conversations are known here: a publisher offers and we answer ([`answer_publish`]); we offer to a subscriber and
 //! it answers ([`DownSession`]); a player offers to receive and we answer ([`answer_play`]). In all of them we are
 //! ICE-lite and the DTLS server, everything is in one BUNDLE, and an m-line carries one codec and its retransmissions.
+//! The other end of the first and the last, for the load tool and for tests, is in [`client`].
 
+pub mod client;
 pub mod description;
 pub mod down;
 pub mod error;
@@ -22,3 +24,6 @@ pub use negotiate::{
 };
 pub use play::answer_play;
 pub use publish::answer_publish;
+
+#[cfg(test)]
+mod tests;

@@ -109,6 +109,16 @@ pub struct Feedback {
     pub remb: bool,
 }
 
+impl Feedback {
+    /// What we offer for a medium.
+    pub(super) fn offered(kind: Kind) -> Feedback {
+        match kind {
+            Kind::Audio => Feedback { transport_cc: true, ..Feedback::default() },
+            Kind::Video => Feedback { nack: true, pli: true, fir: true, transport_cc: true, remb: false },
+        }
+    }
+}
+
 /// What came of a publisher's offer.
 #[derive(Clone, Debug)]
 pub struct PublishNegotiated {
@@ -215,8 +225,12 @@ fn in_group(group: &[String], media: &MediaSection) -> bool {
 }
 
 /// The peer's half of the transport: of the m-line that stands first in the BUNDLE group among `media`, or first at all
-/// (RFC 9143 §7.3.1). `media` must not be empty.
-pub(super) fn remote_side(description: &Description, media: &[&MediaSection]) -> Result<RemoteSide, SdpError> {
+/// (RFC 9143 §7.3.1). `media` must not be empty; `roles` are the values of `a=setup` that it may have.
+pub(super) fn remote_side(
+    description: &Description,
+    media: &[&MediaSection],
+    roles: &[Setup],
+) -> Result<RemoteSide, SdpError> {
     let tagged = description
         .bundles
         .iter()
@@ -226,8 +240,8 @@ pub(super) fn remote_side(description: &Description, media: &[&MediaSection]) ->
         .ok_or(SdpError::NoMedia)?;
     let transport = &tagged.transport;
     let setup = transport.setup.unwrap_or(Setup::Active);
-    if !matches!(setup, Setup::Active | Setup::Actpass) {
-        return Err(SdpError::SetupPassive { line: tagged.line });
+    if !roles.contains(&setup) {
+        return Err(SdpError::WrongSetup { line: tagged.line });
     }
     let (Some(ufrag), Some(pwd)) = (transport.ufrag.clone(), transport.pwd.clone()) else {
         return Err(SdpError::NoIceCredentials { line: tagged.line });
@@ -264,14 +278,13 @@ pub(super) fn extensions(offered: &[ExtMap], kind: Kind, we_send: bool) -> (ExtI
 
 /// Where the id of an extension goes; `None` for those that are of no use on such an m-line.
 fn place_of<'a>(ids: &'a mut ExtIds, uri: &str, kind: Kind) -> Option<&'a mut Option<u8>> {
-    match uri {
-        ext::URI_MID => Some(&mut ids.mid),
-        ext::URI_TRANSPORT_CC => Some(&mut ids.transport_cc),
-        ext::URI_ABS_CAPTURE_TIME => Some(&mut ids.abs_capture_time),
-        ext::URI_AUDIO_LEVEL if kind == Kind::Audio => Some(&mut ids.audio_level),
-        ext::URI_VIDEO_ORIENTATION if kind == Kind::Video => Some(&mut ids.video_orientation),
-        _ => None,
-    }
+    let useful = match uri {
+        ext::URI_MID | ext::URI_TRANSPORT_CC | ext::URI_ABS_CAPTURE_TIME => true,
+        ext::URI_AUDIO_LEVEL => kind == Kind::Audio,
+        ext::URI_VIDEO_ORIENTATION => kind == Kind::Video,
+        _ => false,
+    };
+    ids.by_uri(uri).filter(|_| useful)
 }
 
 /// Takes the transport-cc extension out of both, for an m-line where the feedback was not agreed on: numbering packets

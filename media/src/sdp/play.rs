@@ -10,7 +10,7 @@ use super::{
         rtx_of, usable, without_transport_cc,
     },
     publish::rejected,
-    write::{Section, Sources, UsedSection, Written},
+    write::{Section, Sources, UsedSection, Written, WrittenFormat},
 };
 use crate::{codec::Codec, ids::Kind};
 
@@ -24,7 +24,7 @@ use crate::{codec::Codec, ids::Kind};
 pub fn answer_play(offer: &str, local: &LocalSide, wanted: Vec<DownWanted>) -> Result<PlayNegotiated, SdpError> {
     let offer = Description::parse(offer)?;
     let used = usable(&offer)?;
-    let remote = remote_side(&offer, &used)?;
+    let remote = remote_side(&offer, &used, &[Setup::Actpass, Setup::Active])?;
     let mut ssrcs = SsrcSource::default();
     let cname = format!("{:016x}", rand::random::<u64>());
     let mut waiting: Vec<Option<DownWanted>> = wanted.into_iter().map(Some).collect();
@@ -112,11 +112,14 @@ fn carry(
         protocol: offered.protocol.clone(),
         mid: offered.mid.clone(),
         direction: Direction::Sendonly,
-        codec,
-        payload_type: down.payload_type,
-        rtx_payload_type,
-        fmtp,
-        feedback: Feedback { remb: false, ..feedback },
+        kind: codec.kind(),
+        formats: vec![WrittenFormat {
+            codec,
+            payload_type: down.payload_type,
+            rtx_payload_type,
+            fmtp,
+            feedback: Feedback { remb: false, ..feedback },
+        }],
         extmaps,
         sources: Some(Sources {
             cname: cname.to_owned(),
@@ -140,11 +143,14 @@ fn inactive(offered: &MediaSection, kind: Kind) -> Section {
         protocol: offered.protocol.clone(),
         mid: offered.mid.clone(),
         direction: Direction::Inactive,
-        codec,
-        payload_type: chosen.payload_type,
-        rtx_payload_type: None,
-        fmtp: format::answered_fmtp(codec, &chosen.fmtp),
-        feedback: Feedback::default(),
+        kind,
+        formats: vec![WrittenFormat {
+            codec,
+            payload_type: chosen.payload_type,
+            rtx_payload_type: None,
+            fmtp: format::answered_fmtp(codec, &chosen.fmtp),
+            feedback: Feedback::default(),
+        }],
         extmaps: Vec::new(),
         sources: None,
     })

@@ -12,7 +12,7 @@ use super::{
         Format, LocalSide, Policy, PublishNegotiated, UpMedia, choose, extensions, feedback, kind_of, remote_side,
         rtx_of, usable, without_transport_cc,
     },
-    write::{Section, UsedSection, Written},
+    write::{Section, UsedSection, Written, WrittenFormat},
 };
 use crate::{codec::Codec, ids::Kind};
 
@@ -26,7 +26,7 @@ use crate::{codec::Codec, ids::Kind};
 pub fn answer_publish(offer: &str, local: &LocalSide, policy: &Policy) -> Result<PublishNegotiated, SdpError> {
     let offer = Description::parse(offer)?;
     let used = usable(&offer)?;
-    let remote = remote_side(&offer, &used)?;
+    let remote = remote_side(&offer, &used, &[Setup::Actpass, Setup::Active])?;
     let mut media = Vec::with_capacity(used.len());
     let mut sections = Vec::with_capacity(offer.media.len());
     for (index, section) in offer.media.iter().enumerate() {
@@ -84,11 +84,14 @@ fn answer_section(
         protocol: offered.protocol.clone(),
         mid: offered.mid.clone(),
         direction: if active { Direction::Recvonly } else { Direction::Inactive },
-        codec,
-        payload_type: format.payload_type,
-        rtx_payload_type: format.rtx_payload_type,
-        fmtp: with_start_bitrate(fmtp, kind, policy),
-        feedback: super::Feedback { remb: false, ..feedback },
+        kind,
+        formats: vec![WrittenFormat {
+            codec,
+            payload_type: format.payload_type,
+            rtx_payload_type: format.rtx_payload_type,
+            fmtp: with_start_bitrate(fmtp, kind, policy),
+            feedback: super::Feedback { remb: false, ..feedback },
+        }],
         extmaps,
         sources: None,
     };

@@ -6,7 +6,7 @@ use super::{
     description::{Direction, ExtMap, Setup},
     negotiate::{Feedback, LocalSide},
 };
-use crate::codec::Codec;
+use crate::{codec::Codec, ids::Kind};
 
 /// A description of ours.
 pub(super) struct Written<'a> {
@@ -39,13 +39,21 @@ pub(super) struct UsedSection {
     /// `None` where the offer has none.
     pub mid: Option<String>,
     pub direction: Direction,
+    pub kind: Kind,
+    /// Most wanted first; an answer has one.
+    pub formats: Vec<WrittenFormat>,
+    pub extmaps: Vec<ExtMap>,
+    pub sources: Option<Sources>,
+}
+
+/// One codec of an m-line, with its retransmissions.
+#[derive(Clone)]
+pub(super) struct WrittenFormat {
     pub codec: Codec,
     pub payload_type: u8,
     pub rtx_payload_type: Option<u8>,
     pub fmtp: String,
     pub feedback: Feedback,
-    pub extmaps: Vec<ExtMap>,
-    pub sources: Option<Sources>,
 }
 
 /// What we send in an m-line.
@@ -100,9 +108,14 @@ impl Written<'_> {
     }
 
     fn used(&self, out: &mut Lines, used: &UsedSection, first: bool) {
-        let payload_type = used.payload_type;
-        let rtx = used.rtx_payload_type.map(|rtx| format!(" {rtx}")).unwrap_or_default();
-        out.line(format_args!("m={} 9 {} {payload_type}{rtx}", used.codec.kind(), used.protocol));
+        let payload_types: String = used
+            .formats
+            .iter()
+            .flat_map(|f| [Some(f.payload_type), f.rtx_payload_type])
+            .flatten()
+            .map(|payload_type| format!(" {payload_type}"))
+            .collect();
+        out.line(format_args!("m={} 9 {}{payload_types}", used.kind, used.protocol));
         out.line(format_args!("c=IN IP4 0.0.0.0"));
         out.line(format_args!("a=rtcp:9 IN IP4 0.0.0.0"));
         let LocalSide { credentials: (ufrag, pwd), fingerprint, candidates, .. } = self.local;
@@ -125,7 +138,7 @@ impl Written<'_> {
         }
         out.line(format_args!("a=rtcp-mux"));
         out.line(format_args!("a=rtcp-rsize"));
-        formats(out, used);
+        used.formats.iter().for_each(|format| format_lines(out, format));
         if let Some(sources) = &used.sources {
             sources_lines(out, sources);
         }
@@ -150,7 +163,7 @@ impl Section {
     }
 }
 
-fn formats(out: &mut Lines, used: &UsedSection) {
+fn format_lines(out: &mut Lines, used: &WrittenFormat) {
     let (payload_type, rate) = (used.payload_type, used.codec.clock_rate());
     let channels = if used.codec == Codec::Opus { "/2" } else { "" };
     out.line(format_args!("a=rtpmap:{payload_type} {}/{rate}{channels}", used.codec.name()));

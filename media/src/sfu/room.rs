@@ -352,3 +352,163 @@ impl Room {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{codec::Codec, forward::rtp_header, rtp::rtcp::Rtcp, units::time::Ntp};
+
+    const PUBLISHER: TransportKey = TransportKey(0);
+
+    fn spec(kind: Kind, source: Source) -> UpSpec {
+        UpSpec {
+            id: TrackId { stream: StreamId(1), kind },
+            source,
+            codec: if kind == Kind::Audio { Codec::Opus } else { Codec::Vp8 },
+            payload_type: 96,
+            rtx_payload_type: None,
+            ssrc: Some(0x1111),
+            rtx_ssrc: None,
+            nack: true,
+            ring_packets: 256,
+            key_frame_interval: Duration::from_millis(500),
+        }
+    }
+
+    fn subscriber(kind: Kind, n: u32) -> DownSpec {
+        DownSpec {
+            track: TrackId { stream: StreamId(1), kind },
+            transport: TransportKey(n),
+            ssrc: 0x9000 + n,
+            payload_type: 100,
+            rtx: Some((101, 0xa000 + n)),
+        }
+    }
+
+    /// One VP8 frame in one packet.
+    fn frame(seq: u16, key: bool) -> Slot {
+        let mut packet = rtp_header(true, 96, seq, u32::from(seq) * 3000, 0x1111).to_vec();
+        packet.extend_from_slice(&[0x10, u8::from(!key), 0, 0, 0x9d, 0x01, 0x2a, 64, 0, 64, 0, seq as u8]);
+        Slot::copy_of(&packet).unwrap()
+    }
+
+    fn feed(room: &mut Room, now: Time, up: UpKey, seq: u16, key: bool) -> Vec<Forward> {
+        let mut out = Output::default();
+        room.handle_rtp(now, up, false, &mut frame(seq, key), &mut out);
+        out.forwards
+    }
+
+    fn plis(out: &Output) -> usize {
+        let all = out.rtcp.iter().flat_map(|(to, bytes)| rtcp::packets(bytes).map(move |p| (*to, p.unwrap())));
+        all.filter(|(to, p)| *to == PUBLISHER && matches!(p, Rtcp::Pli { media: 0x1111, .. })).count()
+    }
+
+    #[test]
+    fn every_subscriber_gets_each_packet_from_the_first_key_frame_on() {
+        let mut room = Room::new(Time::ZERO, 7);
+        let mut out = Output::default();
+        let up = room.publish(spec(Kind::Video, Source::Transport(PUBLISHER)));
+        for n in 1..=3 {
+            let down = room.subscribe(subscriber(Kind::Video, n)).unwrap();
+            room.start(Time::from_millis(1000), down, &mut out);
+        }
+        assert_eq!(plis(&out), 1, "three newcomers cost one request");
+        assert!(feed(&mut room, Time::from_millis(1010), up, 1, false).is_empty());
+        assert_eq!(feed(&mut room, Time::from_millis(1040), up, 2, true).len(), 3);
+        let forwards = feed(&mut room, Time::from_millis(1080), up, 3, false);
+        let to: Vec<u32> = forwards.iter().map(|f| f.to.0).collect();
+        assert_eq!(to, [1, 2, 3]);
+        assert_eq!(room.up(up).unwrap().payload(forwards[0].seq).unwrap().last(), Some(&3));
+    }
+
+    #[test]
+    fn a_lost_packet_is_resent_to_the_one_who_missed_it() {
+        let mut room = Room::new(Time::ZERO, 7);
+        let mut out = Output::default();
+        let up = room.publish(spec(Kind::Video, Source::Transport(PUBLISHER)));
+        let downs: Vec<DownKey> = (1..=2).map(|n| room.subscribe(subscriber(Kind::Video, n)).unwrap()).collect();
+        downs.iter().for_each(|down| room.start(Time::ZERO, *down, &mut out));
+        feed(&mut room, Time::ZERO, up, 1, true);
+        let sent = feed(&mut room, Time::ZERO, up, 2, false);
+        let missed = u16::from_be_bytes([sent[1].header[2], sent[1].header[3]]);
+        let mut out = Output::default();
+        room.handle_nack(Time::from_millis(50), downs[1], [missed, missed.wrapping_add(9)].into_iter(), &mut out);
+        assert_eq!(out.forwards.len(), 1);
+        let resent = out.forwards[0];
+        assert_eq!((resent.to, resent.seq, resent.original_seq), (TransportKey(2), sent[1].seq, Some(missed)));
+        assert_eq!(resent.header[1] & 0x7f, 101);
+        assert_eq!(out.drops.get(DropReason::NotInRing), 1);
+    }
+
+    #[test]
+    fn a_newcomer_to_a_bridged_stream_gets_the_kept_group_at_once() {
+        let mut room = Room::new(Time::ZERO, 7);
+        let up = room.publish(spec(Kind::Video, Source::Pipe));
+        for seq in 1..=30 {
+            feed(&mut room, Time::ZERO, up, seq, seq % 10 == 1);
+        }
+        let down = room.subscribe(subscriber(Kind::Video, 1)).unwrap();
+        let mut out = Output::default();
+        room.start(Time::ZERO, down, &mut out);
+        assert_eq!(out.forwards.len(), 10);
+        assert_eq!(feed(&mut room, Time::ZERO, up, 31, true).len(), 1);
+        assert!(out.rtcp.is_empty(), "the bridge cannot be asked");
+    }
+
+    #[test]
+    fn sender_reports_tell_the_publishers_clock_in_the_subscribers_timestamps() {
+        let mut room = Room::new(Time::ZERO, 7);
+        let mut out = Output::default();
+        let up = room.publish(spec(Kind::Audio, Source::Transport(PUBLISHER)));
+        let down = room.subscribe(subscriber(Kind::Audio, 1)).unwrap();
+        room.start(Time::ZERO, down, &mut out);
+        let mut packet = rtp_header(false, 96, 1, 48_000, 0x1111).to_vec();
+        packet.push(1);
+        room.handle_rtp(Time::ZERO, up, false, &mut Slot::copy_of(&packet).unwrap(), &mut out);
+        let offset = u32::from_be_bytes(out.forwards[0].header[4..8].try_into().unwrap()).wrapping_sub(48_000);
+        let ntp = Ntp::from_unix_micros(1_000_000_000);
+        let info = SenderInfo { ssrc: 0x1111, ntp, rtp_timestamp: 48_000, packets: 1, bytes: 1 };
+        let mut bytes = Vec::new();
+        rtcp::write_sender_report(&mut bytes, &info, &[]);
+        let Some(Ok(Rtcp::SenderReport(report))) = rtcp::packets(&bytes).next() else { panic!("not a report") };
+        room.handle_sender_report(Time::from_millis(100), up, &report);
+
+        let mut out = Output::default();
+        room.handle_timeout(Time::from_millis(600), &mut out);
+        let (_, bytes) = out.rtcp.iter().find(|(to, _)| *to == TransportKey(1)).expect("a report to the subscriber");
+        let Some(Ok(Rtcp::SenderReport(told))) = rtcp::packets(bytes).next() else { panic!("not a report") };
+        assert_eq!(told.rtp_timestamp.wrapping_sub(offset), 48_000 + 24_000, "half a second later");
+        assert!(told.ntp.as_micros().abs_diff(ntp.as_micros() + 500_000) <= 2);
+        assert_eq!((told.ssrc, told.packets, told.bytes), (0x9001, 1, 1));
+    }
+
+    #[test]
+    fn what_was_muted_is_not_forwarded_and_goes_on_without_a_hole_at_a_key_frame() {
+        let mut room = Room::new(Time::ZERO, 7);
+        let mut out = Output::default();
+        let up = room.publish(spec(Kind::Video, Source::Transport(PUBLISHER)));
+        let down = room.subscribe(subscriber(Kind::Video, 1)).unwrap();
+        room.start(Time::ZERO, down, &mut out);
+        let before = feed(&mut room, Time::ZERO, up, 1, true);
+        let track = TrackId { stream: StreamId(1), kind: Kind::Video };
+        room.set_muted(Time::ZERO, track, true, &mut out);
+        assert!(feed(&mut room, Time::ZERO, up, 2, false).is_empty());
+        let mut out = Output::default();
+        room.set_muted(Time::from_millis(5000), track, false, &mut out);
+        assert_eq!(plis(&out), 1);
+        assert!(feed(&mut room, Time::from_millis(5010), up, 3, false).is_empty());
+        let after = feed(&mut room, Time::from_millis(5020), up, 4, true);
+        let seq = |f: &Forward| u16::from_be_bytes([f.header[2], f.header[3]]);
+        assert_eq!(seq(&after[0]), seq(&before[0]).wrapping_add(1));
+    }
+
+    #[test]
+    fn what_leaves_with_a_publisher_is_told_to_whoever_holds_it() {
+        let mut room = Room::new(Time::ZERO, 7);
+        let up = room.publish(spec(Kind::Video, Source::Transport(PUBLISHER)));
+        let down = room.subscribe(subscriber(Kind::Video, 5)).unwrap();
+        assert_eq!(room.unpublish(up), [(TransportKey(5), down)]);
+        assert!(room.is_empty());
+        assert!(room.subscribe(subscriber(Kind::Video, 6)).is_none());
+    }
+}

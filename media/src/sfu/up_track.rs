@@ -165,7 +165,8 @@ impl UpTrack {
         if !empty {
             if payload.key && self.kind() == Kind::Video {
                 self.key_frames.satisfied();
-                let same_frame = self.newest_key.is_some_and(|k| self.meta(k).is_some_and(|m| m.timestamp == meta.timestamp));
+                let same_frame =
+                    self.newest_key.is_some_and(|k| self.meta(k).is_some_and(|m| m.timestamp == meta.timestamp));
                 if !same_frame && self.newest_key.is_none_or(|k| seq > k) {
                     self.newest_key = Some(seq);
                 }
@@ -283,9 +284,9 @@ impl Reception {
         let lost_now = expected_now.saturating_sub(self.received - self.received_prior);
         self.expected_prior = expected;
         self.received_prior = self.received;
-        let (last_sr, delay) = self.last_sr.map_or((0, 0), |(lsr, at)| {
-            (lsr, (now.since(at).as_micros() as u64 * 65_536 / 1_000_000) as u32)
-        });
+        let (last_sr, delay) = self
+            .last_sr
+            .map_or((0, 0), |(lsr, at)| (lsr, (now.since(at).as_micros() as u64 * 65_536 / 1_000_000) as u32));
         Some(ReportBlock {
             ssrc,
             fraction_lost: (lost_now * 256).checked_div(expected_now).unwrap_or(0).min(255) as u8,
@@ -349,8 +350,12 @@ mod tests {
         let mut up = track(Codec::Opus);
         for seq in 0..100u16 {
             if seq % 10 != 5 {
-                up.accept(Time::from_millis(u64::from(seq) * 20), &mut slot(96, seq, u32::from(seq) * 960, b"x"), false)
-                    .unwrap();
+                up.accept(
+                    Time::from_millis(u64::from(seq) * 20),
+                    &mut slot(96, seq, u32::from(seq) * 960, b"x"),
+                    false,
+                )
+                .unwrap();
             }
         }
         let block = up.report_block(Time::from_millis(2000)).unwrap();
@@ -365,7 +370,9 @@ mod tests {
         let key = [0x10, 0x00, 0, 0];
         let delta = [0x10, 0x01, 0, 0];
         let mut up = track(Codec::Vp8);
-        for (seq, ts, payload) in [(1, 0, key), (2, 0, [0, 0, 0, 0]), (3, 3000, delta), (4, 6000, key), (5, 9000, delta)] {
+        for (seq, ts, payload) in
+            [(1, 0, key), (2, 0, [0, 0, 0, 0]), (3, 3000, delta), (4, 6000, key), (5, 9000, delta)]
+        {
             up.accept(Time::ZERO, &mut slot(96, seq, ts, &payload), false).unwrap();
         }
         let group = up.kept_group().unwrap();

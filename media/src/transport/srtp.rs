@@ -1,0 +1,284 @@
+//! SRTP and SRTCP (RFC 3711): AEAD_AES_128_GCM (RFC 7714) and AES_CM_128_HMAC_SHA1_80.
+//!
+//! Two rules shape this file. *State moves only after authentication*: a forged packet neither advances a roll-over
+//! counter nor occupies memory for its SSRC. *One pass*: a packet is sealed from where its payload lies into the buffer
+//! that is sent, and opened in place; nothing is allocated for a packet.
+
+use super::{
+    replay::ReplayWindow,
+    srtp_cipher::{Cipher, Stream},
+};
+use crate::drop_reason::DropReason;
+
+pub use super::srtp_cipher::SrtpProfile;
+
+/// Synchronisation sources that one peer may send from: a camera, a screen and two microphones with simulcast and
+/// retransmission. State is kept for an SSRC only after a packet of it proved authentic.
+pub const RX_SSRCS_MAX: usize = 16;
+
+/// Synchronisation sources that we may send from under one key. They are never forgotten, since a forgotten one could
+/// repeat a nonce; each costs 32 bytes.
+pub const TX_SSRCS_MAX: usize = 4096;
+
+/// Most that protection adds to an RTP packet, in bytes.
+pub const RTP_OVERHEAD_MAX: usize = 16;
+
+/// Most that protection adds to an RTCP packet, in bytes.
+pub const RTCP_OVERHEAD_MAX: usize = 20;
+
+/// Greatest SRTCP index (RFC 3711 §3.4: 31 bits).
+const RTCP_INDEX_MAX: u32 = (1 << 31) - 1;
+
+const RTP_HEADER_LEN: usize = 12;
+/// The part of an RTCP packet that stays in the clear: first header word and sender.
+const RTCP_HEADER_LEN: usize = 8;
+const RTCP_TRAILER_LEN: usize = 4;
+const RTCP_ENCRYPTED: u32 = 1 << 31;
+
+/// Received packets may be this much out of order: 512 is a second at 5 Mbit/s.
+type RxWindow = ReplayWindow<8>;
+/// What we send is in order but for the pacer.
+type TxWindow = ReplayWindow<2>;
+type RtcpWindow = ReplayWindow<2>;
+
+/// The two directions of one DTLS-SRTP association.
+pub struct Srtp {
+    profile: SrtpProfile,
+    tx: Tx,
+    rx: Rx,
+}
+
+struct Tx {
+    rtp: Cipher,
+    rtcp: Cipher,
+    /// Sorted by SSRC.
+    ssrcs: Vec<(u32, TxWindow)>,
+    /// One counter for all senders of ours: unique per (key, SSRC) all the more.
+    rtcp_index: u32,
+}
+
+struct Rx {
+    rtp: Cipher,
+    rtcp: Cipher,
+    rtp_windows: Windows<RxWindow>,
+    rtcp_windows: Windows<RtcpWindow>,
+}
+
+impl Srtp {
+    /// Length of the keying material that `profile` takes from DTLS, in bytes (RFC 5764 §4.2).
+    pub fn keying_material_len(profile: SrtpProfile) -> usize {
+        2 * (profile.key_len() + profile.salt_len())
+    }
+
+    /// Makes both directions from what DTLS exports: client key, server key, client salt, server salt.
+    /// `None` if `material` has not the length that the profile needs.
+    pub fn new(profile: SrtpProfile, material: &[u8], we_are_client: bool) -> Option<Self> {
+        if material.len() != Self::keying_material_len(profile) {
+            return None;
+        }
+        let (keys, salts) = material.split_at(2 * profile.key_len());
+        let (client_key, server_key) = keys.split_at(profile.key_len());
+        let (client_salt, server_salt) = salts.split_at(profile.salt_len());
+        let (ours, theirs) = ((client_key, client_salt), (server_key, server_salt));
+        let (ours, theirs) = if we_are_client { (ours, theirs) } else { (theirs, ours) };
+        Some(Srtp {
+            profile,
+            tx: Tx {
+                rtp: Cipher::new(profile, Stream::Rtp, ours.0, ours.1)?,
+                rtcp: Cipher::new(profile, Stream::Rtcp, ours.0, ours.1)?,
+                ssrcs: Vec::new(),
+                rtcp_index: 0,
+            },
+            rx: Rx {
+                rtp: Cipher::new(profile, Stream::Rtp, theirs.0, theirs.1)?,
+                rtcp: Cipher::new(profile, Stream::Rtcp, theirs.0, theirs.1)?,
+                rtp_windows: Windows::default(),
+                rtcp_windows: Windows::default(),
+            },
+        })
+    }
+
+    pub fn profile(&self) -> SrtpProfile {
+        self.profile
+    }
+
+    /// Seals one RTP packet into `out`: `header` is copied, `prefix` and `payload` are encrypted behind it.
+    ///
+    /// Returns the length of the protected packet; `out` needs [`RTP_OVERHEAD_MAX`] bytes more than the plain packet.
+    /// `None` if `out` is too short, if `header` is no RTP header, if the sequence number was used before under this
+    /// SSRC, or if there are [`TX_SSRCS_MAX`] SSRCs already.
+    pub fn protect_rtp(&mut self, header: &[u8], prefix: &[u8], payload: &[u8], out: &mut [u8]) -> Option<usize> {
+        let (seq, ssrc) = rtp_seq_and_ssrc(header)?;
+        let len = header.len() + prefix.len() + payload.len() + self.profile.tag_len();
+        let out = out.get_mut(..len)?;
+        let place = self.tx.ssrcs.binary_search_by_key(&ssrc, |(known, _)| *known);
+        let index = match place {
+            Ok(at) => {
+                let window = &self.tx.ssrcs[at].1;
+                window.index_of(seq).filter(|&index| window.is_fresh(index))?
+            }
+            Err(_) if self.tx.ssrcs.len() < TX_SSRCS_MAX => u64::from(seq),
+            Err(_) => return None,
+        };
+        // Marked before it is sealed: whatever happens next, this index is spent.
+        let at = place.unwrap_or_else(|at| {
+            self.tx.ssrcs.insert(at, (ssrc, TxWindow::default()));
+            at
+        });
+        self.tx.ssrcs[at].1.mark(index);
+        self.tx.rtp.seal_rtp(ssrc, index, header, prefix, payload, out)?;
+        Some(len)
+    }
+
+    /// Opens one SRTP packet in place and returns the length of the plain packet.
+    ///
+    /// # Errors
+    /// [`DropReason::TooShort`], [`DropReason::Malformed`], [`DropReason::SrtpReplay`], [`DropReason::SrtpAuth`], or
+    /// [`DropReason::UnknownSsrc`] if it would be one SSRC too many. None of them changes anything but the packet.
+    pub fn unprotect_rtp(&mut self, packet: &mut [u8]) -> Result<usize, DropReason> {
+        let header_len = rtp_header_len(packet)?;
+        let (seq, ssrc) = rtp_seq_and_ssrc(packet).ok_or(DropReason::TooShort)?;
+        let plain_len = packet
+            .len()
+            .checked_sub(self.profile.tag_len())
+            .filter(|&len| len >= header_len)
+            .ok_or(DropReason::TooShort)?;
+        let slot = self.rx.rtp_windows.find(ssrc)?;
+        let index = match slot {
+            Slot::Known(at) => {
+                let window = &self.rx.rtp_windows.list[at].1;
+                window.index_of(seq).filter(|&index| window.is_fresh(index)).ok_or(DropReason::SrtpReplay)?
+            }
+            Slot::Free => u64::from(seq),
+        };
+        self.rx.rtp.open_rtp(ssrc, index, header_len, packet).ok_or(DropReason::SrtpAuth)?;
+        self.rx.rtp_windows.get_or_make(ssrc, slot).mark(index);
+        Ok(plain_len)
+    }
+
+    /// Seals a plain RTCP compound packet and appends it to `out`, whose contents stay in front. False, and nothing
+    /// appended, if it is shorter than an RTCP header or the 2^31 indices of this key are spent.
+    pub fn protect_rtcp(&mut self, plain: &[u8], out: &mut Vec<u8>) -> bool {
+        let Some(ssrc) = rtcp_sender(plain) else { return false };
+        if self.tx.rtcp_index > RTCP_INDEX_MAX {
+            return false;
+        }
+        let index = self.tx.rtcp_index;
+        self.tx.rtcp_index += 1;
+        let start = out.len();
+        out.resize(start + plain.len() + self.profile.tag_len() + RTCP_TRAILER_LEN, 0);
+        let sealed = self.tx.rtcp.seal_rtcp(ssrc, index | RTCP_ENCRYPTED, plain, &mut out[start..]).is_some();
+        if !sealed {
+            out.truncate(start);
+        }
+        sealed
+    }
+
+    /// Opens one SRTCP packet in place and returns the length of the plain packet.
+    ///
+    /// # Errors
+    /// As [`unprotect_rtp`](Self::unprotect_rtp). Packets that are authenticated but not encrypted are malformed here.
+    pub fn unprotect_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, DropReason> {
+        let overhead = self.profile.tag_len() + RTCP_TRAILER_LEN;
+        let ssrc = rtcp_sender(packet).ok_or(DropReason::TooShort)?;
+        if packet.len() < RTCP_HEADER_LEN + overhead {
+            return Err(DropReason::TooShort);
+        }
+        if packet[0] >> 6 != 2 {
+            return Err(DropReason::Malformed);
+        }
+        let plain_len = packet.len() - overhead;
+        let trailer = self.profile.rtcp_trailer(packet).ok_or(DropReason::TooShort)?;
+        if trailer & RTCP_ENCRYPTED == 0 {
+            return Err(DropReason::Malformed);
+        }
+        let index = u64::from(trailer & !RTCP_ENCRYPTED);
+        let slot = self.rx.rtcp_windows.find(ssrc)?;
+        if let Slot::Known(at) = slot
+            && !self.rx.rtcp_windows.list[at].1.is_fresh(index)
+        {
+            return Err(DropReason::SrtpReplay);
+        }
+        self.rx.rtcp.open_rtcp(ssrc, trailer, packet).ok_or(DropReason::SrtpAuth)?;
+        self.rx.rtcp_windows.get_or_make(ssrc, slot).mark(index);
+        Ok(plain_len)
+    }
+
+    /// Forgets what was received from `ssrc`, so that another may take its place: its track has ended, and packets of
+    /// it would find no track any more.
+    pub fn forget_rx(&mut self, ssrc: u32) {
+        self.rx.rtp_windows.forget(ssrc);
+        self.rx.rtcp_windows.forget(ssrc);
+    }
+
+    /// How many SSRCs were received from.
+    pub fn rx_ssrcs(&self) -> usize {
+        self.rx.rtp_windows.list.len()
+    }
+}
+
+/// Replay windows of at most [`RX_SSRCS_MAX`] sources.
+#[derive(Default)]
+struct Windows<W> {
+    list: Vec<(u32, W)>,
+}
+
+/// Where the window of an SSRC is.
+#[derive(Clone, Copy)]
+enum Slot {
+    Known(usize),
+    /// Nowhere yet, but there is room.
+    Free,
+}
+
+impl<W: Default> Windows<W> {
+    fn find(&self, ssrc: u32) -> Result<Slot, DropReason> {
+        match self.list.iter().position(|(known, _)| *known == ssrc) {
+            Some(at) => Ok(Slot::Known(at)),
+            None if self.list.len() < RX_SSRCS_MAX => Ok(Slot::Free),
+            None => Err(DropReason::UnknownSsrc),
+        }
+    }
+
+    fn get_or_make(&mut self, ssrc: u32, slot: Slot) -> &mut W {
+        let at = match slot {
+            Slot::Known(at) => at,
+            Slot::Free => {
+                self.list.push((ssrc, W::default()));
+                self.list.len() - 1
+            }
+        };
+        &mut self.list[at].1
+    }
+
+    fn forget(&mut self, ssrc: u32) {
+        self.list.retain(|(known, _)| *known != ssrc);
+    }
+}
+
+fn rtp_seq_and_ssrc(header: &[u8]) -> Option<(u16, u32)> {
+    let fixed = header.first_chunk::<RTP_HEADER_LEN>()?;
+    let seq = u16::from_be_bytes([fixed[2], fixed[3]]);
+    Some((seq, u32::from_be_bytes([fixed[8], fixed[9], fixed[10], fixed[11]])))
+}
+
+/// Length of the RTP header with its CSRCs and extension (RFC 3550 §5.1, §5.3.1): what is authenticated in the clear.
+fn rtp_header_len(packet: &[u8]) -> Result<usize, DropReason> {
+    if packet.len() < RTP_HEADER_LEN {
+        return Err(DropReason::TooShort);
+    }
+    if packet[0] >> 6 != 2 {
+        return Err(DropReason::Malformed);
+    }
+    let extension_at = RTP_HEADER_LEN + 4 * usize::from(packet[0] & 0x0f);
+    if packet[0] & 0x10 == 0 {
+        return Ok(extension_at);
+    }
+    let words = packet.get(extension_at + 2..extension_at + 4).ok_or(DropReason::TooShort)?;
+    Ok(extension_at + 4 + 4 * usize::from(u16::from_be_bytes([words[0], words[1]])))
+}
+
+fn rtcp_sender(packet: &[u8]) -> Option<u32> {
+    let fixed = packet.first_chunk::<RTCP_HEADER_LEN>()?;
+    Some(u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]))
+}

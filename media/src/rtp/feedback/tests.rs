@@ -37,16 +37,14 @@ fn a_one_bit_vector_is_read() {
     assert_eq!(statuses, [(0x0102, Some(2_000)), (0x0103, None), (0x0104, Some(3_000))]);
 }
 
-/// The drafts's own examples of chunks, §3.1.3 and §3.1.4: a run of 221 packets not received (0x00dd), a one-bit vector
-/// of one lost, five received, three lost, three received, two lost (0x9f1c), a two-bit vector of one lost, one large
-/// delta, three small, two lost (0xcd50 with large as second symbol gives 0xc9 0x54... see the bits below).
+/// The draft's own examples of chunks, §3.1.3 and §3.1.4.
 #[test]
 fn the_chunks_of_the_draft_are_read() {
     let statuses = |chunk: Chunk| (0..chunk.len()).map(|i| chunk.status(i)).collect::<Vec<_>>();
     assert_eq!(statuses(Chunk::read([0x00, 0xdd])), [0; 221]);
     assert_eq!(statuses(Chunk::read([0x60, 0x18])), [3; 24], "0 11 0000000011000: the run of the reserved symbol");
     assert_eq!(statuses(Chunk::read([0x9f, 0x1c])), [0, 1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1, 0, 0]);
-    // 11 00 11 01 01 01 00 00 in the draft, whose second symbol became reserved later; here with 10.
+    // The draft's example has 11, reserved, as its second symbol; here it is 10.
     assert_eq!(statuses(Chunk::read([0b1100_1001, 0b0101_0000])), [0, 2, 1, 1, 1, 0, 0]);
 }
 
@@ -155,8 +153,7 @@ proptest! {
         let reference_us = (arrivals[0].at.as_micros() as i64 / 64_000) * 64_000;
         prop_assert_eq!(report.reference_time & 0xff_ffff, (reference_us / 64_000) as i32 & 0xff_ffff);
         let mut expected = arrivals[..held].iter().peekable();
-        let mut seq = first;
-        for status in report.statuses() {
+        for (seq, status) in (first..).zip(report.statuses()) {
             prop_assert_eq!(status.seq, seq as u16);
             match expected.next_if(|a| a.seq == seq) {
                 Some(a) => {
@@ -165,7 +162,6 @@ proptest! {
                 }
                 None => prop_assert_eq!(status.arrival_us, None),
             }
-            seq += 1;
         }
         prop_assert!(expected.next().is_none());
     }
