@@ -27,6 +27,8 @@ export const TONE_SHARE_MIN = 0.7
 /** Options that make ffmpeg show a live stream as soon as it can. */
 const LOW_DELAY = ['-fflags', 'nobuffer', '-flags', 'low_delay', '-analyzeduration', '200000', '-probesize', '32768']
 
+/** @typedef {{ width: number, height: number, fps: number, seconds: number, toneHz: number, colour: [number, number] }} Source */
+
 /** A publisher: ffmpeg, and what feeds it. */
 export class Pusher {
   #processes
@@ -66,7 +68,7 @@ export class Pusher {
  * Looks like a mini-program's live-pusher: portrait, 15 pictures a second, constrained baseline, a key frame every two seconds,
  * mono AAC.
  * @param {string} url
- * @param {{ width?: number, height?: number, fps?: number, seconds?: number, toneHz?: number, colour?: [number, number] }} [options]
+ * @param {Partial<Source>} [options]
  */
 export function pushPhone(url, { width = 360, height = 640, fps = 15, seconds = 3600, toneHz = 1000, colour = [90, 160] } = {}) {
   const gop = String(fps * 2)
@@ -79,7 +81,7 @@ export function pushPhone(url, { width = 360, height = 640, fps = 15, seconds = 
 /**
  * Looks like OBS as it comes: 1080p, High profile with two B-frames, a key frame every two seconds, stereo AAC.
  * @param {string} url
- * @param {{ width?: number, height?: number, fps?: number, seconds?: number, toneHz?: number, colour?: [number, number], bFrames?: number }} [options]
+ * @param {Partial<Source> & { bFrames?: number }} [options]
  */
 export function pushObs(url, { width = 1920, height = 1080, fps = 30, seconds = 3600, toneHz = 1000, colour = [160, 90], bFrames = 2 } = {}) {
   const gop = String(fps * 2)
@@ -90,24 +92,48 @@ export function pushObs(url, { width = 1920, height = 1080, fps = 30, seconds = 
 }
 
 /**
- * Pushes stamped pictures and a tone with any encoding.
+ * Pushes stamped pictures and a tone by RTMP, with any encoding.
  * @param {string} url
- * @param {{ width: number, height: number, fps: number, seconds: number, toneHz: number, colour: [number, number] }} source
+ * @param {Source} source
  * @param {string[]} encoding  ffmpeg's options for the codecs
  */
-export function push(url, { width, height, fps, seconds, toneHz, colour }, encoding) {
+export function push(url, source, encoding) {
+  const output = ['-flush_packets', '1', '-f', 'flv', '-flvflags', 'no_duration_filesize', url]
+  return encode(source, ['-map', '0:v', '-map', '1:a', '-t', String(source.seconds), '-pix_fmt', 'yuv420p', ...encoding, ...output])
+}
+
+/**
+ * Sends stamped pictures (H.264) and a tone (Opus) as plain RTP to two UDP ports of this machine, for somebody who puts them into
+ * WebRTC. Each key frame carries its parameter sets, as WebRTC wants them.
+ * @param {{ videoPort: number, audioPort: number }} ports
+ * @param {Partial<Source>} [source]
+ */
+export function sendRtp({ videoPort, audioPort }, { width = 640, height = 360, fps = 15, seconds = 3600, toneHz = 1000, colour = [90, 160] } = {}) {
+  const video = ['-c:v', 'libx264', '-profile:v', 'baseline', '-level', '3.1', '-preset', 'veryfast', '-tune', 'zerolatency', '-g', String(fps), '-b:v', '500k', '-pix_fmt', 'yuv420p', '-bsf:v', 'dump_extra=freq=keyframe']
+  const audio = ['-c:a', 'libopus', '-b:a', '48k', '-ac', '2']
+  return encode({ width, height, fps, seconds, toneHz, colour }, [
+    ...['-map', '0:v', ...video, '-f', 'rtp', `rtp://127.0.0.1:${videoPort}?pkt_size=1200`],
+    ...['-map', '1:a', ...audio, '-f', 'rtp', `rtp://127.0.0.1:${audioPort}?pkt_size=1200`],
+  ])
+}
+
+/**
+ * Starts ffmpeg with stamped pictures as its input 0 and a tone as its input 1.
+ * @param {Source} source
+ * @param {string[]} outputs  ffmpeg's options behind the inputs
+ */
+function encode({ width, height, fps, seconds, toneHz, colour }, outputs) {
   const pictures = spawn(process.execPath, [STAMP_VIDEO, width, height, fps, seconds, 'clock', ...colour].map(String), { stdio: ['ignore', 'pipe', 'inherit'] })
   const ffmpeg = spawn(
     'ffmpeg',
     [
-      '-hide_banner', '-loglevel', 'warning', '-nostdin',
+      ...['-hide_banner', '-loglevel', 'warning', '-nostdin'],
       // Without these ffmpeg first collects seconds of pictures to learn what they are.
       ...['-fflags', 'nobuffer', '-probesize', '32', '-analyzeduration', '0'],
       ...['-f', 'rawvideo', '-pix_fmt', 'yuv420p', '-s', `${width}x${height}`, '-r', String(fps), '-i', 'pipe:0'],
       // No -re here: the pictures already come in real time, and two clocks only wait for one another.
       ...['-f', 'lavfi', '-i', `sine=frequency=${toneHz}:sample_rate=${SAMPLE_RATE_HZ}`],
-      ...['-map', '0:v', '-map', '1:a', '-t', String(seconds), '-pix_fmt', 'yuv420p', ...encoding],
-      ...['-flush_packets', '1', '-f', 'flv', '-flvflags', 'no_duration_filesize', url],
+      ...outputs,
     ],
     { stdio: [pictures.stdout, 'ignore', 'pipe'] },
   )
