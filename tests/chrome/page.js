@@ -83,8 +83,8 @@ class Peer {
     this.enteredAt = performance.now()
     const room = (this.room = await Room.connect(`ws://${location.host}/signal`))
     for (const type of ['member-entered', 'member-left', 'stream-added', 'stream-changed', 'stream-removed', 'muted', 'transport', 'error', 'closed'])
-      room.addEventListener(type, ({ detail }) => this.events.push({ type, at: performance.now(), detail: flat(detail) }))
-    room.addEventListener('media', ({ detail }) => this.#watch(detail))
+      room.on(type, (detail) => this.events.push({ type, at: performance.now(), detail: flat(detail) }))
+    room.on('media', (detail) => this.#watch(detail))
     return room.enter({ ...ticket, ...options })
   }
 
