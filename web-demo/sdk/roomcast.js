@@ -4,7 +4,7 @@
  *     import { Room } from '/sdk/roomcast.js'
  *
  *     const room = await Room.connect('wss://example.org/signal')
- *     room.addEventListener('media', ({ detail }) => { videoOf(detail.userID).srcObject = detail.mediaStream })
+ *     room.on('media', ({ userID, mediaStream }) => { videoOf(userID).srcObject = mediaStream })
  *     await room.enter({ sdkAppID, userID, userSig, roomID })          // subscribes to everybody, now and later
  *     await room.publish(await navigator.mediaDevices.getUserMedia({ audio: true, video: true }))
  *     …
@@ -47,9 +47,9 @@ export { RoomcastError }
 /**
  * A room, from the connection to the server until it closes. One object per visit; it cannot be entered twice.
  *
- * Events (all `CustomEvent`s; the fields are in `detail`):
+ * Events (`CustomEvent`s, with these fields in `detail`; see also `on`):
  *
- * | event | detail |
+ * | event | fields |
  * |---|---|
  * | `member-entered`, `member-left` | `{ member, reason? }` |
  * | `stream-added`, `stream-changed`, `stream-removed` | `{ userID, stream: StreamInfo }` |
@@ -95,6 +95,17 @@ export class Room extends EventTarget {
    */
   static async connect(url, configuration = {}) {
     return new Room(await Signaling.open(url), configuration)
+  }
+
+  /**
+   * Listens to an event, and is called with its fields.
+   * @param {string} type @param {(fields: any) => void} listener
+   * @returns {() => void} ends it
+   */
+  on(type, listener) {
+    const unpack = (/** @type {Event} */ event) => listener(/** @type {CustomEvent} */ (event).detail)
+    this.addEventListener(type, unpack)
+    return () => this.removeEventListener(type, unpack)
   }
 
   /**
