@@ -60,9 +60,9 @@ const HELD_RECORD_LEN_MAX: usize = 512;
 const ALERTS_MAX: u32 = 32;
 
 /// First wait before a flight is repeated; doubles up to the greatest. RFC 6347 §4.2.4.1 suggests a second, and allows
-/// less where latency matters; a person waits here. The greatest leaves a dozen tries within the connect timeout.
+/// less where latency matters; a person waits here. The greatest leaves thirty tries within the connect timeout.
 const RETRANSMIT_MIN: Duration = Duration::from_millis(300);
-const RETRANSMIT_MAX: Duration = Duration::from_secs(2);
+const RETRANSMIT_MAX: Duration = Duration::from_secs(1);
 /// Least time between two repetitions that the peer's own repetitions ask for.
 const RETRANSMIT_GAP: Duration = Duration::from_millis(20);
 /// Repetitions of all flights of one handshake, so that nobody can make us a source of traffic.

@@ -8,7 +8,7 @@ use super::{
     replay::ReplayWindow,
     srtp_cipher::{Cipher, Stream},
 };
-use crate::drop_reason::DropReason;
+use crate::{drop_reason::DropReason, rtp::packet::Header};
 
 pub use super::srtp_cipher::SrtpProfile;
 
@@ -136,7 +136,7 @@ impl Srtp {
     /// [`DropReason::TooShort`], [`DropReason::Malformed`], [`DropReason::SrtpReplay`], [`DropReason::SrtpAuth`], or
     /// [`DropReason::UnknownSsrc`] if it would be one SSRC too many. None of them changes anything but the packet.
     pub fn unprotect_rtp(&mut self, packet: &mut [u8]) -> Result<usize, DropReason> {
-        let header_len = rtp_header_len(packet)?;
+        let header_len = usize::from(Header::parse_protected(packet)?.payload_offset);
         let (seq, ssrc) = rtp_seq_and_ssrc(packet).ok_or(DropReason::TooShort)?;
         let plain_len = packet
             .len()
@@ -260,22 +260,6 @@ fn rtp_seq_and_ssrc(header: &[u8]) -> Option<(u16, u32)> {
     let fixed = header.first_chunk::<RTP_HEADER_LEN>()?;
     let seq = u16::from_be_bytes([fixed[2], fixed[3]]);
     Some((seq, u32::from_be_bytes([fixed[8], fixed[9], fixed[10], fixed[11]])))
-}
-
-/// Length of the RTP header with its CSRCs and extension (RFC 3550 §5.1, §5.3.1): what is authenticated in the clear.
-fn rtp_header_len(packet: &[u8]) -> Result<usize, DropReason> {
-    if packet.len() < RTP_HEADER_LEN {
-        return Err(DropReason::TooShort);
-    }
-    if packet[0] >> 6 != 2 {
-        return Err(DropReason::Malformed);
-    }
-    let extension_at = RTP_HEADER_LEN + 4 * usize::from(packet[0] & 0x0f);
-    if packet[0] & 0x10 == 0 {
-        return Ok(extension_at);
-    }
-    let words = packet.get(extension_at + 2..extension_at + 4).ok_or(DropReason::TooShort)?;
-    Ok(extension_at + 4 + 4 * usize::from(u16::from_be_bytes([words[0], words[1]])))
 }
 
 fn rtcp_sender(packet: &[u8]) -> Option<u32> {

@@ -249,21 +249,22 @@ fn any_one_lost_dtls_datagram_is_made_good() {
 
 #[test]
 fn a_third_of_all_datagrams_may_be_lost() {
-    let mut slowest = Duration::ZERO;
-    for seed in 0..40u64 {
-        let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut times = Vec::new();
+    for seed in 1..=60u64 {
+        let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut pair = Pair::new().meddling(move |_, bytes| {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            if random % 3 == 0 { vec![] } else { vec![bytes.to_vec()] }
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            if (random >> 33) % 3 == 0 { vec![] } else { vec![bytes.to_vec()] }
         });
         let began = pair.now;
-        assert!(pair.connects_within(Duration::from_secs(25)), "seed {seed}");
-        slowest = slowest.max(pair.now.since(began));
+        assert!(pair.connects_within(Duration::from_secs(29)), "seed {seed}");
+        times.push(pair.now.since(began));
         pair.assert_media_flows();
     }
-    assert!(slowest < Duration::from_secs(15), "{slowest:?}");
+    times.sort();
+    let p95 = times[times.len() * 95 / 100];
+    eprintln!("half {:?} p95 {p95:?} max {:?}", times[30], times[59]);
+    assert!(p95 < Duration::from_secs(10), "half within {:?}, 95 % within {p95:?}", times[times.len() / 2]);
 }
 
 #[test]
