@@ -138,7 +138,7 @@ async function playByWhep(t, userID) {
       sender.send(packet.serialize(), ports[kind], '127.0.0.1')
     })
   })
-  const session = await negotiate(peer, 'whep', await server.ticket(`player-${userID}`, ROOM + 1), { stream: userID })
+  const session = await negotiate(peer, 'whep', await server.ticket(`player-${userID}`, ROOM + 1), { play: userID })
   await until(() => types.video !== 0 && types.audio !== 0, 10_000, 'RTP of both kinds')
 
   const folder = await mkdtemp(join(tmpdir(), 'roomcast-whep-'))

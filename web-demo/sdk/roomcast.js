@@ -115,10 +115,10 @@ export class Room extends EventTarget {
    * @returns {Promise<Member[]>} who is there already
    * @throws {RoomcastError} with the server's code
    */
-  async enter({ autoSubscribe = true, ...ticket }) {
+  async enter({ sdkAppID, userID, userSig, roomID, privateMapKey, role, name, autoSubscribe = true }) {
     this.#subscribesToAll = autoSubscribe
-    this.userID = ticket.userID
-    const entered = await this.#signaling.request('enter', ticket)
+    this.userID = userID
+    const entered = await this.#signaling.request('enter', { sdkAppID, userID, userSig, roomID, privateMapKey, role, name })
     this.userID = entered.userID
     this.roomID = entered.roomID
     for (const member of entered.members) this.#addMember(member)
