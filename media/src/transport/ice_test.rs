@@ -118,6 +118,16 @@ fn a_lite_agent_believes_no_answers() {
 }
 
 #[test]
+fn fragments_of_256_characters_are_taken_and_longer_ones_not() {
+    for (len, accepted) in [(UFRAG_LEN_MAX, true), (UFRAG_LEN_MAX + 1, false)] {
+        let mut lite = Lite::new();
+        lite.ice = Ice::new(START, IceRole::Lite, lite.local.clone(), None);
+        let check = lite.check_as(&format!("{}:{}", lite.local.ufrag, "x".repeat(len)), &lite.local.pwd);
+        assert_eq!(lite.handle(START, path(1), &check).is_ok(), accepted);
+    }
+}
+
+#[test]
 fn fifty_checks_a_second_are_answered_and_no_more() {
     let mut lite = Lite::new();
     let check = lite.check();
