@@ -1,1 +1,238 @@
-//! roomcast
+//! The composition: settings become a running server. Only this crate reads files, environment and signals.
+//!
+//! ```text
+//!   config ──▶ media::control ──commands/events──▶ signaling::Hub ──▶ http (page, /signal, WHIP, WHEP, FLV)
+//! ```
+
+pub mod accept;
+pub mod cli;
+pub mod config;
+pub mod data;
+pub mod demo;
+pub mod greeting;
+pub mod http;
+pub mod metrics;
+pub mod shutdown;
+pub mod ticket;
+pub mod tls;
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use media::control::MediaStop;
+use signaling::{AppConfig, Hub};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
+use tracing::{info, warn};
+
+use accept::Front;
+use config::{Config, ConfigError};
+use data::{DataError, DataFolder};
+use demo::Clip;
+use http::Face;
+use metrics::Metrics;
+use shutdown::{StopSignals, Stopping};
+
+/// Why the server did not start, in words that say what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Data(#[from] DataError),
+    #[error("cannot listen for {what} on {addr}: {source}\n  {}", advice(.setting, .addr, .source))]
+    Listen {
+        what: &'static str,
+        addr: SocketAddr,
+        /// The setting that moves it.
+        setting: &'static str,
+        source: io::Error,
+    },
+    /// The text of the error names the address.
+    #[error("{0}\n  {advice}", advice = media_advice(.0))]
+    Media(io::Error),
+    #[error("signals cannot be handled: {0}")]
+    Signals(io::Error),
+}
+
+fn advice(setting: &str, addr: &SocketAddr, source: &io::Error) -> String {
+    let other = SocketAddr::new(addr.ip(), addr.port().wrapping_add(1000).max(1024));
+    match source.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "another program uses that port; `ss -lntup` shows which. Take another port with --set {setting}={other}"
+        ),
+        io::ErrorKind::PermissionDenied => {
+            format!("ports below 1024 need special rights; take another one with --set {setting}={other}")
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            format!("this machine has no such address; every address is --set {setting}=0.0.0.0:{}", addr.port())
+        }
+        _ => format!("choose another place with --set {setting}={other}"),
+    }
+}
+
+fn media_advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program uses that port; `ss -lntup` shows which. Take other ones with --set rtmp.listen=:2935 (RTMP) \
+             or --set media.first_port=9000 (media)"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address; every address is --set media.bind=0.0.0.0"
+        }
+        _ => "the settings are rtmp.listen, media.bind and media.first_port; --set changes them",
+    }
+}
+
+/// Where a running server listens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    pub http: Option<SocketAddr>,
+    pub https: Option<SocketAddr>,
+    pub rtmp: Option<SocketAddr>,
+    /// UDP; ICE-TCP has the same numbers.
+    pub media: Vec<SocketAddr>,
+}
+
+/// A running server. Dropping it ends it at once; [`Server::stop`] ends it in order.
+pub struct Server {
+    addresses: Addresses,
+    apps: Vec<AppConfig>,
+    hub: Hub,
+    media: MediaStop,
+    stopping: Stopping,
+    places: Arc<Semaphore>,
+    places_max: usize,
+    tasks: JoinSet<()>,
+    stop_within: Duration,
+}
+
+impl Server {
+    /// Starts everything; when this returns, every port listens.
+    ///
+    /// # Errors
+    /// What kept it from starting. Nothing runs on then.
+    pub async fn start(config: &Config) -> Result<Server, StartError> {
+        tls::install_crypto();
+        let data = DataFolder::open(config.data_folder())?;
+        let demo = config.demo.enabled.then(|| data.demo_keys()).transpose()?;
+        let mut signaling_config = config.signaling(demo.as_ref())?;
+
+        // The ports that most likely are taken come first, before any thread runs.
+        let http = bind("HTTP", "http.listen", config.http.listen.addr()).await?;
+        let https = bind("HTTPS", "https.listen", config.https.listen.addr()).await?;
+        let acceptor = match https {
+            Some(_) => Some(tls::acceptor(&tls_files(config, &data)?)?),
+            None => None,
+        };
+        let media = media::control::start(config.media()).await.map_err(StartError::Media)?;
+        let addresses = Addresses {
+            http: local_addr(&http),
+            https: local_addr(&https),
+            rtmp: media.rtmp_addr,
+            media: media.udp_addrs.clone(),
+        };
+        let counters = media.counters.clone();
+        let (commands, events, media) = media.into_parts();
+
+        signaling_config.rtmp_port = addresses.rtmp.map(|addr| addr.port());
+        let apps = signaling_config.apps.clone();
+        let hub = Hub::start(signaling_config, commands.clone(), events).map_err(ConfigError::from)?;
+
+        let stopping = Stopping::default();
+        let places_max = config.http.connections_max.get() as usize;
+        let places = Arc::new(Semaphore::new(places_max));
+        let app = http::router(Face {
+            hub: hub.clone(),
+            commands: commands.clone(),
+            metrics: Arc::new(Metrics::new(places.clone(), counters, hub.clone())),
+            stopping: stopping.clone(),
+            origins: config.signaling.origins.0.clone().into(),
+        });
+        let front = Front { app, stopping: stopping.clone(), places: places.clone() };
+        let mut tasks = JoinSet::new();
+        if let Some(listener) = http {
+            tasks.spawn(front.clone().serve(listener, None));
+        }
+        if let Some(listener) = https {
+            tasks.spawn(front.serve(listener, acceptor));
+        }
+        if demo.is_some() && config.demo.test_stream {
+            match Clip::embedded() {
+                Ok(clip) => {
+                    tasks.spawn(demo::play_for_ever(clip, hub.clone(), commands, config.demo.room.clone()));
+                }
+                Err(error) => warn!(%error, "there is no test stream"),
+            }
+        }
+        info!(?addresses, "started");
+        let stop_within = Duration::from_secs(config.server.stop_seconds.get());
+        Ok(Server { addresses, apps, hub, media, stopping, places, places_max, tasks, stop_within })
+    }
+
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Every app, the demo app first where it is on.
+    pub fn apps(&self) -> &[AppConfig] {
+        &self.apps
+    }
+
+    /// Stops in order: readiness off, no new connections, members told, media ended, connections closed. What has not
+    /// closed by itself within `server.stop_seconds` is left to its fate.
+    pub async fn stop(mut self) {
+        let deadline = Instant::now() + self.stop_within;
+        self.stopping.start();
+        let orderly = async {
+            self.hub.shut_down();
+            self.media.stop().await;
+            // Every place is free when the last connection is gone.
+            let _ = self.places.acquire_many(self.places_max as u32).await;
+        };
+        if tokio::time::timeout_at(deadline.into(), orderly).await.is_err() {
+            warn!("some connections did not close in time");
+        }
+        self.tasks.shutdown().await;
+        info!("stopped");
+    }
+}
+
+/// Serves until a signal asks to stop: what `roomcast serve` does.
+pub async fn run(config: Config) -> Result<(), StartError> {
+    let mut signals = StopSignals::listen().map_err(StartError::Signals)?;
+    let server = Server::start(&config).await?;
+    print!("{}", greeting::text(&config, &server));
+    signals.next().await;
+    println!("stopping; press Ctrl-C again to end at once");
+    signals.exit_at_next();
+    server.stop().await;
+    Ok(())
+}
+
+async fn bind(
+    what: &'static str,
+    setting: &'static str,
+    addr: Option<SocketAddr>,
+) -> Result<Option<TcpListener>, StartError> {
+    let Some(addr) = addr else { return Ok(None) };
+    match TcpListener::bind(addr).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(source) => Err(StartError::Listen { what, addr, setting, source }),
+    }
+}
+
+fn local_addr(listener: &Option<TcpListener>) -> Option<SocketAddr> {
+    listener.as_ref()?.local_addr().ok()
+}
+
+/// The operator's certificate if there is one, else a self-made one.
+fn tls_files(config: &Config, data: &DataFolder) -> Result<data::TlsFiles, DataError> {
+    match (config.https.certificate.as_path(), config.https.private_key.as_path()) {
+        (Some(certificate), Some(key)) => data::read_tls_files(certificate, key),
+        _ => data.self_made_certificate(),
+    }
+}

@@ -1,1 +1,75 @@
-fn main() {}
+//! The program `roomcast`: command line in, exit code out.
+
+use std::{
+    io::{self, IsTerminal},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::Parser;
+use roomcast::{
+    StartError,
+    cli::{Ask, Cli, SignArgs},
+    config::{Config, commented_defaults},
+    data::DataFolder,
+    ticket,
+};
+use tracing_subscriber::EnvFilter;
+
+/// The configuration or the command line is wrong. clap uses the same.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Some(Ask::Config) = cli.command {
+        print!("{}", commented_defaults());
+        return ExitCode::SUCCESS;
+    }
+    let config = match cli.global.load() {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("roomcast: {error}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let result = match cli.command {
+        Some(Ask::Sign(args)) => sign(&config, &args),
+        _ => serve(config, cli.global.log.as_deref()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            eprintln!("roomcast: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn sign(config: &Config, args: &SignArgs) -> Result<(), String> {
+    let data = || DataFolder::open(config.data_folder()).and_then(|data| data.demo_keys());
+    let demo = config.demo.enabled.then(data).transpose().map_err(|error| error.to_string())?;
+    let apps = config.signaling(demo.as_ref()).map_err(|error| error.to_string())?.apps;
+    let ticket = ticket::sign(&apps, args, &config.demo.room).map_err(|error| error.to_string())?;
+    let json = serde_json::to_string_pretty(&ticket).map_err(|error| error.to_string())?;
+    println!("{json}");
+    Ok(())
+}
+
+fn serve(config: Config, log: Option<&str>) -> Result<(), String> {
+    start_log(&config, log)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
+    let result = runtime.block_on(roomcast::run(config)).map_err(|error: StartError| error.to_string());
+    // A task that hangs must not keep the process: everything worth waiting for has been waited for.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    result
+}
+
+/// Logs go to stderr: stdout is for the text that people asked for. `--log`, else RUST_LOG, else `server.log`.
+fn start_log(config: &Config, log: Option<&str>) -> Result<(), String> {
+    let variable = std::env::var(EnvFilter::DEFAULT_ENV).ok();
+    let wanted = log.or(variable.as_deref()).unwrap_or(&config.server.log);
+    let filter = EnvFilter::try_new(wanted).map_err(|error| format!("log filter `{wanted}`: {error}"))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    log.with_ansi(io::stderr().is_terminal()).init();
+    Ok(())
+}

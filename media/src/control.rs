@@ -15,6 +15,7 @@ use std::{
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
+    task::JoinSet,
 };
 use tracing::{info, warn};
 
@@ -60,6 +61,7 @@ pub struct MediaHandle {
     /// Where media arrives: one address for each shard, the same number for UDP and TCP.
     pub udp_addrs: Vec<SocketAddr>,
     pub counters: Counters,
+    listeners: JoinSet<()>,
     stop: oneshot::Sender<()>,
     stopped: oneshot::Receiver<()>,
 }
@@ -67,21 +69,25 @@ pub struct MediaHandle {
 impl MediaHandle {
     /// Splits off what outlives the commands and events: a way to end everything.
     pub fn into_parts(self) -> (mpsc::Sender<Command>, mpsc::Receiver<Event>, MediaStop) {
-        (self.commands, self.events, MediaStop { stop: self.stop, stopped: self.stopped })
+        (self.commands, self.events, MediaStop { listeners: self.listeners, stop: self.stop, stopped: self.stopped })
     }
 }
 
 /// Ends the media side.
 pub struct MediaStop {
+    /// Accept TCP connections: RTMP and ICE-TCP.
+    listeners: JoinSet<()>,
     stop: oneshot::Sender<()>,
     stopped: oneshot::Receiver<()>,
 }
 
 impl MediaStop {
     /// Closes every transport and waits for the shards.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         let _ = self.stop.send(());
         let _ = self.stopped.await;
+        // Last, so that RTMP clients can be told that their streams are over.
+        self.listeners.shutdown().await;
     }
 }
 
@@ -106,6 +112,7 @@ pub async fn start(config: MediaConfig) -> io::Result<MediaHandle> {
     let identity = Arc::new(DtlsIdentity::generate().map_err(io::Error::other)?);
     let (shard_events, from_shards) = mpsc::unbounded_channel();
     let mut shards = Vec::new();
+    let mut listeners = JoinSet::new();
     for index in 0..config.shards.max(1) {
         let (socket, tcp) = bind_media(&config, index).await?;
         let granted = socket.receive_buffer_bytes();
@@ -119,7 +126,7 @@ pub async fn start(config: MediaConfig) -> io::Result<MediaHandle> {
         }
         let handle = shard::start(index, socket, config.clone(), identity.clone(), origin, shard_events.clone())?;
         if let Some(tcp) = tcp {
-            tokio::spawn(ice_tcp::serve(tcp, handle.mailbox.clone()));
+            listeners.spawn(ice_tcp::serve(tcp, handle.mailbox.clone()));
         }
         shards.push(handle);
     }
@@ -129,7 +136,7 @@ pub async fn start(config: MediaConfig) -> io::Result<MediaHandle> {
     if let Some(addr) = config.rtmp {
         let listener = TcpListener::bind(addr).await.map_err(|e| named(addr, "RTMP", e))?;
         rtmp_addr = Some(listener.local_addr()?);
-        tokio::spawn(rtmp::serve(listener, config.clone(), commands.clone(), events.clone()));
+        listeners.spawn(rtmp::serve(listener, config.clone(), commands.clone(), events.clone()));
     }
     let (stop, stop_asked) = oneshot::channel();
     let (stopped_tell, stopped) = oneshot::channel();
@@ -147,7 +154,7 @@ pub async fn start(config: MediaConfig) -> io::Result<MediaHandle> {
         backlog: VecDeque::new(),
     };
     tokio::spawn(control.run(inbox, from_shards, from_bridge, events, stop_asked, stopped_tell));
-    Ok(MediaHandle { commands, events: events_out, rtmp_addr, udp_addrs, counters, stop, stopped })
+    Ok(MediaHandle { commands, events: events_out, rtmp_addr, udp_addrs, counters, listeners, stop, stopped })
 }
 
 fn named(addr: SocketAddr, what: &str, error: io::Error) -> io::Error {

@@ -1,1 +1,9 @@
+//! The whole server over real sockets on loopback: what needs sockets, the wall clock, or both crates.
 
+mod faces;
+mod house;
+mod http;
+mod program;
+mod refusals;
+mod server;
+mod streams;

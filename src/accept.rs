@@ -1,0 +1,202 @@
+//! Accepts HTTP and HTTPS connections, each a task, and lets them end in order.
+//!
+//! hyper is driven here rather than by `axum::serve`, because the limits of this file are not to be had there: a
+//! bounded number of connections, a deadline for the head of a request and for the TLS handshake.
+
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{Router, extract::ConnectInfo};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use signaling::config::ReachedAt;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Sleep, sleep, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, warn};
+
+use crate::shutdown::Stopping;
+
+/// Longest time for the head of a request, also the longest idle time of a kept connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time for a TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest head of a request, in bytes; a larger one is answered with 431.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// A client that takes nothing for this long is let go.
+const WRITE_STALL_MAX: Duration = Duration::from_secs(10);
+/// Pause after the system refused a connection (no file descriptors left): trying at once would only burn the processor.
+const REFUSED_PAUSE: Duration = Duration::from_millis(200);
+
+/// What all listeners share.
+#[derive(Clone)]
+pub struct Front {
+    pub app: Router,
+    pub stopping: Stopping,
+    /// One permit for every open connection, also for those that became WebSockets.
+    pub places: Arc<Semaphore>,
+}
+
+impl Front {
+    /// Accepts until the stop begins.
+    pub async fn serve(self, listener: TcpListener, tls: Option<TlsAcceptor>) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = self.stopping.started() => return,
+            };
+            match accepted {
+                Ok((stream, remote)) => match self.places.clone().try_acquire_owned() {
+                    Ok(place) => {
+                        tokio::spawn(self.clone().connection(stream, remote, tls.clone(), place));
+                    }
+                    // Closing at once is the cheapest answer, and the client's log shows it.
+                    Err(_) => debug!(%remote, "connection refused: http.connections_max reached"),
+                },
+                Err(error) if is_about_one_connection(&error) => debug!(%error, "a connection broke before its time"),
+                Err(error) => {
+                    warn!(%error, "connections cannot be accepted");
+                    sleep(REFUSED_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(
+        self,
+        stream: TcpStream,
+        remote: SocketAddr,
+        tls: Option<TlsAcceptor>,
+        place: OwnedSemaphorePermit,
+    ) {
+        let Ok(local) = stream.local_addr() else { return };
+        // An IPv6 socket shows IPv4 clients as ::ffff:a.b.c.d.
+        let (remote, local) = (canonical(remote), canonical(local));
+        // Signaling messages and media tags are small and must not wait for one another.
+        let _ = stream.set_nodelay(true);
+        match tls {
+            None => self.exchange(Placed::new(stream, place), remote, local).await,
+            Some(acceptor) => match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => self.exchange(Placed::new(stream, place), remote, local).await,
+                Ok(Err(error)) => debug!(%remote, %error, "TLS handshake failed"),
+                Err(_) => debug!(%remote, "TLS handshake took too long"),
+            },
+        }
+    }
+
+    async fn exchange<S>(self, stream: S, remote: SocketAddr, local: SocketAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let app = TowerToHyperService::new(self.app);
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(remote));
+            request.extensions_mut().insert(ReachedAt(local.ip()));
+            hyper::service::Service::call(&app, request)
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            () = self.stopping.started() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = result {
+            debug!(%remote, %error, "HTTP connection ended");
+        }
+    }
+}
+
+fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// A stream with its place among the open connections, and with a limit on how long a write may make no progress.
+///
+/// The place is given back when the stream is dropped, whoever has it by then: an upgraded connection is no longer
+/// hyper's. The limit ends a player or a WebSocket whose client has stopped reading, which the kernel alone would keep
+/// for a quarter of an hour.
+struct Placed<S> {
+    stream: S,
+    _place: OwnedSemaphorePermit,
+    /// Runs while a write waits.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Placed<S> {
+    fn new(stream: S, place: OwnedSemaphorePermit) -> Self {
+        Placed { stream, _place: place, stalled: None }
+    }
+
+    /// Passes on what a write came to, and watches how long it waits.
+    fn watch<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if result.is_ready() {
+            self.stalled = None;
+            return result;
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(WRITE_STALL_MAX)));
+        stalled.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Placed<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Placed<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.watch(cx, result)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.stream).poll_flush(cx);
+        self.watch(cx, result)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.watch(cx, result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.watch(cx, result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,589 @@
+//! Every setting of the server: its name, its default, what it does; where values come from and how they are refused.
+//!
+//! The table in [`settings`] is the only list. The structs, the reading of the file, the environment variables, the
+//! command line's `--set` and the text that `roomcast config` prints are all made from it, so none can drift.
+//!
+//! Order, each over the one before: defaults, file (`--config`), environment (`ROOMCAST_<SECTION>_<KEY>`), command line
+//! (`--set section.key=value`).
+
+pub mod setting;
+
+use std::{fmt, fmt::Write as _, fs, net::IpAddr, path::Path, time::Duration};
+
+use media::{codec::Codec, config::MediaConfig};
+use signaling::{AppConfig, ConfigError as SignalingError, PlayPolicy, PrivateMapKeyPolicy, RoomName, SignalingConfig};
+use toml::de::{DeTable, DeValue};
+
+use crate::data::DemoKeys;
+use setting::{List, Listen, PathSetting, Secret, Setting, Shape, Whole, to_toml};
+
+/// One line of the table, for those who list settings instead of using them.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    pub name: &'static str,
+    /// Lines of documentation.
+    pub doc: &'static [&'static str],
+    pub shape: Shape,
+    /// The default as text.
+    pub default: &'static str,
+}
+
+/// One section of the file.
+#[derive(Clone, Copy, Debug)]
+pub struct Section {
+    pub name: &'static str,
+    pub doc: &'static [&'static str],
+    pub fields: &'static [Field],
+}
+
+macro_rules! settings {
+    ($(
+        $(#[doc = $section_doc:literal])+
+        $section:ident: $type:ident {
+            $($(#[doc = $doc:literal])+ $name:ident: $value:ty = $default:literal,)+
+        }
+    )+) => {
+        $(
+            $(#[doc = $section_doc])+
+            #[derive(Clone, Debug)]
+            pub struct $type {
+                $($(#[doc = $doc])+ pub $name: $value,)+
+            }
+
+            impl Default for $type {
+                fn default() -> Self {
+                    $type { $($name: by_default(stringify!($section.$name), $default),)+ }
+                }
+            }
+
+            impl $type {
+                /// What may be set here, in the order of the file.
+                pub const SECTION: Section = Section {
+                    name: stringify!($section),
+                    doc: &[$($section_doc),+],
+                    fields: &[$(Field {
+                        name: stringify!($name),
+                        doc: &[$($doc),+],
+                        shape: <$value as Setting>::SHAPE,
+                        default: $default,
+                    }),+],
+                };
+
+                fn set(&mut self, name: &str, text: &str) -> Result<(), String> {
+                    match name {
+                        $(stringify!($name) => self.$name = Setting::from_text(text)?,)+
+                        _ => return Err(unknown_key(&Self::SECTION)),
+                    }
+                    Ok(())
+                }
+            }
+        )+
+    };
+}
+
+settings! {
+    /// The process itself.
+    server: ServerSettings {
+        /// Folder for keys and the self-made certificate. It is made when missing, and is safe to delete: everything in
+        /// it is made anew.
+        data_folder: PathSetting = "./roomcast-data",
+        /// What is logged, to stderr: error, warn, info, debug or trace, also per module, like "info,media=debug".
+        /// RUST_LOG and --log go before it.
+        log: String = "info",
+        /// Longest time for an orderly stop, in seconds.
+        stop_seconds: Whole<1, 30> = "3",
+    }
+
+    /// The demo app: sdkAppID 1400000001 with keys of its own, and a page that hands out tickets for it.
+    demo: DemoSettings {
+        /// Switch it off where strangers can reach the server: whoever opens the page may enter any demo room.
+        enabled: bool = "true",
+        /// The room that the printed link opens: a number, or a name.
+        room: RoomName = "1001",
+        /// Plays a short clip in that room for ever, as the member "teststream".
+        test_stream: bool = "true",
+    }
+
+    /// HTTP: the page, signaling, WHIP and WHEP, HTTP-FLV, metrics.
+    http: HttpSettings {
+        /// Address and port; ":8080" is short for every IPv4 address; "off" switches it off.
+        listen: Listen = "0.0.0.0:8080",
+        /// Connections at once, HTTP and HTTPS together.
+        connections_max: Whole<1, 1000000> = "10000",
+    }
+
+    /// The same over TLS. Browsers give pages the camera only over HTTPS, or on localhost.
+    https: HttpsSettings {
+        /// Address and port, or "off".
+        listen: Listen = "0.0.0.0:8443",
+        /// PEM file with the certificate and its chain. Empty: a self-made certificate, kept in the data folder.
+        certificate: PathSetting = "",
+        /// PEM file with the certificate's private key. Goes with `certificate`.
+        private_key: PathSetting = "",
+    }
+
+    /// Rooms, and the WebSocket by which browsers enter them.
+    signaling: SignalingSettings {
+        /// Web pages that may use this server, like "https://example.com". Empty: every page. There are no cookies, so a
+        /// page can do only what its visitor's ticket allows.
+        origins: List<String> = "",
+        /// How often clients send a heartbeat, in seconds.
+        heartbeat_seconds: Whole<1, 300> = "15",
+        /// A client that sent nothing for this long leaves the room, in seconds.
+        dead_after_seconds: Whole<2, 900> = "45",
+        /// Members of one room.
+        members_per_room: Whole<1, 10000> = "300",
+        /// Members of one room who publish.
+        publishers_per_room: Whole<1, 1000> = "50",
+        /// WHEP players of one room; they are not members.
+        players_per_room: Whole<0, 100000> = "5000",
+        /// Rooms of one app.
+        rooms_per_app: Whole<1, 1000000> = "10000",
+        /// WebSockets from one address; this machine's own are not counted.
+        connections_per_ip: Whole<1, 100000> = "50",
+        /// Refused tickets per minute from one address, after which it is refused unread until the minute is over.
+        failed_auths_per_minute: Whole<1, 100000> = "20",
+        /// The longest life of a ticket, in days.
+        ticket_days_max: Whole<1, 36500> = "400",
+    }
+
+    /// RTMP: push and play.
+    rtmp: RtmpSettings {
+        /// Address and port, or "off".
+        listen: Listen = "0.0.0.0:1935",
+        /// Connections at once.
+        connections_max: Whole<1, 1000000> = "2000",
+    }
+
+    /// Media over UDP, and over TCP on the same port numbers for clients that UDP does not reach (ICE-TCP).
+    media: MediaSettings {
+        /// Address that the media sockets bind to.
+        bind: IpAddr = "0.0.0.0",
+        /// Port of the first shard (packet thread); the others follow. 0 picks free ports.
+        first_port: Whole<0, 65000> = "8000",
+        /// Packet threads, each with a port of its own. 0: one for every two processors.
+        shards: Whole<0, 64> = "0",
+        /// Addresses that clients are told instead of those of this machine's interfaces. Needed behind NAT, and in a
+        /// container without host networking: the address by which clients reach the machine.
+        public_ips: List<IpAddr> = "",
+        /// Video codecs that publishers may use, most wanted first: H264, VP8, VP9, AV1. H264 first spares RTMP players
+        /// a codec that they cannot play.
+        video_codecs: List<Codec> = "H264, VP8, VP9, AV1",
+        /// Packets remembered per video track, for retransmission. 1024 are two seconds at 5 Mbit/s.
+        video_ring_packets: Whole<64, 16384> = "1024",
+        /// Packets remembered per audio track. 256 are five seconds.
+        audio_ring_packets: Whole<16, 4096> = "256",
+        /// Socket buffers asked of the kernel, in bytes.
+        socket_buffer_bytes: Whole<65536, 1073741824> = "4194304",
+        /// A WebRTC connection without sign of life ends after this many seconds (RFC 7675).
+        consent_timeout_seconds: Whole<5, 300> = "30",
+        /// A WebRTC connection that never comes up ends after this many seconds.
+        connect_timeout_seconds: Whole<5, 300> = "30",
+        /// Least time between two key frame requests to one publisher, in milliseconds. Shorter: pictures start
+        /// sooner for those who join; longer: the publisher spends less on key frames.
+        key_frame_interval_ms: Whole<100, 10000> = "500",
+        /// WebRTC connections at once.
+        transports_max: Whole<1, 1000000> = "10000",
+        /// Opus bitrate, in bits per second, for WebRTC members who hear an RTMP stream.
+        opus_bitrate_bps: Whole<16000, 510000> = "96000",
+        /// AAC bitrate, in bits per second, for RTMP and FLV players who hear a WebRTC member.
+        aac_bitrate_bps: Whole<16000, 320000> = "128000",
+    }
+}
+
+settings! {
+    /// One app (tenant) of yours. Repeat the section for each. A request that names no app is meant for the only app, if
+    /// there is only one; the demo app counts.
+    app: AppSettings {
+        /// Its sdkAppID.
+        sdk_app_id: Whole<1, 4294967295> = "1400000002",
+        /// For people; appears in logs.
+        name: String = "",
+        /// PEM files with P-256 keys of version 1 tickets: public ones are enough to check tickets, a private one lets
+        /// `roomcast sign` issue them. A ticket is good if any of the keys verifies it.
+        keys: List<PathSetting> = "",
+        /// Secret of version 2 tickets, as the vendor's console shows it (64 hexadecimal characters).
+        secret: Secret = "",
+        /// Whether members must show a privateMapKey beside the userSig: "optional" or "required". One that is shown is
+        /// always checked.
+        private_map_key: PrivateMapKeyPolicy = "optional",
+        /// Who may play by RTMP and HTTP-FLV: "open" (whoever knows the URL), "ticket" (who has a userSig, or txSecret and
+        /// txTime, in the URL) or "signed" (who has txSecret and txTime).
+        play: PlayPolicy = "open",
+        /// The key of txSecret/txTime URLs. Without it such URLs are refused.
+        push_key: Secret = "",
+    }
+}
+
+/// All settings. [`Default`] is what `roomcast` runs on without any configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    pub server: ServerSettings,
+    pub demo: DemoSettings,
+    pub http: HttpSettings,
+    pub https: HttpsSettings,
+    pub signaling: SignalingSettings,
+    pub rtmp: RtmpSettings,
+    pub media: MediaSettings,
+    pub apps: Vec<AppSettings>,
+}
+
+impl AppSettings {
+    fn to_signaling(&self, complaints: &mut Vec<String>) -> AppConfig {
+        let id = self.sdk_app_id.get() as u32;
+        let mut v1_keys_pem = Vec::new();
+        for path in self.keys.0.iter().filter_map(PathSetting::as_path) {
+            match fs::read_to_string(path) {
+                Ok(pem) => v1_keys_pem.push(pem),
+                Err(error) => complaints.push(format!("app {id}: keys: {}: {error}", path.display())),
+            }
+        }
+        let text = |secret: &Secret| (!secret.is_empty()).then(|| secret.expose().to_owned());
+        AppConfig {
+            sdk_app_id: id,
+            name: if self.name.is_empty() { format!("app {id}") } else { self.name.clone() },
+            v1_keys_pem,
+            v2_secret: text(&self.secret),
+            private_map_key: self.private_map_key,
+            play: self.play,
+            push_key: text(&self.push_key),
+        }
+    }
+}
+
+/// Signaling's own check of its configuration, in the words of this one.
+impl From<SignalingError> for ConfigError {
+    fn from(error: SignalingError) -> Self {
+        ConfigError { complaints: vec![error.to_string()] }
+    }
+}
+
+/// The sections that occur once.
+const SECTIONS: [Section; 7] = [
+    ServerSettings::SECTION,
+    DemoSettings::SECTION,
+    HttpSettings::SECTION,
+    HttpsSettings::SECTION,
+    SignalingSettings::SECTION,
+    RtmpSettings::SECTION,
+    MediaSettings::SECTION,
+];
+
+/// What is wrong with the configuration: every complaint, not the first only, each with its place.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    pub complaints: Vec<String>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "the configuration cannot be used:")?;
+        for complaint in &self.complaints {
+            writeln!(f, "  {complaint}")?;
+        }
+        write!(f, "`roomcast config` prints every setting with its default and what it does")
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Prefix of environment variables that are settings.
+const ENVIRONMENT_PREFIX: &str = "ROOMCAST_";
+
+impl Config {
+    /// Reads the file if there is one, then the environment, then `section.key=value` texts of the command line.
+    ///
+    /// # Errors
+    /// Every unknown key, bad value and contradiction, with its name and, for the file, its line.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        command_line: &[String],
+    ) -> Result<Config, ConfigError> {
+        let mut config = Config::default();
+        let mut complaints = Vec::new();
+        if let Some(path) = file {
+            match fs::read_to_string(path) {
+                Ok(text) => config.apply_file(&path.display().to_string(), &text, &mut complaints),
+                Err(error) => complaints.push(format!("{}: {error}", path.display())),
+            }
+        }
+        for (name, value) in environment {
+            config.apply_environment(&name, &value, &mut complaints);
+        }
+        for text in command_line {
+            config.apply_command_line(text, &mut complaints);
+        }
+        config.check(&mut complaints);
+        if complaints.is_empty() { Ok(config) } else { Err(ConfigError { complaints }) }
+    }
+
+    /// The media side's share.
+    pub fn media(&self) -> MediaConfig {
+        let media = &self.media;
+        let default = MediaConfig::default();
+        MediaConfig {
+            shards: match media.shards.get() {
+                0 => default.shards,
+                n => n as usize,
+            },
+            bind: media.bind,
+            first_port: media.first_port.get() as u16,
+            public_ips: media.public_ips.0.clone(),
+            rtmp: self.rtmp.listen.addr(),
+            video_codecs: media.video_codecs.0.clone(),
+            video_ring_packets: media.video_ring_packets.get() as usize,
+            audio_ring_packets: media.audio_ring_packets.get() as usize,
+            socket_buffer_bytes: media.socket_buffer_bytes.get() as usize,
+            consent_timeout: Duration::from_secs(media.consent_timeout_seconds.get()),
+            connect_timeout: Duration::from_secs(media.connect_timeout_seconds.get()),
+            key_frame_interval: Duration::from_millis(media.key_frame_interval_ms.get()),
+            rtmp_connections_max: self.rtmp.connections_max.get() as usize,
+            transports_max: media.transports_max.get() as usize,
+            opus_bitrate_bps: media.opus_bitrate_bps.get() as u32,
+            aac_bitrate_bps: media.aac_bitrate_bps.get() as u32,
+        }
+    }
+
+    /// The signaling side's share: your apps, and the demo app in front of them if it is on.
+    ///
+    /// # Errors
+    /// A key file cannot be read, or holds no key.
+    pub fn signaling(&self, demo: Option<&DemoKeys>) -> Result<SignalingConfig, ConfigError> {
+        let mut complaints = Vec::new();
+        let mut apps: Vec<AppConfig> = demo.map(DemoKeys::app).into_iter().collect();
+        apps.extend(self.apps.iter().map(|app| app.to_signaling(&mut complaints)));
+        if !complaints.is_empty() {
+            return Err(ConfigError { complaints });
+        }
+        let ours = &self.signaling;
+        let mut config = SignalingConfig {
+            apps,
+            demo: demo.is_some(),
+            rtmp_port: self.rtmp.listen.addr().map(|addr| addr.port()),
+            heartbeat_s: ours.heartbeat_seconds.get() as u32,
+            dead_after: Duration::from_secs(ours.dead_after_seconds.get()),
+            origins: ours.origins.0.clone(),
+            ..SignalingConfig::default()
+        };
+        let limits = &mut config.limits;
+        limits.members_per_room = ours.members_per_room.get() as usize;
+        limits.publishers_per_room = ours.publishers_per_room.get() as usize;
+        limits.players_per_room = ours.players_per_room.get() as usize;
+        limits.rooms_per_app = ours.rooms_per_app.get() as usize;
+        limits.connections_per_ip = ours.connections_per_ip.get() as usize;
+        limits.failed_auths_per_minute = ours.failed_auths_per_minute.get() as u32;
+        limits.ticket_life_max = Duration::from_secs(ours.ticket_days_max.get() * 24 * 3600);
+        Ok(config)
+    }
+
+    /// The data folder; it always has a name.
+    pub fn data_folder(&self) -> &Path {
+        self.server.data_folder.as_path().unwrap_or(Path::new("."))
+    }
+
+    fn set(&mut self, section: &str, name: &str, text: &str) -> Result<(), String> {
+        match section {
+            "server" => self.server.set(name, text),
+            "demo" => self.demo.set(name, text),
+            "http" => self.http.set(name, text),
+            "https" => self.https.set(name, text),
+            "signaling" => self.signaling.set(name, text),
+            "rtmp" => self.rtmp.set(name, text),
+            "media" => self.media.set(name, text),
+            _ => Err(unknown_section()),
+        }
+    }
+
+    fn apply_file(&mut self, file: &str, text: &str, complaints: &mut Vec<String>) {
+        let place = |offset: usize| format!("{file}:{}", line_of(text, offset));
+        let document = match DeTable::parse(text) {
+            Ok(document) => document.into_inner(),
+            Err(error) => {
+                let offset = error.span().map_or(0, |span| span.start);
+                return complaints.push(format!("{}: {}", place(offset), error.message()));
+            }
+        };
+        for (key, value) in &document {
+            let section = key.get_ref().as_ref();
+            match (section, value.get_ref()) {
+                ("app", DeValue::Array(apps)) => {
+                    for app in apps.iter() {
+                        let at = place(app.span().start);
+                        let DeValue::Table(table) = app.get_ref() else {
+                            complaints.push(format!("{at}: app: each is a section [[app]]"));
+                            continue;
+                        };
+                        let mut settings = AppSettings::default();
+                        if table.keys().all(|key| key.get_ref().as_ref() != "sdk_app_id") {
+                            complaints.push(format!("{at}: app.sdk_app_id: is missing"));
+                        }
+                        apply_table(&AppSettings::SECTION, table, &place, complaints, |name, text| {
+                            settings.set(name, text)
+                        });
+                        self.apps.push(settings);
+                    }
+                }
+                ("app", _) => complaints.push(format!("{}: app: write [[app]]", place(key.span().start))),
+                (_, DeValue::Table(table)) => match SECTIONS.iter().find(|known| known.name == section) {
+                    Some(known) => {
+                        apply_table(known, table, &place, complaints, |name, text| self.set(section, name, text))
+                    }
+                    None => complaints.push(format!("{}: [{section}]: {}", place(key.span().start), unknown_section())),
+                },
+                _ => complaints.push(format!("{}: {section}: {}", place(key.span().start), unknown_section())),
+            }
+        }
+    }
+
+    fn apply_environment(&mut self, variable: &str, value: &str, complaints: &mut Vec<String>) {
+        let Some(rest) = variable.strip_prefix(ENVIRONMENT_PREFIX) else { return };
+        // The place of the file itself, which the command line has read already.
+        if rest == "CONFIG" {
+            return;
+        }
+        // Kubernetes and container links put these into every container beside a service called roomcast.
+        if rest == "PORT" || rest.starts_with("PORT_") || rest.starts_with("SERVICE_") {
+            return;
+        }
+        let rest = rest.to_ascii_lowercase();
+        let result = match rest.split_once('_') {
+            Some((section, name)) => self.set(section, name, value),
+            None => Err(unknown_section()),
+        };
+        complaints.extend(result.err().map(|why| format!("environment {variable}: {why}")));
+    }
+
+    fn apply_command_line(&mut self, text: &str, complaints: &mut Vec<String>) {
+        let parts = text.split_once('=').and_then(|(key, value)| Some((key.split_once('.')?, value)));
+        let result = match parts {
+            Some(((section, name), value)) => self.set(section.trim(), name.trim(), value.trim()),
+            None => Err("write it as section.key=value, like http.listen=:9080".to_owned()),
+        };
+        complaints.extend(result.err().map(|why| format!("--set {text}: {why}")));
+    }
+
+    /// What no single value shows.
+    fn check(&self, complaints: &mut Vec<String>) {
+        if self.server.data_folder.as_path().is_none() {
+            complaints.push("server.data_folder: must not be empty".to_owned());
+        }
+        if self.https.certificate.as_path().is_some() != self.https.private_key.as_path().is_some() {
+            complaints.push("https.certificate and https.private_key: give both, or neither".to_owned());
+        }
+        if self.signaling.dead_after_seconds.get() <= self.signaling.heartbeat_seconds.get() {
+            complaints.push("signaling.dead_after_seconds: must be more than heartbeat_seconds".to_owned());
+        }
+        if self.media.video_codecs.0.is_empty() {
+            complaints.push("media.video_codecs: name at least one".to_owned());
+        }
+        if self.http.listen == Listen::Off && self.https.listen == Listen::Off {
+            complaints.push("http.listen and https.listen: one of them has to listen".to_owned());
+        }
+        if !self.demo.enabled && self.apps.is_empty() {
+            complaints.push("demo.enabled is false and there is no [[app]]: nobody could enter".to_owned());
+        }
+        for (index, app) in self.apps.iter().enumerate() {
+            let id = app.sdk_app_id.get();
+            if app.keys.0.is_empty() && app.secret.is_empty() {
+                complaints.push(format!("app {id}: needs `keys`, `secret` or both"));
+            }
+            if app.play == PlayPolicy::Signed && app.push_key.is_empty() {
+                complaints.push(format!("app {id}: play = \"signed\" needs `push_key`"));
+            }
+            if self.apps[..index].iter().any(|other| other.sdk_app_id == app.sdk_app_id) {
+                complaints.push(format!("app {id}: is there twice"));
+            }
+            if self.demo.enabled && id == u64::from(crate::data::DEMO_SDK_APP_ID) {
+                complaints.push(format!("app {id}: is the demo app's number; set demo.enabled to false to use it"));
+            }
+        }
+    }
+}
+
+/// The file with every setting at its default, and what each does.
+pub fn commented_defaults() -> String {
+    let mut out = String::from(
+        "# roomcast configuration: every setting with its default.\n\
+         # Use it with `roomcast --config roomcast.toml`; what you leave out keeps its default.\n\
+         # The environment goes before the file: ROOMCAST_<SECTION>_<KEY>, lists with commas, like ROOMCAST_HTTP_LISTEN=:9080.\n\
+         # The command line goes before both: --set http.listen=:9080\n",
+    );
+    for section in SECTIONS {
+        write_section(&mut out, &section, &format!("[{}]", section.name), "");
+    }
+    out.push_str("\n# An example; take away the leading # to use it.");
+    write_section(&mut out, &AppSettings::SECTION, "[[app]]", "#");
+    out
+}
+
+fn write_section(out: &mut String, section: &Section, heading: &str, mark: &str) {
+    let mut line = |text: fmt::Arguments| writeln!(out, "{text}").expect("writing to a String");
+    line(format_args!(""));
+    for doc in section.doc {
+        line(format_args!("#{doc}"));
+    }
+    line(format_args!("{mark}{heading}"));
+    for field in section.fields {
+        for doc in field.doc {
+            line(format_args!("#{doc}"));
+        }
+        line(format_args!("{mark}{} = {}", field.name, to_toml(field.shape, field.default)));
+    }
+}
+
+/// Sets the keys of one table of the file, and complains of those that cannot be.
+fn apply_table(
+    section: &Section,
+    table: &DeTable<'_>,
+    place: &dyn Fn(usize) -> String,
+    complaints: &mut Vec<String>,
+    mut set: impl FnMut(&str, &str) -> Result<(), String>,
+) {
+    for (key, value) in table {
+        let name = key.get_ref().as_ref();
+        let result = match section.fields.iter().find(|field| field.name == name) {
+            Some(field) => text_of(field.shape, value.get_ref()).and_then(|text| set(name, &text)),
+            None => Err(unknown_key(section)),
+        };
+        complaints
+            .extend(result.err().map(|why| format!("{}: {}.{name}: {why}", place(key.span().start), section.name)));
+    }
+}
+
+/// A TOML value as text, if its type is the one wanted.
+fn text_of(shape: Shape, value: &DeValue<'_>) -> Result<String, String> {
+    match (shape, value) {
+        (Shape::Text, DeValue::String(text)) => Some(text.to_string()),
+        // Only decimal numbers: the others would be read with the wrong base.
+        (Shape::Number, DeValue::Integer(number)) if number.radix() == 10 => Some(number.as_str().replace('_', "")),
+        (Shape::Flag, DeValue::Boolean(flag)) => Some(flag.to_string()),
+        (Shape::List, DeValue::Array(items)) => {
+            items.iter().map(|item| item.get_ref().as_str()).collect::<Option<Vec<_>>>().map(|items| items.join(","))
+        }
+        _ => None,
+    }
+    .ok_or_else(|| format!("must be {shape}"))
+}
+
+fn by_default<T: Setting>(name: &str, text: &str) -> T {
+    T::from_text(text).unwrap_or_else(|why| panic!("the default of {name} is not allowed: {why}"))
+}
+
+fn unknown_key(section: &Section) -> String {
+    let names: Vec<&str> = section.fields.iter().map(|field| field.name).collect();
+    format!("no such setting; [{}] has {}", section.name, names.join(", "))
+}
+
+fn unknown_section() -> String {
+    let names: Vec<&str> = SECTIONS.iter().map(|section| section.name).collect();
+    format!("no such section; there are {} and [[app]]", names.join(", "))
+}
+
+/// Lines count from 1.
+fn line_of(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+}
+
+#[cfg(test)]
+mod tests;

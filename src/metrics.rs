@@ -1,0 +1,231 @@
+//! `/metrics`: numbers for Prometheus, as text (exposition format 0.0.4).
+//!
+//! Each part of the server that counts has one function here that lays its numbers out; [`Metrics::text`] lists them. No
+//! label comes from the network, so the number of series has a bound.
+
+use std::{
+    fmt::{Display, Write as _},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
+
+use media::{control::Counters, driver::shard::Counts, drop_reason::DropReason};
+use signaling::{Hub, hub};
+use tokio::sync::Semaphore;
+
+/// Media type of the answer.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Everything that is counted.
+pub struct Metrics {
+    started: SystemTime,
+    /// The places of open HTTP connections, and how many there are in all.
+    places: Arc<Semaphore>,
+    places_max: usize,
+    /// The media side's own counters, one set for each shard.
+    media: Counters,
+    hub: Hub,
+    pub flv: Arc<FlvCounts>,
+}
+
+/// What FLV players are counted by.
+#[derive(Debug, Default)]
+pub struct FlvCounts {
+    playing: AtomicU64,
+    admitted: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// One FLV player; it stops counting as playing when this is dropped.
+#[derive(Debug)]
+pub struct FlvPlayer(Arc<FlvCounts>);
+
+impl FlvCounts {
+    pub fn admit(self: &Arc<Self>) -> FlvPlayer {
+        self.admitted.fetch_add(1, Ordering::Relaxed);
+        self.playing.fetch_add(1, Ordering::Relaxed);
+        FlvPlayer(self.clone())
+    }
+
+    pub fn refuse(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for FlvPlayer {
+    fn drop(&mut self) {
+        self.0.playing.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Metrics {
+    pub fn new(places: Arc<Semaphore>, media: Counters, hub: Hub) -> Metrics {
+        let places_max = places.available_permits();
+        Metrics { started: SystemTime::now(), places, places_max, media, hub, flv: Arc::default() }
+    }
+
+    /// The whole answer.
+    pub fn text(&self) -> String {
+        let mut out = Exposition::default();
+        self.process(&mut out);
+        self.http(&mut out);
+        members(self.hub.counts(), &mut out);
+        media_families(&self.media.read(), &mut out);
+        out.text
+    }
+
+    fn process(&self, out: &mut Exposition) {
+        out.family("roomcast_build_info", Kind::Gauge, "Always 1; the label says which version runs.");
+        out.sample("roomcast_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+        out.family("process_start_time_seconds", Kind::Gauge, "When the server started, in seconds since 1970.");
+        let started = self.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        out.sample("process_start_time_seconds", &[], started.as_secs());
+    }
+
+    fn http(&self, out: &mut Exposition) {
+        let open = self.places_max - self.places.available_permits();
+        out.family("roomcast_http_connections", Kind::Gauge, "Open HTTP, HTTPS and WebSocket connections.");
+        out.sample("roomcast_http_connections", &[], open);
+        out.family("roomcast_http_connections_max", Kind::Gauge, "How many there may be (http.connections_max).");
+        out.sample("roomcast_http_connections_max", &[], self.places_max);
+        out.family("roomcast_flv_players", Kind::Gauge, "FLV players attached over HTTP and WebSocket.");
+        out.sample("roomcast_flv_players", &[], self.flv.playing.load(Ordering::Relaxed));
+        out.family(
+            "roomcast_flv_plays_total",
+            Kind::Counter,
+            "FLV players since the start, by whether they were let in.",
+        );
+        for (result, count) in [("admitted", &self.flv.admitted), ("refused", &self.flv.refused)] {
+            out.sample("roomcast_flv_plays_total", &[("result", result)], count.load(Ordering::Relaxed));
+        }
+    }
+}
+
+fn members(counts: hub::Counts, out: &mut Exposition) {
+    for (name, help, count) in [
+        ("roomcast_rooms", "Rooms that have a member.", counts.rooms),
+        ("roomcast_members", "Members of all rooms.", counts.members),
+        ("roomcast_streams", "Streams that members publish.", counts.streams),
+        ("roomcast_sessions", "WHIP and WHEP sessions.", counts.sessions),
+    ] {
+        out.family(name, Kind::Gauge, help);
+        out.sample(name, &[], count);
+    }
+}
+
+/// One row of the table below: name, kind, help, and where the number stands.
+type MediaFamily = (&'static str, Kind, &'static str, fn(&Counts) -> u64);
+
+const MEDIA_FAMILIES: [MediaFamily; 10] = [
+    ("roomcast_transports", Kind::Gauge, "WebRTC connections.", |c| c.transports as u64),
+    ("roomcast_up_tracks", Kind::Gauge, "Tracks that arrive from publishers.", |c| c.up_tracks as u64),
+    ("roomcast_down_tracks", Kind::Gauge, "Tracks that leave to subscribers.", |c| c.down_tracks as u64),
+    ("roomcast_datagrams_received_total", Kind::Counter, "UDP datagrams that arrived.", |c| c.datagrams_in),
+    ("roomcast_packets_received_total", Kind::Counter, "RTP packets that arrived.", |c| c.packets_in),
+    ("roomcast_packets_sent_total", Kind::Counter, "RTP packets that left.", |c| c.packets_out),
+    ("roomcast_received_bytes_total", Kind::Counter, "Bytes of media that arrived.", |c| c.bytes_in),
+    ("roomcast_sent_bytes_total", Kind::Counter, "Bytes of media that left.", |c| c.bytes_out),
+    ("roomcast_retransmissions_total", Kind::Counter, "Packets sent again for a NACK.", |c| c.retransmissions),
+    ("roomcast_gso", Kind::Gauge, "1 where the kernel takes many packets in one call.", |c| u64::from(c.gso)),
+];
+
+fn media_families(shards: &[Counts], out: &mut Exposition) {
+    let numbers: Vec<String> = (0..shards.len()).map(|index| index.to_string()).collect();
+    let shards = || numbers.iter().map(String::as_str).zip(shards);
+    for (name, kind, help, number) in MEDIA_FAMILIES {
+        out.family(name, kind, help);
+        for (shard, counts) in shards() {
+            out.sample(name, &[("shard", shard)], number(counts));
+        }
+    }
+    let name = "roomcast_packets_dropped_total";
+    out.family(name, Kind::Counter, "Packets that were not forwarded, by reason.");
+    for (shard, counts) in shards() {
+        for reason in DropReason::ALL {
+            out.sample(name, &[("shard", shard), ("reason", reason.as_str())], counts.drops.get(*reason));
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Counter,
+    Gauge,
+}
+
+/// The text as it grows. Each family is announced once, its samples follow it.
+#[derive(Default)]
+struct Exposition {
+    text: String,
+}
+
+impl Exposition {
+    fn family(&mut self, name: &str, kind: Kind, help: &str) {
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+        };
+        writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}").expect("writing to a String");
+    }
+
+    /// Label values are words of ours: nothing in them needs escaping.
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        writeln!(self.text, "{name}{labels} {value}").expect("writing to a String");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use signaling::SignalingConfig;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::config::setting::Secret;
+
+    fn hub() -> Hub {
+        let keys = crate::data::DemoKeys { private_key_pem: Default::default(), secret: Secret::new("0".repeat(64)) };
+        let app = signaling::AppConfig { v1_keys_pem: Vec::new(), ..keys.app() };
+        let config = SignalingConfig { apps: vec![app], ..SignalingConfig::default() };
+        Hub::start(config, mpsc::channel(1).0, mpsc::channel(1).1).expect("the hub starts")
+    }
+
+    #[tokio::test]
+    async fn players_and_connections_are_counted_while_they_last() {
+        let places = Arc::new(Semaphore::new(10));
+        let metrics = Metrics::new(places.clone(), Counters::default(), hub());
+        let place = places.try_acquire_owned().expect("a place");
+        let player = metrics.flv.admit();
+        metrics.flv.refuse();
+        let text = metrics.text();
+        for line in [
+            "roomcast_http_connections 1",
+            "roomcast_http_connections_max 10",
+            "roomcast_flv_players 1",
+            "roomcast_flv_plays_total{result=\"admitted\"} 1",
+            "roomcast_flv_plays_total{result=\"refused\"} 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+        drop((place, player));
+        assert!(metrics.text().contains("roomcast_http_connections 0\n"));
+        assert!(metrics.text().contains("roomcast_flv_players 0\n"));
+    }
+
+    #[tokio::test]
+    async fn every_sample_follows_its_family() {
+        let text = Metrics::new(Arc::new(Semaphore::new(1)), Counters::default(), hub()).text();
+        let mut family = "";
+        for line in text.lines() {
+            match line.strip_prefix("# TYPE ") {
+                Some(rest) => family = rest.split(' ').next().unwrap_or_default(),
+                None if line.starts_with('#') => {}
+                None => assert!(line.starts_with(family), "{line}"),
+            }
+        }
+    }
+}

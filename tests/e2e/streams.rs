@@ -1,0 +1,250 @@
+//! Streams by URL: FLV over HTTP and WebSocket, and a push by ffmpeg that comes out again.
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use media::flv::{Tag, TagKind, TagReader};
+use tokio::time::timeout;
+use tokio_tungstenite::{connect_async, tungstenite::Message};
+
+use crate::{
+    http::{ask, open},
+    server::TestServer,
+};
+
+const TEST_STREAM: &str = "/live/1400000001_1001_teststream_main.flv";
+/// Longest wait for the next piece of a live stream on a busy machine.
+const PIECE_MAX: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn the_test_stream_plays_over_http_from_a_key_frame_on() {
+    let server = TestServer::start(&[]).await;
+    let response = open(server.http, "GET", TEST_STREAM, &[], "").await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "video/x-flv");
+    assert_eq!(response.headers()["access-control-allow-origin"], "*");
+    let mut player = HttpPlayer::new(response.into_body());
+    assert_starts_well(&mut player, 100).await;
+}
+
+#[tokio::test]
+async fn the_test_stream_plays_over_websocket() {
+    let server = TestServer::start(&[]).await;
+    let (socket, _) = connect_async(format!("ws://{}{TEST_STREAM}", server.http)).await.expect("the upgrade");
+    let mut player = WebSocketPlayer { socket, parser: Parser::default() };
+    assert_starts_well(&mut player, 100).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_there_is_not_found() {
+    let server = TestServer::start(&[]).await;
+    for path in ["/live/1400000001_1001_nobody_main.flv", "/live/nonsense.flv", "/live/.flv", "/live/a_b_c_d.flv"] {
+        let answer = ask(server.http, "GET", path, &[], "").await;
+        assert!(matches!(answer.status, 401 | 404), "{path}: {}", answer.status);
+        assert!(answer.code().is_some(), "{path}: {}", answer.text());
+        assert_eq!(answer.header("access-control-allow-origin"), "*", "{path}");
+    }
+    assert_eq!(ask(server.http, "GET", "/live/1400000001_1001_teststream_main.mp4", &[], "").await.status, 404);
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_may_play_and_ask_before() {
+    let server = TestServer::start(&[]).await;
+    let head = ask(server.http, "HEAD", TEST_STREAM, &[], "").await;
+    assert_eq!((head.status, head.header("content-type"), head.body.len()), (200, "video/x-flv", 0));
+    let asked = [("origin", "https://elsewhere.example"), ("access-control-request-method", "GET")];
+    let options = ask(server.http, "OPTIONS", TEST_STREAM, &asked, "").await;
+    assert_eq!(options.status, 204);
+    assert_eq!(options.header("access-control-allow-origin"), "*");
+    assert!(options.header("access-control-allow-methods").contains("GET"));
+    let post = ask(server.http, "POST", TEST_STREAM, &[], "").await;
+    assert_eq!((post.status, post.header("allow")), (405, "GET, HEAD, OPTIONS"));
+}
+
+#[tokio::test]
+async fn only_listed_pages_may_play_where_pages_are_listed() {
+    let server = TestServer::start(&["signaling.origins=https://mine.example"]).await;
+    for (origin, allowed) in [("https://mine.example", "https://mine.example"), ("https://other.example", "")] {
+        let head = ask(server.http, "HEAD", TEST_STREAM, &[("origin", origin)], "").await;
+        assert_eq!(head.header("access-control-allow-origin"), allowed, "{origin}");
+        assert_eq!(head.header("vary"), "origin");
+    }
+}
+
+#[tokio::test]
+async fn what_ffmpeg_pushes_comes_out_as_flv_and_the_player_ends_with_it() {
+    if Command::new("ffmpeg").arg("-version").stdout(Stdio::null()).status().is_err() {
+        eprintln!("not run: there is no ffmpeg here");
+        return;
+    }
+    let server = TestServer::start(&["demo.test_stream=false"]).await;
+    let ticket = server.ticket(1_400_000_001, "pusher", "77");
+    let url = format!(
+        "rtmp://{}/push/77?sdkappid={}&userid=pusher&usersig={}&privatemapkey={}",
+        server.rtmp, ticket.sdk_app_id, ticket.user_sig, ticket.private_map_key
+    );
+    let mut ffmpeg = Ffmpeg::push(&url);
+    let path = "/live/1400000001_77_pusher_main.flv";
+    let response = timeout(PIECE_MAX, async {
+        loop {
+            // ffmpeg takes a moment to start; each try is a question to the server, so this does not spin.
+            let response = open(server.http, "GET", path, &[], "").await;
+            if response.status() == 200 {
+                return response;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let mut player = HttpPlayer::new(response.await.expect("the stream appears").into_body());
+    assert_starts_well(&mut player, 60).await;
+    ffmpeg.end();
+    let ended = timeout(PIECE_MAX, async { while player.next().await.is_some() {} });
+    assert!(ended.await.is_ok(), "the player does not notice that the stream is over");
+    assert_eq!(ask(server.http, "GET", path, &[], "").await.status, 404);
+}
+
+/// Metadata and sequence headers come first, then a key frame, and time never runs backwards.
+async fn assert_starts_well(player: &mut impl Player, tags: usize) {
+    let (mut audio_header, mut video_header, mut audio, mut video) = (false, false, 0, 0);
+    let mut last_ms = 0;
+    for index in 0..tags {
+        let tag = timeout(PIECE_MAX, player.next()).await.expect("the stream goes on").expect("and does not end");
+        match (tag.kind, tag.header) {
+            (TagKind::Script, _) => {}
+            (TagKind::Audio, true) => audio_header = true,
+            (TagKind::Video, true) => video_header = true,
+            (TagKind::Audio, false) => {
+                assert!(audio_header, "sound before its header at tag {index}");
+                audio += 1;
+            }
+            (TagKind::Video, false) => {
+                assert!(video_header, "a picture before its header at tag {index}");
+                assert!(tag.key || video > 0, "the first picture is no key frame");
+                video += 1;
+            }
+        }
+        if !tag.header {
+            assert!(
+                tag.timestamp_ms >= last_ms,
+                "time runs backwards at tag {index}: {last_ms} -> {}",
+                tag.timestamp_ms
+            );
+            last_ms = tag.timestamp_ms;
+        }
+    }
+    assert!(audio > 0 && video > 0, "{audio} frames of sound, {video} pictures");
+    assert_eq!(player.flags(), 5, "the file header promises sound and picture");
+}
+
+trait Player {
+    async fn next(&mut self) -> Option<Tag>;
+    /// The flags of the file header: 1 picture, 4 sound.
+    fn flags(&self) -> u8;
+}
+
+/// Turns pieces of the file into tags.
+#[derive(Default)]
+struct Parser {
+    reader: TagReader,
+    rest: Bytes,
+    flags: Option<u8>,
+}
+
+impl Parser {
+    fn tag(&mut self) -> Option<Tag> {
+        let mut data = &self.rest[..];
+        let tag = self.reader.read(&mut data).expect("well-formed FLV");
+        self.rest = self.rest.slice(self.rest.len() - data.len()..);
+        tag
+    }
+
+    fn add(&mut self, piece: Bytes) {
+        assert!(self.rest.is_empty());
+        self.flags.get_or_insert_with(|| piece[4]);
+        self.rest = piece;
+    }
+}
+
+struct HttpPlayer {
+    body: Incoming,
+    parser: Parser,
+}
+
+impl HttpPlayer {
+    fn new(body: Incoming) -> Self {
+        HttpPlayer { body, parser: Parser::default() }
+    }
+}
+
+impl Player for HttpPlayer {
+    async fn next(&mut self) -> Option<Tag> {
+        loop {
+            if let Some(tag) = self.parser.tag() {
+                return Some(tag);
+            }
+            let frame = self.body.frame().await?.ok()?;
+            self.parser.add(frame.into_data().unwrap_or_default());
+        }
+    }
+
+    fn flags(&self) -> u8 {
+        self.parser.flags.unwrap_or(0)
+    }
+}
+
+struct WebSocketPlayer<S> {
+    socket: S,
+    parser: Parser,
+}
+
+impl<S> Player for WebSocketPlayer<S>
+where
+    S: futures_util::Stream<Item = Result<Message, tokio_tungstenite::tungstenite::Error>> + Unpin,
+{
+    async fn next(&mut self) -> Option<Tag> {
+        loop {
+            if let Some(tag) = self.parser.tag() {
+                return Some(tag);
+            }
+            if let Message::Binary(piece) = self.socket.next().await?.ok()? {
+                self.parser.add(piece);
+            }
+        }
+    }
+
+    fn flags(&self) -> u8 {
+        self.parser.flags.unwrap_or(0)
+    }
+}
+
+struct Ffmpeg(Child);
+
+impl Ffmpeg {
+    /// A small picture and a tone, for as long as it is let.
+    fn push(url: &str) -> Ffmpeg {
+        let arguments = "-hide_banner -loglevel error -re -f lavfi -i testsrc2=size=320x180:rate=15 \
+                         -f lavfi -i sine=frequency=1000:sample_rate=48000 -t 60 \
+                         -c:v libx264 -preset ultrafast -tune zerolatency -profile:v baseline -pix_fmt yuv420p -g 15 \
+                         -b:v 200k -c:a aac -b:a 48k -f flv";
+        let mut command = Command::new("ffmpeg");
+        command.args(arguments.split_whitespace()).arg(url).stdin(Stdio::null()).stdout(Stdio::null());
+        Ffmpeg(command.spawn().expect("ffmpeg starts"))
+    }
+
+    fn end(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Ffmpeg {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
