@@ -4,6 +4,8 @@ pub mod aac_codec;
 #[cfg(feature = "aac-fdk")]
 mod aac_fdk;
 pub mod assemble;
+#[cfg(all(test, feature = "aac-fdk"))]
+mod chain_tests;
 pub mod clock;
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -86,8 +86,7 @@ impl RtpStream {
         let payload_len = prefix.len() + data.len();
         let Some(header_len) = header.write(&mut self.packet) else { return false };
         let data_at = header_len + prefix.len();
-        let (Some(prefix_space), true) =
-            (self.packet.get_mut(header_len..data_at), payload_len <= PAYLOAD_BYTES_MAX)
+        let (Some(prefix_space), true) = (self.packet.get_mut(header_len..data_at), payload_len <= PAYLOAD_BYTES_MAX)
         else {
             return false;
         };

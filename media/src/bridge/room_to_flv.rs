@@ -110,7 +110,10 @@ impl RoomToFlv {
             return;
         }
         let Ok(header) = Header::parse(packet) else { return };
-        if input.begin_if_new(header.ssrc) && kind == Kind::Video && let Some(video) = &mut self.video {
+        if input.begin_if_new(header.ssrc)
+            && kind == Kind::Video
+            && let Some(video) = &mut self.video
+        {
             video.assembler = H264Assembler::default();
         }
         self.input(kind, |input| input.jitter.push(now, &header, header.payload(packet)));
@@ -256,7 +259,8 @@ impl Input {
     fn begin_if_new(&mut self, ssrc: u32) -> bool {
         let changed = self.ssrc.is_some_and(|known| known != ssrc);
         if changed {
-            *self = Input { ssrc: None, jitter: JitterBuffer::default(), clock: TrackClock::new(self.rate_hz), ..*self };
+            *self =
+                Input { ssrc: None, jitter: JitterBuffer::default(), clock: TrackClock::new(self.rate_hz), ..*self };
         }
         self.ssrc = Some(ssrc);
         changed
