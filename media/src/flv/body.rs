@@ -1,0 +1,350 @@
+//! Inside audio and video tags: the codec bytes, in the classic form (annex E.4.2, E.4.3) and in that of Enhanced RTMP v2.
+
+use bytes::Bytes;
+
+/// A body that is shorter than its own codec bytes say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("tag body is cut short")]
+pub struct BodyError;
+
+/// What a video tag carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VideoBody<'a> {
+    /// An AVCDecoderConfigurationRecord (ISO/IEC 14496-15 §5.3.3.1).
+    AvcHeader(&'a [u8]),
+    AvcFrame {
+        key: bool,
+        /// Presentation minus decoding time, in milliseconds; not zero only with B-frames.
+        composition_ms: i32,
+        /// NAL units, each behind a length of as many bytes as the newest header says (4 in practice).
+        nalus: &'a [u8],
+    },
+    /// The encoder ended its sequence.
+    AvcEnd,
+    /// A codec that we do not read.
+    Other { name: CodecName, key: bool, header: bool },
+    /// Commands to the player and metadata of Enhanced RTMP: no picture.
+    Nothing,
+}
+
+/// What an audio tag carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AudioBody<'a> {
+    /// An AudioSpecificConfig (ISO/IEC 14496-3 §1.6.2.1).
+    AacHeader(&'a [u8]),
+    /// One raw AAC frame, without ADTS.
+    AacFrame(&'a [u8]),
+    /// A codec that we do not read.
+    Other { name: CodecName },
+    /// Channel layouts and ends of sequence of Enhanced RTMP: no sound.
+    Nothing,
+}
+
+/// The name of a codec for a log line: a FourCC, or the word for a classic codec number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct CodecName([u8; 12], u8);
+
+impl CodecName {
+    fn word(word: &str) -> Self {
+        let mut name = [0; 12];
+        let length = word.len().min(name.len());
+        name[..length].copy_from_slice(&word.as_bytes()[..length]);
+        CodecName(name, length as u8)
+    }
+
+    /// Printable ASCII stays, the rest becomes `?`: the bytes are the peer's and go into logs.
+    fn four_cc(code: [u8; 4]) -> Self {
+        let mut name = [0; 12];
+        for (to, from) in name.iter_mut().zip(code) {
+            *to = if from.is_ascii_graphic() { from } else { b'?' };
+        }
+        CodecName(name, 4)
+    }
+
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0[..usize::from(self.1)]).unwrap_or("?")
+    }
+}
+
+impl std::fmt::Debug for CodecName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}
+
+impl std::fmt::Display for CodecName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+const FRAME_KEY: u8 = 1;
+/// Also "generated key frame", of servers that make one up.
+const FRAME_GENERATED_KEY: u8 = 4;
+const FRAME_COMMAND: u8 = 5;
+const VIDEO_CODECS: [&str; 16] = [
+    "video 0",
+    "JPEG",
+    "H.263",
+    "Screen",
+    "VP6",
+    "VP6 alpha",
+    "Screen 2",
+    "H.264",
+    "video 8",
+    "video 9",
+    "video 10",
+    "video 11",
+    "HEVC id 12",
+    "AV1 id 13",
+    "video 14",
+    "video 15",
+];
+const CODEC_AVC: u8 = 7;
+const AUDIO_CODECS: [&str; 16] = [
+    "PCM",
+    "ADPCM",
+    "MP3",
+    "PCM LE",
+    "Nellymoser",
+    "Nellymoser",
+    "Nellymoser",
+    "G.711 A",
+    "G.711 mu",
+    "enhanced",
+    "AAC",
+    "Speex",
+    "audio 12",
+    "audio 13",
+    "MP3 8 kHz",
+    "device",
+];
+const AUDIO_ENHANCED: u8 = 9;
+const AUDIO_AAC: u8 = 10;
+
+/// Packet types of Enhanced RTMP that audio and video share.
+const SEQUENCE_START: u8 = 0;
+const CODED_FRAMES: u8 = 1;
+const SEQUENCE_END: u8 = 2;
+/// Video only: as [`CODED_FRAMES`], with a composition time of zero left out.
+const CODED_FRAMES_X: u8 = 3;
+const MULTITRACK_VIDEO: u8 = 6;
+const MULTITRACK_AUDIO: u8 = 5;
+/// A prefix with a size of its own, before the real packet type.
+const MOD_EX: u8 = 7;
+
+/// Reads the body of a video tag.
+pub fn read_video(body: &[u8]) -> Result<VideoBody<'_>, BodyError> {
+    let (&first, rest) = body.split_first().ok_or(BodyError)?;
+    let frame = first >> 4 & 0b111;
+    let key = frame == FRAME_KEY || frame == FRAME_GENERATED_KEY;
+    if first & 0x80 != 0 {
+        return read_enhanced_video(first & 0x0f, key, frame == FRAME_COMMAND, rest);
+    }
+    if frame == FRAME_COMMAND {
+        return Ok(VideoBody::Nothing);
+    }
+    let codec = first & 0x0f;
+    if codec != CODEC_AVC {
+        // The codec numbers 12 and 13 that some encoders use for HEVC and AV1 have a packet type like AVC.
+        let header = codec > CODEC_AVC && rest.first() == Some(&0);
+        let name = CodecName::word(VIDEO_CODECS[usize::from(codec)]);
+        return Ok(VideoBody::Other { name, key: key && !header, header });
+    }
+    let (&[packet_type, c0, c1, c2], data) = rest.split_first_chunk::<4>().ok_or(BodyError)?;
+    Ok(match packet_type {
+        0 => VideoBody::AvcHeader(data),
+        1 => VideoBody::AvcFrame { key, composition_ms: composition([c0, c1, c2]), nalus: data },
+        2 => VideoBody::AvcEnd,
+        _ => VideoBody::Nothing,
+    })
+}
+
+fn read_enhanced_video(packet_type: u8, key: bool, command: bool, rest: &[u8]) -> Result<VideoBody<'_>, BodyError> {
+    let (packet_type, rest) = skip_mod_ex(packet_type, rest)?;
+    if packet_type == MULTITRACK_VIDEO {
+        return Ok(VideoBody::Other { name: CodecName::word("multitrack"), key: false, header: false });
+    }
+    // A command has one byte and no FourCC behind it, unless it is metadata.
+    if command {
+        return Ok(VideoBody::Nothing);
+    }
+    let (code, data) = rest.split_first_chunk::<4>().ok_or(BodyError)?;
+    let coded = packet_type == CODED_FRAMES || packet_type == CODED_FRAMES_X;
+    if code != b"avc1" {
+        let header = packet_type == SEQUENCE_START;
+        return Ok(match coded || header {
+            true => VideoBody::Other { name: CodecName::four_cc(*code), key: key && coded, header },
+            false => VideoBody::Nothing,
+        });
+    }
+    Ok(match packet_type {
+        SEQUENCE_START => VideoBody::AvcHeader(data),
+        CODED_FRAMES => {
+            let (time, nalus) = data.split_first_chunk::<3>().ok_or(BodyError)?;
+            VideoBody::AvcFrame { key, composition_ms: composition(*time), nalus }
+        }
+        CODED_FRAMES_X => VideoBody::AvcFrame { key, composition_ms: 0, nalus: data },
+        SEQUENCE_END => VideoBody::AvcEnd,
+        _ => VideoBody::Nothing,
+    })
+}
+
+/// Reads the body of an audio tag.
+pub fn read_audio(body: &[u8]) -> Result<AudioBody<'_>, BodyError> {
+    let (&first, rest) = body.split_first().ok_or(BodyError)?;
+    match first >> 4 {
+        AUDIO_AAC => {
+            let (&packet_type, data) = rest.split_first().ok_or(BodyError)?;
+            Ok(match packet_type {
+                0 => AudioBody::AacHeader(data),
+                1 => AudioBody::AacFrame(data),
+                _ => AudioBody::Nothing,
+            })
+        }
+        AUDIO_ENHANCED => {
+            let (packet_type, rest) = skip_mod_ex(first & 0x0f, rest)?;
+            if packet_type == MULTITRACK_AUDIO {
+                return Ok(AudioBody::Other { name: CodecName::word("multitrack") });
+            }
+            let (code, data) = rest.split_first_chunk::<4>().ok_or(BodyError)?;
+            Ok(match (packet_type, code) {
+                (SEQUENCE_START, b"mp4a") => AudioBody::AacHeader(data),
+                (CODED_FRAMES, b"mp4a") => AudioBody::AacFrame(data),
+                (SEQUENCE_START | CODED_FRAMES, _) => AudioBody::Other { name: CodecName::four_cc(*code) },
+                _ => AudioBody::Nothing,
+            })
+        }
+        codec => Ok(AudioBody::Other { name: CodecName::word(AUDIO_CODECS[usize::from(codec)]) }),
+    }
+}
+
+/// Passes over the modifiers of Enhanced RTMP v2 (nanosecond offsets and what may come).
+fn skip_mod_ex(mut packet_type: u8, mut rest: &[u8]) -> Result<(u8, &[u8]), BodyError> {
+    while packet_type == MOD_EX {
+        let (&short, behind) = rest.split_first().ok_or(BodyError)?;
+        let (size, behind) = match short {
+            255 => {
+                let (long, behind) = behind.split_first_chunk::<2>().ok_or(BodyError)?;
+                (usize::from(u16::from_be_bytes(*long)) + 1, behind)
+            }
+            short => (usize::from(short) + 1, behind),
+        };
+        let behind = behind.get(size..).ok_or(BodyError)?;
+        let (&next, behind) = behind.split_first().ok_or(BodyError)?;
+        packet_type = next & 0x0f;
+        rest = behind;
+    }
+    Ok((packet_type, rest))
+}
+
+/// 24 bits, signed.
+fn composition([c0, c1, c2]: [u8; 3]) -> i32 {
+    i32::from_be_bytes([c0, c1, c2, 0]) >> 8
+}
+
+/// The body of a tag with an AVCDecoderConfigurationRecord.
+pub fn avc_header(record: &[u8]) -> Bytes {
+    [&[FRAME_KEY << 4 | CODEC_AVC, 0, 0, 0, 0], record].concat().into()
+}
+
+/// The body of a tag with one picture: NAL units behind their lengths. `composition_ms` keeps 24 bits.
+pub fn avc_frame(key: bool, composition_ms: i32, nalus: &[u8]) -> Bytes {
+    let frame = if key { FRAME_KEY } else { 2 };
+    let [_, c0, c1, c2] = composition_ms.to_be_bytes();
+    [&[frame << 4 | CODEC_AVC, 1, c0, c1, c2], nalus].concat().into()
+}
+
+/// What every AAC tag begins with: "44 kHz, 16 bit, stereo" whatever is true (annex E.4.2.1: "If the SoundFormat indicates
+/// AAC, the SoundType should be 1 (stereo) and the SoundRate should be 3 (44 kHz)").
+const AAC_FIRST: u8 = 0xaf;
+
+/// The body of a tag with an AudioSpecificConfig.
+pub fn aac_header(config: &[u8]) -> Bytes {
+    [&[AAC_FIRST, 0], config].concat().into()
+}
+
+/// The body of a tag with one raw AAC frame.
+pub fn aac_frame(raw: &[u8]) -> Bytes {
+    [&[AAC_FIRST, 1], raw].concat().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn classic_bodies_survive_the_wire() {
+        assert_eq!(read_video(&avc_header(b"record")), Ok(VideoBody::AvcHeader(b"record")));
+        for composition_ms in [0, 80, -80, 0x7f_ffff, -0x80_0000] {
+            let body = avc_frame(composition_ms == 80, composition_ms, b"nalus");
+            let frame = VideoBody::AvcFrame { key: composition_ms == 80, composition_ms, nalus: b"nalus" };
+            assert_eq!(read_video(&body), Ok(frame));
+        }
+        assert_eq!(read_video(&[0x17, 2, 0, 0, 0]), Ok(VideoBody::AvcEnd));
+        assert_eq!(read_audio(&aac_header(&[0x11, 0x90])), Ok(AudioBody::AacHeader(&[0x11, 0x90])));
+        assert_eq!(read_audio(&aac_frame(b"raw")), Ok(AudioBody::AacFrame(b"raw")));
+    }
+
+    #[test]
+    fn enhanced_avc_and_aac_are_read_as_the_classic_ones() {
+        assert_eq!(read_video(b"\x90avc1rec"), Ok(VideoBody::AvcHeader(b"rec")));
+        let frame = VideoBody::AvcFrame { key: true, composition_ms: -1, nalus: b"n" };
+        assert_eq!(read_video(b"\x91avc1\xff\xff\xffn"), Ok(frame));
+        let frame = VideoBody::AvcFrame { key: false, composition_ms: 0, nalus: b"n" };
+        assert_eq!(read_video(b"\xa3avc1n"), Ok(frame));
+        assert_eq!(read_video(b"\x92avc1"), Ok(VideoBody::AvcEnd));
+        assert_eq!(read_audio(b"\x90mp4ac"), Ok(AudioBody::AacHeader(b"c")));
+        assert_eq!(read_audio(b"\x91mp4ar"), Ok(AudioBody::AacFrame(b"r")));
+    }
+
+    #[test]
+    fn modifiers_are_passed_over() {
+        let short = b"\x97\x02\x00\x00\x01\x03avc1n";
+        let frame = VideoBody::AvcFrame { key: true, composition_ms: 0, nalus: b"n" };
+        assert_eq!(read_video(short), Ok(frame));
+        let long = [&b"\x97\xff\x00\xff"[..], &[0; 256], b"\x03avc1n"].concat();
+        assert_eq!(read_video(&long), Ok(frame));
+    }
+
+    #[test]
+    fn other_codecs_are_told_by_name() {
+        let video = |body: &[u8]| match read_video(body) {
+            Ok(VideoBody::Other { name, key, header }) => (name.to_string(), key, header),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(video(b"\x90hvc1..."), ("hvc1".into(), false, true));
+        assert_eq!(video(b"\x91av01..."), ("av01".into(), true, false));
+        assert_eq!(video(b"\xa1\x1b[0m"), ("?[0m".into(), false, false));
+        assert_eq!(video(b"\x12.."), ("H.263".into(), true, false));
+        assert_eq!(video(b"\x1c\x00..."), ("HEVC id 12".into(), false, true));
+        assert_eq!(video(b"\x96\x00..."), ("multitrack".into(), false, false));
+        let audio = |body: &[u8]| match read_audio(body) {
+            Ok(AudioBody::Other { name }) => name.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(audio(b"\x2f.."), "MP3");
+        assert_eq!(audio(b"\x91Opus.."), "Opus");
+    }
+
+    #[test]
+    fn commands_and_metadata_are_nothing() {
+        assert_eq!(read_video(&[0x57, 0]), Ok(VideoBody::Nothing));
+        assert_eq!(read_video(&[0xd0, 0]), Ok(VideoBody::Nothing));
+        assert_eq!(read_video(b"\x94hvc1amf"), Ok(VideoBody::Nothing));
+        assert_eq!(read_audio(b"\x94Opus..."), Ok(AudioBody::Nothing));
+    }
+
+    proptest! {
+        #[test]
+        fn random_bytes_never_panic(first: u8, bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            let body = [&[first][..], &bytes].concat();
+            for end in 0..=body.len() {
+                let _ = read_video(&body[..end]);
+                let _ = read_audio(&body[..end]);
+            }
+        }
+    }
+}
