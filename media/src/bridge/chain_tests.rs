@@ -10,12 +10,11 @@ use super::{
     fixture::{BASELINE_AAC44, BFRAMES, Heard, assert_steady_tone, tags},
     room_to_flv::RoomToFlv,
     rtmp_to_room::RtmpToRoom,
-    tag::{Tag, TagKind},
-    tag_body::{AudioBody, VideoBody, aac_frame, aac_header, avc_frame, read_audio, read_video},
     transcode::OPUS_FRAME_SAMPLES,
 };
 use crate::{
     codec::{Codec, h264::Sps, h264::config::AvcConfig},
+    flv::{AudioBody, Tag, TagKind, VideoBody, aac_frame, aac_header, avc_frame, read_audio, read_video},
     ids::Kind,
     rtp::{
         packet::{Header, is_rtcp},
@@ -69,7 +68,7 @@ fn video_frames(tags: &[Tag]) -> Vec<(u32, bool, &[u8])> {
     tags.iter()
         .filter(|tag| tag.kind == TagKind::Video)
         .filter_map(|tag| match read_video(&tag.payload) {
-            Some(VideoBody::AvcFrame { key, nals, .. }) => Some((tag.timestamp_ms, key, nals)),
+            Ok(VideoBody::AvcFrame { key, nalus, .. }) => Some((tag.timestamp_ms, key, nalus)),
             _ => None,
         })
         .collect()
@@ -81,8 +80,8 @@ fn heard(tags: &[Tag]) -> Heard {
     let mut next = None;
     for tag in tags.iter().filter(|tag| tag.kind == TagKind::Audio) {
         match read_audio(&tag.payload) {
-            Some(AudioBody::AacHeader(c)) => config = c,
-            Some(AudioBody::AacFrame(unit)) => {
+            Ok(AudioBody::AacHeader(c)) => config = c,
+            Ok(AudioBody::AacFrame(unit)) => {
                 // A player goes on without a seam where the difference is a rounding to milliseconds.
                 let stamped = i64::from(tag.timestamp_ms) * 48;
                 let at = next.filter(|next: &i64| (next - stamped).abs() <= 96).unwrap_or(stamped);
@@ -249,7 +248,7 @@ fn a_recording_comes_out_as_the_pictures_and_the_tone_that_went_in() {
         assert!(out.iter().find(|tag| tag.kind == kind).unwrap().header);
     }
     let header = out.iter().find(|tag| tag.kind == TagKind::Video).unwrap();
-    let Some(VideoBody::AvcHeader(record)) = read_video(&header.payload) else { panic!("no header") };
+    let Ok(VideoBody::AvcHeader(record)) = read_video(&header.payload) else { panic!("no header") };
     let sps = Sps::parse(AvcConfig::parse(record).unwrap().sps().next().unwrap()).unwrap();
     assert_eq!((sps.width, sps.height), (160, 120));
 }
@@ -263,7 +262,7 @@ fn a_parameter_set_change_gives_a_new_sequence_header_and_new_metadata() {
     let headers: Vec<u32> = out
         .iter()
         .filter_map(|tag| match (tag.kind, read_video(&tag.payload)) {
-            (TagKind::Video, Some(VideoBody::AvcHeader(record))) => {
+            (TagKind::Video, Ok(VideoBody::AvcHeader(record))) => {
                 let config = AvcConfig::parse(record).unwrap();
                 Some(Sps::parse(config.sps().next().unwrap()).unwrap().width)
             }

@@ -7,8 +7,7 @@ use tracing::{debug, warn};
 use super::{
     assemble::{H264Assembler, JitterBuffer, Packet, Picture},
     clock::{LipSync, TrackClock},
-    tag::{Tag, TagKind},
-    tag_body::{Metadata, aac_frame, aac_header, avc_frame, avc_header, metadata},
+    resample::OUTPUT_RATE_HZ,
     transcode::{OpusToAac, position_of_us, us_of_position},
 };
 use crate::{
@@ -16,6 +15,7 @@ use crate::{
         Codec,
         h264::{Sps, config::write_avc_config},
     },
+    flv::{Metadata, Tag, TagKind, aac_frame, aac_header, avc_frame, avc_header},
     ids::Kind,
     rtp::{
         packet::{Header, is_rtcp},
@@ -44,7 +44,6 @@ const KEY_WANTED_INTERVAL: Duration = Duration::from_secs(1);
 pub struct RoomToFlv {
     audio: Option<AudioOut>,
     video: Option<VideoOut>,
-    aac_bitrate_bps: u32,
     /// The time on the server's line that is timestamp zero of the tags.
     zero_us: Option<i64>,
     metadata: Option<Metadata>,
@@ -90,7 +89,7 @@ impl RoomToFlv {
             }
             None => None,
         };
-        RoomToFlv { audio, video, aac_bitrate_bps, zero_us: None, metadata: None, key_asked_at: None, tags: Vec::new() }
+        RoomToFlv { audio, video, zero_us: None, metadata: None, key_asked_at: None, tags: Vec::new() }
     }
 
     /// Takes a packet of the pipe, RTP or a sender report, that arrived at `now`. The tags that it completes are for
@@ -228,13 +227,20 @@ impl RoomToFlv {
 
     /// Metadata goes out before the first header and again when the picture's size becomes known or changes.
     fn emit_metadata(&mut self) {
+        let size = self.video.as_ref().and_then(|video| video.size);
         let new = Metadata {
-            video: self.video.as_ref().and_then(|video| video.size),
-            audio_bps: self.audio.as_ref().map(|_| self.aac_bitrate_bps),
+            width: size.map(|(width, _)| width),
+            height: size.map(|(_, height)| height),
+            framerate: None,
+            has_video: self.video.is_some(),
+            has_audio: self.audio.is_some(),
+            audio_sample_rate: self.audio.as_ref().map(|_| OUTPUT_RATE_HZ),
+            stereo: true,
+            encoder: "roomcast".into(),
         };
-        if self.metadata != Some(new) {
+        if self.metadata.as_ref() != Some(&new) {
+            let payload = new.to_bytes();
             self.metadata = Some(new);
-            let payload = metadata(&new);
             self.tags.push(Tag { kind: TagKind::Script, timestamp_ms: 0, payload, key: false, header: true });
         }
     }

@@ -148,7 +148,7 @@ impl Wake for Unpark {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "aac-fdk"))]
 mod tests {
     use std::sync::mpsc as std_mpsc;
 
