@@ -320,6 +320,27 @@ fn a_loss_asks_for_a_key_frame_and_no_broken_picture_comes_out() {
 }
 
 #[test]
+fn a_key_frame_is_asked_for_when_the_last_one_is_four_seconds_old() {
+    // A key frame every two seconds is often enough; then there are none.
+    let made = into_room(&flashes_and_beeps(4));
+    let mut bridge = RoomToFlv::new(true, Some(Codec::H264), 128_000);
+    let mut asked = Vec::new();
+    for ms in (0..8_000u64).step_by(10) {
+        let now = START + Duration::from_millis(ms);
+        for (at, kind, packet) in &made {
+            if *at == now {
+                bridge.handle_packet(now, *kind, packet);
+            }
+        }
+        bridge.handle_timeout(now);
+        if bridge.poll_key_wanted(now) {
+            asked.push(ms);
+        }
+    }
+    assert_eq!(asked, [6_000, 7_000]);
+}
+
+#[test]
 fn audio_that_stops_is_silence_and_comes_back_in_its_place() {
     let made = into_room(&live(tags(BASELINE_AAC44)));
     // Muted from 0.6 s to 1.4 s, and the whole of it in another run.

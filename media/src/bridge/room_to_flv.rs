@@ -39,6 +39,10 @@ const OVERLAP_US_MAX: i64 = 200_000;
 /// How often a key frame is asked for while none comes.
 const KEY_WANTED_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A key frame is asked for when the last one is this old: browsers send none by themselves, and a new player gets everything
+/// since then, so this is the most that it has to catch up with. Shorter costs all subscribers bitrate.
+pub const KEY_FRAME_AGE_MAX: Duration = Duration::from_secs(4);
+
 /// One stream's way out of a room. [`handle_packet`](Self::handle_packet) and, at least every 20 ms,
 /// [`handle_timeout`](Self::handle_timeout) drive it.
 pub struct RoomToFlv {
@@ -66,6 +70,8 @@ struct VideoOut {
     /// The AVCDecoderConfigurationRecord that players have.
     record: Vec<u8>,
     size: Option<(u32, u32)>,
+    /// When the newest key frame arrived.
+    key_at: Option<Time>,
 }
 
 /// The receiving side of one track.
@@ -136,10 +142,14 @@ impl RoomToFlv {
         self.tags.drain(..)
     }
 
-    /// Whether the publisher should be asked for a key frame now. Answers yes once a second while one is missing.
+    /// Whether the publisher should be asked for a key frame now. Answers yes once a second while one is missing or the last
+    /// one is older than [`KEY_FRAME_AGE_MAX`].
     pub fn poll_key_wanted(&mut self, now: Time) -> bool {
-        let missing = self.video.as_ref().is_some_and(|video| video.assembler.awaits_key());
-        if !missing {
+        let wanted = self.video.as_ref().is_some_and(|video| {
+            let aged = video.key_at.is_none_or(|at| now.since(at) >= KEY_FRAME_AGE_MAX);
+            aged || video.assembler.awaits_key()
+        });
+        if !wanted {
             self.key_asked_at = None;
             return false;
         }
@@ -206,6 +216,9 @@ impl RoomToFlv {
         if video.record.is_empty() {
             // Parameter sets that fit no record: no player could decode this.
             return;
+        }
+        if picture.key {
+            video.key_at = Some(picture.arrival);
         }
         let us = video.input.clock.map(picture.arrival, picture.timestamp).us;
         let heard = self.audio.as_ref().and_then(|audio| audio.input.clock.sender_offset_us());
@@ -323,6 +336,7 @@ impl VideoOut {
             lip_sync: LipSync::default(),
             record: Vec::new(),
             size: None,
+            key_at: None,
         }
     }
 
