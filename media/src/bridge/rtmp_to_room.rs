@@ -15,6 +15,7 @@ use tracing::warn;
 
 use self::video::VideoIn;
 use super::{
+    aac_codec::AudioError,
     clock::RtmpClock,
     packetize::{PacketSink, RtpStream},
     transcode::{AacToOpus, OPUS_FRAME_SAMPLES},
@@ -115,17 +116,23 @@ impl RtmpToRoom {
 
 impl AudioIn {
     fn handle_header(&mut self, config: &[u8]) {
-        if self.transcoder.is_some() && self.config == config {
+        if self.config == config {
             return;
         }
         match AacToOpus::new(config, self.bitrate_bps) {
             Ok(transcoder) => self.transcoder = Some(transcoder),
-            Err(error) => {
-                self.transcoder = None;
-                warn!("the publisher's audio cannot go into a room: {error}");
-            }
+            Err(error) => self.give_up(error),
         }
         self.config = Bytes::copy_from_slice(config);
+    }
+
+    /// The stream goes on without this audio, until a configuration comes that can be used.
+    fn give_up(&mut self, error: AudioError) {
+        self.transcoder = None;
+        if !self.complained {
+            self.complained = true;
+            warn!("the publisher's audio cannot go into a room: {error}");
+        }
     }
 
     fn handle_unit(&mut self, us: i64, unit: &[u8], sink: &mut PacketSink<'_>) {
@@ -140,8 +147,7 @@ impl AudioIn {
             }
         });
         if let Err(error) = result {
-            self.transcoder = None;
-            warn!("the publisher's audio cannot go into a room: {error}");
+            self.give_up(error);
         }
     }
 

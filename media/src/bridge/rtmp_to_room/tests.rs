@@ -175,6 +175,19 @@ fn a_picture_of_as_many_units_as_allowed_passes_and_one_more_does_not() {
 }
 
 #[test]
+fn units_that_rtp_would_read_otherwise_are_left_out() {
+    let record = tags(BASELINE_AAC44).into_iter().find(|t| t.kind == TagKind::Video && t.header).unwrap();
+    let (mut bridge, mut got) = (bridge(), Got::default());
+    let units = [&[0, 0, 0, 4, 0x78, 0, 1, 0x65][..], &[0, 0, 0, 2, 0x60, 1], &[0, 0, 0, 2, 0x65, 0x88]].concat();
+    let payload = avc_frame(true, 0, &units);
+    let picture = Tag { kind: TagKind::Video, timestamp_ms: 0, payload, key: true, header: false };
+    run_into(&mut bridge, &mut got, &[record, picture], 0);
+    // The parameter sets together, and the slice.
+    assert_eq!(got.video.len(), 2);
+    assert_eq!(got.video[1].1, [0x65, 0x88]);
+}
+
+#[test]
 fn parameter_sets_at_the_bound_are_taken_and_over_it_are_not() {
     for (len, taken) in [(PARAMETER_SETS_BYTES_MAX - 2, true), (PARAMETER_SETS_BYTES_MAX - 1, false)] {
         let mut record = vec![1, 66, 0xc0, 30, 0xff, 0xe1];

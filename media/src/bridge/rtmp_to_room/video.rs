@@ -95,8 +95,13 @@ impl VideoIn {
             }
         }
         nals.retain(|unit| {
-            use NalKind::{AccessUnitDelimiter, EndOfSequence, EndOfStream, Filler};
-            !matches!(nal::kind(unit), AccessUnitDelimiter | EndOfSequence | EndOfStream | Filler)
+            use NalKind::{AccessUnitDelimiter, EndOfSequence, EndOfStream, Filler, Other};
+            match nal::kind(unit) {
+                AccessUnitDelimiter | EndOfSequence | EndOfStream | Filler => false,
+                // RTP gives these types a meaning of its own (RFC 6184 §5.2): they would be read as aggregations and parts.
+                Other(0 | 24..) => false,
+                _ => true,
+            }
         });
         let key = key || nals.iter().any(|unit| nal::kind(unit) == NalKind::Idr);
         self.sets.learn(&nals);
