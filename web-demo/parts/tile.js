@@ -1,0 +1,144 @@
+/** One stream on the stage: its picture, its name, its state, and the same stream by HTTP-FLV beside it. */
+
+import { FlvPlayer } from './flv.js'
+import { LagMeter } from './lag.js'
+
+export const PROTOCOL_NAMES = { webrtc: 'WebRTC', rtmp: 'RTMP', whip: 'WHIP', whep: 'WHEP', test: 'Test stream' }
+
+/** A tile lives as long as its stream. */
+export class Tile {
+  /** The tile itself. @type {HTMLElement} */ element
+  /** @type {HTMLVideoElement} */ #video
+  #flvUrl
+  /** @type {FlvPlayer | null} */ #flv = null
+  /** @type {LagMeter | null} */ #lag = null
+
+  /**
+   * @param {object} options
+   * @param {string} options.name
+   * @param {keyof typeof PROTOCOL_NAMES} options.protocol
+   * @param {boolean} [options.isSelf]  our own: silent
+   * @param {boolean} [options.isMirrored]  as people expect of their own camera
+   * @param {string} [options.flvUrl]  without it there is nothing to compare with
+   */
+  constructor({ name, protocol, isSelf = false, isMirrored = false, flvUrl }) {
+    const template = /** @type {HTMLTemplateElement} */ (document.getElementById('tile-template'))
+    this.element = /** @type {HTMLElement} */ (template.content.firstElementChild?.cloneNode(true))
+    this.element.setAttribute('aria-label', name)
+    this.element.style.setProperty('--hue', String(hueOf(name)))
+    this.element.toggleAttribute('data-mirrored', isMirrored)
+    this.#flvUrl = flvUrl
+    this.#video = this.#part('.screen video')
+    this.#video.muted = isSelf
+    this.#part('.name').textContent = name
+    this.#part('.face').textContent = initials(name)
+    const badge = this.#part('.badge')
+    badge.textContent = PROTOCOL_NAMES[protocol] ?? protocol
+    badge.dataset.protocol = protocol
+
+    const compare = this.#part('.compare')
+    compare.hidden = !flvUrl || !FlvPlayer.isSupported
+    compare.addEventListener('click', () => this.#toggleCompare())
+    this.#part('.unmute').addEventListener('click', () => this.#play())
+    this.#video.addEventListener('resize', () => this.#showState())
+    this.#video.addEventListener('playing', () => this.#showState())
+  }
+
+  /** Shows a stream, or again the same one after its tracks changed. @param {MediaStream} media */
+  show(media) {
+    if (this.#video.srcObject !== media) this.#video.srcObject = media
+    this.#play()
+    this.#showState()
+  }
+
+  /** @param {import('../sdk/roomcast.js').StreamInfo} info  what the server says about the stream */
+  describe({ audio, video }) {
+    this.hasVideo = video !== null && !video.muted
+    this.element.toggleAttribute('data-muted', audio === null || audio.muted)
+    this.#showState()
+  }
+
+  /** @param {{ isSpeaking: boolean, text: string }} figures */
+  measure({ isSpeaking, text }) {
+    this.element.toggleAttribute('data-speaking', isSpeaking)
+    const figures = this.#part('.figures')
+    if (figures.textContent !== text) figures.textContent = text
+  }
+
+  /** The ids of the tracks that are shown. */
+  get trackIds() {
+    const media = /** @type {MediaStream | null} */ (this.#video.srcObject)
+    return media?.getTracks().map(({ id }) => id) ?? []
+  }
+
+  remove() {
+    this.#stopComparing()
+    this.#video.srcObject = null
+    this.element.remove()
+  }
+
+  /** @template {HTMLElement} T @param {string} selector @returns {T} */
+  #part(selector) {
+    return /** @type {T} */ (this.element.querySelector(selector))
+  }
+
+  /** Sound may only start after a gesture. Joining was one; if the browser does not count it, a button asks for another. */
+  #play() {
+    const unmute = this.#part('.unmute')
+    this.#video.play().then(
+      () => (unmute.hidden = true),
+      ({ name }) => (unmute.hidden = name !== 'NotAllowedError'),
+    )
+  }
+
+  #showState() {
+    const hasPicture = this.#video.videoWidth > 0
+    const state = this.hasVideo === false ? 'audio-only' : hasPicture ? 'playing' : 'connecting'
+    this.element.dataset.state = state
+  }
+
+  #toggleCompare() {
+    if (this.#flv) this.#stopComparing()
+    else this.#startComparing()
+    const isOn = this.#flv !== null
+    this.element.toggleAttribute('data-comparing', isOn)
+    this.#part('.screen.flv').hidden = !isOn
+    this.#part('.compare').setAttribute('aria-pressed', String(isOn))
+    this.#part('.compare span').textContent = isOn ? 'Stop comparing' : 'Compare with HTTP-FLV'
+  }
+
+  #startComparing() {
+    const video = /** @type {HTMLVideoElement} */ (this.#part('.screen.flv video'))
+    const lag = this.#part('.lag')
+    lag.hidden = false
+    lag.textContent = 'loading HTTP-FLV'
+    this.#flv = new FlvPlayer(video, /** @type {string} */ (this.#flvUrl), (message) => (lag.textContent = message))
+    this.#lag = new LagMeter(this.#video, video, (lagMs) => (lag.textContent = lagText(lagMs, video)))
+  }
+
+  #stopComparing() {
+    this.#flv?.stop()
+    this.#lag?.stop()
+    this.#flv = null
+    this.#lag = null
+    this.#part('.lag').hidden = true
+  }
+}
+
+/** @param {number | null} lagMs @param {HTMLVideoElement} flv */
+function lagText(lagMs, flv) {
+  if (flv.videoWidth === 0) return 'loading HTTP-FLV'
+  if (lagMs !== null) return lagMs >= 0 ? `FLV ${(lagMs / 1000).toFixed(2)} s later` : `FLV ${(-lagMs / 1000).toFixed(2)} s earlier`
+  const { buffered, currentTime } = flv
+  const ahead = buffered.length > 0 ? buffered.end(buffered.length - 1) - currentTime : 0
+  return `FLV buffers ${ahead.toFixed(2)} s`
+}
+
+/** One colour a name, always the same. @param {string} name */
+export const hueOf = (name) => [...name].reduce((hash, letter) => (hash * 31 + (letter.codePointAt(0) ?? 0)) % 360, 7)
+
+/** @param {string} name */
+export function initials(name) {
+  const words = name.split(/[\s_-]+/).filter(Boolean)
+  return words.slice(0, 2).map((word) => [...word][0].toUpperCase()).join('')
+}

@@ -1,0 +1,329 @@
+/**
+ * A roomcast client for browsers: plain ES modules, no dependencies.
+ *
+ *     import { Room } from '/sdk/roomcast.js'
+ *
+ *     const room = await Room.connect('wss://example.org/signal')
+ *     room.addEventListener('media', ({ detail }) => { videoOf(detail.userID).srcObject = detail.mediaStream })
+ *     await room.enter({ sdkAppID, userID, userSig, roomID })          // subscribes to everybody, now and later
+ *     await room.publish(await navigator.mediaDevices.getUserMedia({ audio: true, video: true }))
+ *     …
+ *     await room.leave()
+ *
+ * Signaling is JSON over one WebSocket (`signaling/PROTOCOL.md` in the repository). Media goes over two peer connections: *up*,
+ * where this side offers, and *down*, where the server offers. As only one side offers on each, offers never collide.
+ * The server is ICE-lite and its candidates stand in its descriptions, so no candidate is ever sent by signaling.
+ */
+
+import { Down, streamKey } from './down.js'
+import { RoomcastError, Signaling } from './signaling.js'
+import { Up } from './up.js'
+
+export { RoomcastError }
+
+/**
+ * @typedef {'main' | 'aux'} StreamName  'aux' is the screen share.
+ * @typedef {'audio' | 'video'} Kind
+ * @typedef {{ codec: string, muted: boolean }} TrackInfo
+ * @typedef {{ stream: StreamName, audio: TrackInfo | null, video: TrackInfo | null }} StreamInfo
+ *
+ * @typedef {object} Member
+ * @property {string} userID
+ * @property {string} name       what to show; the userID if the member gave no name
+ * @property {'anchor' | 'audience'} role
+ * @property {'webrtc' | 'rtmp' | 'whip' | 'whep' | 'test'} protocol  what the member came by
+ * @property {StreamInfo[]} streams
+ *
+ * @typedef {object} Ticket
+ * @property {number} sdkAppID
+ * @property {string} userID
+ * @property {string} userSig
+ * @property {number | string} roomID
+ * @property {string} [privateMapKey]
+ *
+ * @typedef {{ userID: string, stream: StreamName, audio?: boolean, video?: boolean }} Choice
+ */
+
+/**
+ * A room, from the connection to the server until it closes. One object per visit; it cannot be entered twice.
+ *
+ * Events (all `CustomEvent`s; the fields are in `detail`):
+ *
+ * | event | detail |
+ * |---|---|
+ * | `member-entered`, `member-left` | `{ member, reason? }` |
+ * | `stream-added`, `stream-changed`, `stream-removed` | `{ userID, stream: StreamInfo }` |
+ * | `muted` | `{ userID, stream, kind, muted }` |
+ * | `media` | `{ userID, stream, mediaStream }`: tracks came to or went from this stream |
+ * | `transport` | `{ direction: 'up' \| 'down', state: 'connecting' \| 'connected' \| 'closed', reason? }` |
+ * | `error` | `{ error: RoomcastError }`: something in the background failed; the room goes on |
+ * | `closed` | `{ code, message, advice }`: nothing more will happen. After `leave()` the code is 0 |
+ */
+export class Room extends EventTarget {
+  #signaling
+  /** @type {RTCConfiguration} */ #configuration
+  /** @type {Up | null} */ #up = null
+  /** @type {Down | null} */ #down = null
+  /** @type {ReturnType<typeof setInterval> | undefined} */ #heartbeat
+  #subscribesToAll = true
+  /** @type {Map<string, { userID: string, stream: StreamName, media: MediaStream }>} */ #received = new Map()
+
+  /** Who is in the room, without ourselves. @type {Map<string, Member>} */
+  members = new Map()
+  /** Our own name in the room; empty until entered. */
+  userID = ''
+  /** @type {number | string} */
+  roomID = ''
+  /** Time from the last heartbeat to its answer, in milliseconds; null until one was measured. @type {number | null} */
+  roundTripMs = null
+
+  /** Use [`Room.connect`]. @param {Signaling} signaling @param {RTCConfiguration} configuration */
+  constructor(signaling, configuration) {
+    super()
+    this.#signaling = signaling
+    this.#configuration = { bundlePolicy: 'max-bundle', ...configuration }
+    signaling.onEvent = (event) => this.#onEvent(event)
+    signaling.onClosed = (reason) => this.#onClosed(reason)
+  }
+
+  /**
+   * Connects to a server's `/signal`.
+   * @param {string | URL} url  `ws:` or `wss:`
+   * @param {RTCConfiguration} [configuration]  of both peer connections; the server needs neither STUN nor TURN to be reached
+   * @returns {Promise<Room>}
+   * @throws {RoomcastError} `unreachable`
+   */
+  static async connect(url, configuration = {}) {
+    return new Room(await Signaling.open(url), configuration)
+  }
+
+  /**
+   * Enters the room that the ticket is for.
+   * @param {Ticket & { role?: 'anchor' | 'audience', name?: string, autoSubscribe?: boolean }} options
+   *   `autoSubscribe` (default true): receive every stream of everybody, now and as they come
+   * @returns {Promise<Member[]>} who is there already
+   * @throws {RoomcastError} with the server's code
+   */
+  async enter({ autoSubscribe = true, ...ticket }) {
+    this.#subscribesToAll = autoSubscribe
+    this.userID = ticket.userID
+    const entered = await this.#signaling.request('enter', ticket)
+    this.userID = entered.userID
+    this.roomID = entered.roomID
+    for (const member of entered.members) this.#addMember(member)
+    this.#heartbeat = setInterval(() => this.#beat(), entered.heartbeatSeconds * 1000)
+    if (autoSubscribe) await this.subscribeAll()
+    return [...this.members.values()]
+  }
+
+  /** Leaves the room and closes the connection. Never fails: whatever happens, this side is out afterwards. */
+  async leave() {
+    await this.#signaling.request('leave').catch(() => {})
+    this.#signaling.close(new RoomcastError(0, 'You left the room.'))
+  }
+
+  /**
+   * Publishes tracks as one stream: at most one audio and one video track. A second call with the same stream name replaces
+   * what that stream carries.
+   * @param {MediaStream | MediaStreamTrack[]} media
+   * @param {import('./up.js').PublishOptions} [options]
+   * @throws {RoomcastError} with the server's code, or `no-codec`
+   */
+  async publish(media, options = {}) {
+    this.#up ??= new Up(this.#signaling, this.#configuration, (state) => this.#onPeerState('up', state))
+    await this.#up.publish(media instanceof MediaStream ? media.getTracks() : media, options)
+  }
+
+  /**
+   * Stops publishing a stream. The tracks themselves go on: whoever opened the camera closes it.
+   * @param {StreamName} [stream]  default 'main'
+   */
+  async unpublish(stream = 'main') {
+    await this.#up?.unpublish(stream)
+  }
+
+  /**
+   * Puts another track in the place of a published one; the others notice no more than the new picture.
+   * @param {MediaStreamTrack} track
+   * @param {StreamName} [stream]
+   * @returns {Promise<boolean>} false if the stream carries no track of this kind
+   */
+  async replaceTrack(track, stream = 'main') {
+    const sender = this.#up?.sender(stream, track.kind)
+    await sender?.replaceTrack(track)
+    return sender !== undefined
+  }
+
+  /**
+   * Mutes or unmutes what we publish: the track sends silence or black, and the others are told.
+   * @param {StreamName} stream @param {Kind} kind @param {boolean} muted
+   */
+  async mute(stream, kind, muted) {
+    const track = this.#up?.sender(stream, kind)?.track
+    if (track) track.enabled = !muted
+    await this.#signaling.request('mute', { stream, kind, muted })
+  }
+
+  /** Subscribes to every stream in the room, and from now on to every stream that comes. */
+  async subscribeAll() {
+    this.#subscribesToAll = true
+    const all = [...this.members.values()].flatMap(({ userID, streams }) => streams.map(({ stream }) => ({ userID, stream })))
+    if (all.length > 0) await this.subscribe(all)
+  }
+
+  /**
+   * Subscribes to streams, or changes what is received of them (`audio: false` or `video: false` leaves one out).
+   * @param {Choice[]} streams
+   */
+  async subscribe(streams) {
+    await this.#signaling.request('subscribe', { streams })
+  }
+
+  /** @param {{ userID: string, stream: StreamName }[]} streams */
+  async unsubscribe(streams) {
+    await this.#signaling.request('unsubscribe', { streams })
+  }
+
+  /**
+   * What is received from a member: the same object for as long as the member publishes that stream, with tracks coming and
+   * going.
+   * @param {string} userID @param {StreamName} [stream]
+   * @returns {MediaStream}
+   */
+  mediaStream(userID, stream = 'main') {
+    const key = streamKey(userID, stream)
+    const received = this.#received.get(key) ?? { userID, stream, media: new MediaStream() }
+    this.#received.set(key, received)
+    return received.media
+  }
+
+  /**
+   * Statistics of both directions, as the browser gives them; null where there is no connection.
+   * @returns {Promise<{ up: RTCStatsReport | null, down: RTCStatsReport | null }>}
+   */
+  async stats() {
+    return { up: (await this.#up?.stats()) ?? null, down: (await this.#down?.stats()) ?? null }
+  }
+
+  /** @param {any} event */
+  #onEvent(event) {
+    switch (event.type) {
+      case 'member-entered':
+        if (this.#addMember(event.member)) this.#emit('member-entered', { member: this.members.get(event.member.userID) })
+        return
+      case 'member-left':
+        return this.#removeMember(event)
+      case 'stream-added':
+      case 'stream-changed':
+        return this.#putStream(event)
+      case 'stream-removed':
+        return this.#removeStream(event)
+      case 'muted':
+        return this.#setMuted(event)
+      case 'offer':
+        this.#down ??= new Down(this.#signaling, this.#configuration, this.#received, {
+          onState: (state) => this.#onPeerState('down', state),
+          onMedia: (key) => this.#onMedia(key),
+        })
+        return this.#inBackground(this.#down.answer(event))
+      case 'transport':
+        return this.#onTransport(event)
+      case 'closed':
+        return this.#signaling.close(new RoomcastError(event.code, event.message, event.advice))
+      case 'error':
+        return this.#emit('error', { error: new RoomcastError(event.code, event.message, event.advice) })
+    }
+  }
+
+  /** @param {Member} member @returns {boolean} false for ourselves */
+  #addMember(member) {
+    if (member.userID === this.userID) return false
+    this.members.set(member.userID, { ...member, name: member.name || member.userID })
+    return true
+  }
+
+  /** @param {{ userID: string, reason?: string }} event */
+  #removeMember({ userID, reason }) {
+    const member = this.members.get(userID)
+    if (!member) return
+    for (const { stream } of [...member.streams]) this.#removeStream({ userID, stream })
+    this.members.delete(userID)
+    this.#emit('member-left', { member, reason })
+  }
+
+  /** @param {{ type: string, userID: string, stream: StreamInfo }} event */
+  #putStream({ type, userID, stream }) {
+    const member = this.members.get(userID)
+    if (!member) return
+    member.streams = [...member.streams.filter((other) => other.stream !== stream.stream), stream]
+    this.#emit(type, { userID, stream })
+    if (type === 'stream-added' && this.#subscribesToAll) this.#inBackground(this.subscribe([{ userID, stream: stream.stream }]))
+  }
+
+  /** @param {{ userID: string, stream: StreamName }} event */
+  #removeStream({ userID, stream }) {
+    const member = this.members.get(userID)
+    const info = member?.streams.find((other) => other.stream === stream)
+    if (!member || !info) return
+    member.streams = member.streams.filter((other) => other !== info)
+    this.#received.delete(streamKey(userID, stream))
+    this.#emit('stream-removed', { userID, stream: info })
+  }
+
+  /** @param {{ userID: string, stream: StreamName, kind: Kind, muted: boolean }} event */
+  #setMuted({ userID, stream, kind, muted }) {
+    const track = this.members.get(userID)?.streams.find((other) => other.stream === stream)?.[kind]
+    if (track) track.muted = muted
+    this.#emit('muted', { userID, stream, kind, muted })
+  }
+
+  /** @param {string} key */
+  #onMedia(key) {
+    const received = this.#received.get(key)
+    if (received) this.#emit('media', { userID: received.userID, stream: received.stream, mediaStream: received.media })
+  }
+
+  /** When the server gave up a transport so do we; the next publish or offer makes a new one. @param {any} event */
+  #onTransport({ direction, state, reason }) {
+    if (state === 'closed' && direction === 'up') {
+      this.#up?.close()
+      this.#up = null
+    } else if (state === 'closed') {
+      this.#down?.close()
+      this.#down = null
+    }
+    this.#emit('transport', { direction, state, reason })
+  }
+
+  /** @param {'up' | 'down'} direction @param {RTCPeerConnectionState} reason */
+  #onPeerState(direction, reason) {
+    const state = reason === 'failed' ? 'closed' : reason
+    if (state === 'connecting' || state === 'connected' || state === 'closed') this.#emit('transport', { direction, state, reason })
+  }
+
+  async #beat() {
+    const sent = performance.now()
+    await this.#signaling.request('heartbeat').then(
+      () => (this.roundTripMs = performance.now() - sent),
+      () => {}, // a lost connection says so itself
+    )
+  }
+
+  /** @param {RoomcastError} reason */
+  #onClosed({ code, message, advice }) {
+    clearInterval(this.#heartbeat)
+    this.#up?.close()
+    this.#down?.close()
+    this.#emit('closed', { code, message, advice })
+  }
+
+  /** @param {Promise<unknown>} work */
+  #inBackground(work) {
+    work.catch((error) => this.#emit('error', { error: RoomcastError.from(error) }))
+  }
+
+  /** @param {string} type @param {object} detail */
+  #emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }))
+  }
+}
