@@ -1,11 +1,20 @@
 //! One protocol's packets to another's, by way of frames on one clock per publisher. No socket, no thread.
 
+pub mod aac_codec;
+#[cfg(feature = "aac-fdk")]
+mod aac_fdk;
 pub mod assemble;
+#[cfg(all(test, feature = "aac-fdk"))]
+mod chain_tests;
 pub mod clock;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod frame;
 pub mod gop;
 pub mod packetize;
+pub mod resample;
 pub mod room_to_flv;
 pub mod rtmp_to_room;
 pub mod tag;
+mod tag_body;
 pub mod transcode;

@@ -58,7 +58,7 @@ impl BitWriter {
     /// Appends the lowest `count` bits of `value`, at most 32.
     pub fn bits(&mut self, count: u32, value: u32) {
         for shift in (0..count).rev() {
-            if self.bits % 8 == 0 {
+            if self.bits.is_multiple_of(8) {
                 self.bytes.push(0);
             }
             if let Some(last) = self.bytes.last_mut() {
@@ -90,8 +90,9 @@ mod tests {
     /// The first rows of table 9-2 of ITU-T H.264.
     #[test]
     fn exp_golomb_codes_are_those_of_the_table() {
-        let mut bits = BitReader::new(&[0b1_010_011_0, 0b0100_0010, 0b1_0011_000]);
-        assert_eq!([bits.ue(), bits.ue(), bits.ue(), bits.ue(), bits.ue()], [0, 1, 2, 3, 4].map(Some));
+        // 1 010 011 00100 00101 00110
+        let mut bits = BitReader::new(&[0b1010_0110, 0b0100_0010, 0b1001_1000]);
+        assert_eq!([(); 6].map(|()| bits.ue()), [0, 1, 2, 3, 4, 5].map(Some));
         assert_eq!(BitReader::new(&[0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff]).ue(), Some(0xffff_fffe));
         assert_eq!(BitReader::new(&[0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]).ue(), None, "thirty-two zeros");
     }

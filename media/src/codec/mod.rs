@@ -83,3 +83,29 @@ pub struct Payload {
     /// when the parameter sets came in packets of the same timestamp before it).
     pub key: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_payloads_of_every_first_two_bytes_are_inspected_without_panic() {
+        for codec in Codec::ALL {
+            for start in 0..=u16::MAX {
+                for (len, filler) in [(0, 0), (1, 0), (2, 0), (3, 0xff), (5, 0), (9, 0x81), (40, 0xff)] {
+                    let mut payload = [filler; 40];
+                    payload[..2].copy_from_slice(&start.to_be_bytes());
+                    let says = codec.inspect(&payload[..len]);
+                    assert!(says.starts_frame || !says.key, "{codec} {start:04x}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_found_in_any_case() {
+        assert_eq!(Codec::from_name("OPUS"), Some(Codec::Opus));
+        assert_eq!(Codec::from_name("h264"), Some(Codec::H264));
+        assert_eq!(Codec::from_name("H265"), None);
+    }
+}

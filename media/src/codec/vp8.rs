@@ -175,7 +175,7 @@ mod tests {
         }
     }
 
-    /// The examples of RFC 7741 §4.6: key frame in one packet (4.6.1), in two by partitions (4.6.2), 15-bit id (4.6.4).
+    /// The descriptors of RFC 7741's examples: a 7-bit id, none, a later partition, and the 15-bit id 4711.
     #[test]
     fn the_examples_of_the_rfc_are_read() {
         let one = Descriptor::parse(&[0x90, 0x80, 17]).unwrap();

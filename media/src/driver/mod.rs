@@ -1,5 +1,6 @@
 //! Threads, tasks and clocks: the only callers of `io`, and where everything that is sans-IO is driven from.
 
+pub mod egress;
 pub mod ice_tcp;
 pub mod ingest;
 pub mod mailbox;

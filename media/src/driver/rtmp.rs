@@ -1,0 +1,439 @@
+//! RTMP over sockets: one task for each connection, around a [`ServerSession`] that knows nothing of them.
+//!
+//! A publisher's tags go into the channel of [`Command::OpenIngest`]; a full channel stops reading, and so TCP stops the
+//! publisher. A player's tags come out of the bounded channel of [`Command::Attach`]; what is ready there is written with
+//! one vectored write, and nothing else is buffered here.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Buf;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpListener,
+    sync::{Semaphore, mpsc, oneshot},
+    task::JoinSet,
+    time::{Sleep, sleep, timeout},
+};
+use tracing::{debug, info, warn};
+
+use crate::{
+    command::{Command, Event, StreamUrl},
+    config::MediaConfig,
+    flv::Tag,
+    ids::StreamId,
+    rtmp::{
+        RtmpError, STREAM_ID,
+        chunk::ChunkRun,
+        server::{RefusalKind, ServerEvent, ServerSession},
+        url::StreamPath,
+    },
+    units::time::Time,
+};
+
+/// How long somebody may think about a publish or a play.
+const DECISION_TIMEOUT: Duration = Duration::from_secs(5);
+/// One write may take this long: half a second of media as a rule. A peer that is slower is of no use to itself.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// After the last byte of ours, the peer may go on sending for this long, so that the kernel does not answer with a reset that
+/// would overtake our last words.
+const LINGER: Duration = Duration::from_secs(1);
+/// And this much.
+const LINGER_BYTES_MAX: usize = 256 << 10;
+/// Pause after a failed accept: out of file descriptors, it would fail again at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Read buffer until a publish is granted, and of players: small, as thousands may be half open.
+const READ_BYTES: usize = 2 << 10;
+/// Read buffer of publishers.
+const PUBLISHER_READ_BYTES: usize = 32 << 10;
+/// Tags in one write. Each is two slices, and tokio passes 64 to the kernel.
+const TAGS_PER_WRITE: usize = 32;
+/// Characters of a name in a log line.
+const SHOWN_CHARS_MAX: usize = 128;
+
+/// Accepts connections until it is dropped, which ends them all. More than `config.rtmp_connections_max` at once are closed
+/// as they come.
+pub async fn serve(
+    listener: TcpListener,
+    config: MediaConfig,
+    commands: mpsc::Sender<Command>,
+    events: mpsc::Sender<Event>,
+) {
+    let permits = Arc::new(Semaphore::new(config.rtmp_connections_max));
+    let mut tasks = JoinSet::new();
+    let mut full = false;
+    loop {
+        let (stream, remote) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, "RTMP cannot accept a connection");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        while tasks.try_join_next().is_some() {}
+        let Ok(permit) = permits.clone().try_acquire_owned() else {
+            // Once for each time that the limit is reached, not for each connection.
+            if !std::mem::replace(&mut full, true) {
+                warn!(limit = config.rtmp_connections_max, "RTMP connections are at their limit; new ones are closed");
+            }
+            continue;
+        };
+        full = false;
+        // Without it the small audio messages wait for acknowledgements of the ones before.
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%remote, %error, "RTMP connection lost at once");
+            continue;
+        }
+        let (commands, events) = (commands.clone(), events.clone());
+        tasks.spawn(async move {
+            serve_connection(stream, remote, commands, events).await;
+            drop(permit);
+        });
+    }
+}
+
+/// Serves one connection to its end; RTMPS gives its TLS stream.
+pub async fn serve_connection<S>(
+    stream: S,
+    remote: SocketAddr,
+    commands: mpsc::Sender<Command>,
+    events: mpsc::Sender<Event>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut connection = Connection::new(stream, remote, commands, events);
+    let end = connection.run().await;
+    debug!(%remote, reason = %end, "RTMP connection ends");
+    if matches!(end, End::Told) {
+        connection.linger().await;
+    }
+}
+
+/// Why a connection is over.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    /// We said why to the client.
+    #[error("closed by the server")]
+    Told,
+    #[error("closed by the client")]
+    Peer,
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("{0}")]
+    Session(#[from] RtmpError),
+    #[error("the client takes no data")]
+    Stalled,
+}
+
+struct Connection<S> {
+    stream: S,
+    remote: SocketAddr,
+    origin: Instant,
+    session: ServerSession,
+    /// Bytes read and not yet understood are `input[start..end]`.
+    input: Vec<u8>,
+    start: usize,
+    end: usize,
+    output: ChunkRun,
+    /// Set to `timer_at`, and only touched when that changes.
+    timer: Pin<Box<Sleep>>,
+    timer_at: Option<Time>,
+    commands: mpsc::Sender<Command>,
+    events: mpsc::Sender<Event>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    fn new(stream: S, remote: SocketAddr, commands: mpsc::Sender<Command>, events: mpsc::Sender<Event>) -> Self {
+        Connection {
+            stream,
+            remote,
+            origin: Instant::now(),
+            session: ServerSession::new(Time::ZERO),
+            input: vec![0; READ_BYTES],
+            start: 0,
+            end: 0,
+            output: ChunkRun::default(),
+            timer: Box::pin(sleep(Duration::ZERO)),
+            timer_at: None,
+            commands,
+            events,
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time::ZERO + self.origin.elapsed()
+    }
+
+    async fn run(&mut self) -> End {
+        loop {
+            let stream = match self.next_event().await {
+                Ok(ServerEvent::PublishRequested(path)) => self.publish(path).await,
+                Ok(ServerEvent::PlayRequested(path)) => self.play(path).await,
+                Ok(ServerEvent::Media(_) | ServerEvent::StreamClosed) => Ok(()),
+                Err(end) => return end,
+            };
+            if let Err(end) = stream {
+                return end;
+            }
+        }
+    }
+
+    /// What the client says next; also sends what the session has to say, and keeps its time. May be dropped at any await:
+    /// all that is half done is in `self`.
+    async fn next_event(&mut self) -> Result<ServerEvent, End> {
+        loop {
+            let now = self.now();
+            let mut data = &self.input[self.start..self.end];
+            let event = self.session.handle_input(now, &mut data);
+            self.start = self.end - data.len();
+            if let Some(event) = event? {
+                return Ok(event);
+            }
+            self.flush().await?;
+            if self.session.is_closing() {
+                return Err(End::Told);
+            }
+            self.set_timer();
+            tokio::select! {
+                read = self.stream.read(&mut self.input) => {
+                    (self.start, self.end) = (0, read?);
+                    if self.end == 0 {
+                        return Err(End::Peer);
+                    }
+                }
+                () = self.timer.as_mut(), if self.timer_at.is_some() => {
+                    self.timer_at = None;
+                    let now = self.now();
+                    self.session.handle_timeout(now)?;
+                }
+            }
+        }
+    }
+
+    fn set_timer(&mut self) {
+        let due = self.session.next_timeout();
+        if due != self.timer_at {
+            self.timer_at = due;
+            if let Some(due) = due {
+                self.timer.as_mut().reset((self.origin + due.since(Time::ZERO)).into());
+            }
+        }
+    }
+
+    /// Sends what is waiting, the session's words last.
+    async fn flush(&mut self) -> Result<(), End> {
+        self.output.push_bytes(self.session.take_output().into());
+        if !self.output.has_remaining() {
+            return Ok(());
+        }
+        let written = timeout(WRITE_TIMEOUT, self.stream.write_all_buf(&mut self.output)).await;
+        Ok(written.map_err(|_| End::Stalled)??)
+    }
+
+    /// From the request to the end of the stream. An error ends the connection.
+    async fn publish(&mut self, path: StreamPath) -> Result<(), End> {
+        let url = self.url(&path);
+        let asked = ask(&self.events, |reply| Event::PushRequested { url, reply }).await;
+        let grant = match asked {
+            Some(Ok(grant)) => grant,
+            Some(Err(refusal)) => return self.refuse(&path, Some(refusal.code), &refusal.text),
+            None => return self.refuse(&path, None, "the server did not answer in time"),
+        };
+        let opened = ask(&self.commands, |reply| Command::OpenIngest { room: grant.room, stream: grant.stream, reply });
+        let tags = match opened.await {
+            Some(Ok(tags)) => tags,
+            other => {
+                // Whoever granted it counts on the stream being there, or on being told that it is not.
+                let _ = self.events.send(Event::StreamEnded { stream: grant.stream }).await;
+                let text = other.and_then(Result::err).map_or_else(no_answer, |refusal| refusal.to_string());
+                return self.refuse(&path, None, &text);
+            }
+        };
+        info!(remote = %self.remote, path = %Shown(&path), stream = %grant.stream, "RTMP publish begins");
+        let began = Instant::now();
+        self.session.accept_publish(self.now());
+        self.grow_input();
+        let ended = self.receive_tags(&tags).await;
+        let reason = ended.as_ref().err().map_or_else(|| "unpublished".to_owned(), End::to_string);
+        info!(remote = %self.remote, path = %Shown(&path), stream = %grant.stream, seconds = began.elapsed().as_secs(), %reason,
+            "RTMP publish ends");
+        ended
+    }
+
+    async fn receive_tags(&mut self, tags: &mpsc::Sender<Tag>) -> Result<(), End> {
+        loop {
+            let event = tokio::select! {
+                event = self.next_event() => event?,
+                () = tags.closed() => return self.end_stream().await,
+            };
+            match event {
+                ServerEvent::Media(media) => {
+                    if tags.send(Tag::from(media)).await.is_err() {
+                        return self.end_stream().await;
+                    }
+                }
+                ServerEvent::StreamClosed => return Ok(()),
+                ServerEvent::PublishRequested(_) | ServerEvent::PlayRequested(_) => {}
+            }
+        }
+    }
+
+    /// As [`publish`](Self::publish).
+    async fn play(&mut self, path: StreamPath) -> Result<(), End> {
+        let url = self.url(&path);
+        let asked = ask(&self.events, |reply| Event::PlayRequested { url, reply }).await;
+        let stream: StreamId = match asked {
+            Some(Ok(stream)) => stream,
+            Some(Err(refusal)) => return self.refuse(&path, Some(refusal.code), &refusal.text),
+            None => return self.refuse(&path, None, &no_answer()),
+        };
+        let attached = ask(&self.commands, |reply| Command::Attach { stream, reply }).await;
+        let mut tags = match attached {
+            Some(Ok(tags)) => tags,
+            Some(Err(refusal)) => return self.refuse(&path, None, &refusal.to_string()),
+            None => return self.refuse(&path, None, &no_answer()),
+        };
+        debug!(remote = %self.remote, path = %Shown(&path), %stream, "RTMP play begins");
+        self.session.accept_play(self.now());
+        // The words that introduce the stream go before its first tag.
+        self.flush().await?;
+        let ended = self.send_tags(&mut tags).await;
+        debug!(remote = %self.remote, path = %Shown(&path), %stream, "RTMP play ends");
+        ended
+    }
+
+    async fn send_tags(&mut self, tags: &mut mpsc::Receiver<Tag>) -> Result<(), End> {
+        let mut gate = Gate::default();
+        let mut ready = Vec::with_capacity(TAGS_PER_WRITE);
+        loop {
+            tokio::select! {
+                event = self.next_event() => {
+                    if let ServerEvent::StreamClosed = event? {
+                        return Ok(());
+                    }
+                }
+                count = tags.recv_many(&mut ready, TAGS_PER_WRITE) => {
+                    if count == 0 {
+                        return self.end_stream().await;
+                    }
+                    for tag in ready.drain(..) {
+                        if gate.passes(&tag, self.session.is_paused()) {
+                            self.output.push_media(STREAM_ID, tag.media_kind(), tag.timestamp_ms, &tag.payload);
+                        }
+                    }
+                    self.flush().await?;
+                }
+            }
+        }
+    }
+
+    /// The stream was ended by somebody else: says so and ends the connection.
+    async fn end_stream(&mut self) -> Result<(), End> {
+        self.session.end_stream();
+        self.flush().await?;
+        Err(End::Told)
+    }
+
+    /// The next [`next_event`](Self::next_event) sends it and ends the connection.
+    fn refuse(&mut self, path: &StreamPath, code: Option<u32>, text: &str) -> Result<(), End> {
+        info!(remote = %self.remote, path = %Shown(path), code, text, "RTMP request refused");
+        let description = code.map_or_else(|| text.to_owned(), |code| format!("{code}: {text}"));
+        self.session.refuse(refusal_kind(code), &description);
+        Ok(())
+    }
+
+    fn url(&self, path: &StreamPath) -> StreamUrl {
+        StreamUrl { app: path.app.clone(), name: path.name.clone(), query: path.query.clone(), remote: self.remote }
+    }
+
+    /// Room for a publisher's bytes; what is unread stays.
+    fn grow_input(&mut self) {
+        if self.input.len() < PUBLISHER_READ_BYTES {
+            self.input.resize(PUBLISHER_READ_BYTES, 0);
+        }
+    }
+
+    /// Lets the last words arrive: says that no more comes, and reads for a moment what still does.
+    async fn linger(&mut self) {
+        let drain = async {
+            self.stream.shutdown().await?;
+            let mut left = LINGER_BYTES_MAX;
+            loop {
+                match self.stream.read(&mut self.input).await? {
+                    0 => return Ok::<(), std::io::Error>(()),
+                    read => match left.checked_sub(read) {
+                        Some(rest) => left = rest,
+                        None => return Ok(()),
+                    },
+                }
+            }
+        };
+        // Neither an error nor the end of patience changes what happens next: the socket is closed.
+        let _ = timeout(LINGER, drain).await;
+    }
+}
+
+/// Sends a question and waits for the answer; `None` if there is none in time. An answer that was given is never lost, as
+/// whoever gave it acts on it.
+async fn ask<M, T>(channel: &mpsc::Sender<M>, question: impl FnOnce(oneshot::Sender<T>) -> M) -> Option<T> {
+    let (reply, mut answer) = oneshot::channel();
+    let asked = async {
+        channel.send(question(reply)).await.ok()?;
+        (&mut answer).await.ok()
+    };
+    if let Ok(answered) = timeout(DECISION_TIMEOUT, asked).await {
+        return answered;
+    }
+    answer.close();
+    answer.try_recv().ok()
+}
+
+fn no_answer() -> String {
+    "the server did not answer in time".to_owned()
+}
+
+/// The codes of tickets are the vendor's 70000s; everything else is about the name.
+fn refusal_kind(code: Option<u32>) -> RefusalKind {
+    match code {
+        Some(70_000..=79_999) => RefusalKind::Unauthorized,
+        _ => RefusalKind::BadName,
+    }
+}
+
+/// Holds tags back from a player that paused, and after that up to the next place where it can start.
+#[derive(Default)]
+struct Gate {
+    closed: bool,
+    video: bool,
+}
+
+impl Gate {
+    fn passes(&mut self, tag: &Tag, paused: bool) -> bool {
+        self.video |= tag.key;
+        self.closed |= paused;
+        if self.closed && !paused && (tag.key || !self.video) {
+            self.closed = false;
+        }
+        !self.closed || tag.header
+    }
+}
+
+/// A path in a log line: without its query, short, and without characters that could draw on a terminal.
+struct Shown<'a>(&'a StreamPath);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.0.app.chars().chain(['/']).chain(self.0.name.chars());
+        path.take(SHOWN_CHARS_MAX).try_for_each(|c| write!(f, "{}", c.escape_debug()))
+    }
+}
+
+#[cfg(test)]
+#[path = "rtmp_tests.rs"]
+mod tests;

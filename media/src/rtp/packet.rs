@@ -270,6 +270,22 @@ mod tests {
     }
 
     #[test]
+    fn short_packets_of_every_first_byte_are_read_without_panic() {
+        for first in 0..=255 {
+            for filler in [0, 1, 0x7f, 0xff] {
+                let mut packet = [filler; 40];
+                packet[0] = first;
+                for len in 0..=packet.len() {
+                    if let Ok(header) = Header::parse(&packet[..len]) {
+                        assert!(header.payload(&packet[..len]).len() <= len);
+                        super::super::ext::elements(&packet[..len], &header).for_each(drop);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn low_payload_types_are_rtp_and_report_types_are_rtcp() {
         for pt in 0..64u8 {
             assert!(!is_rtcp(&[0x80, pt]) && !is_rtcp(&[0x80, pt | 0x80]), "{pt}");

@@ -106,7 +106,7 @@ impl<'a> Iterator for Avcc<'a> {
     }
 }
 
-/// Appends a unit behind its four-byte length, as [`crate::bridge::frame::Frame`] carries it.
+/// Appends a unit behind its four-byte length.
 pub fn write_avcc(out: &mut Vec<u8>, nal: &[u8]) {
     out.extend_from_slice(&(nal.len() as u32).to_be_bytes());
     out.extend_from_slice(nal);

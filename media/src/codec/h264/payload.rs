@@ -178,8 +178,8 @@ pub fn write_stap_a(out: &mut Vec<u8>, nals: &[&[u8]]) -> bool {
     true
 }
 
-/// Whether a unit should go behind the lengths of an aggregation rather than alone: parameter sets and what is small
-/// beside them. Slices stay alone, for a lost packet should cost one slice.
+/// Whether a unit is of the kinds that are worth an aggregation: parameter sets and the small units around them. Slices
+/// travel alone, so that a lost packet costs no more than one.
 pub fn aggregates(nal: &[u8]) -> bool {
     matches!(super::nal::kind(nal), NalKind::Sps | NalKind::Pps | NalKind::Sei | NalKind::AccessUnitDelimiter)
 }

@@ -153,8 +153,7 @@ proptest! {
         let reference_us = (arrivals[0].at.as_micros() as i64 / 64_000) * 64_000;
         prop_assert_eq!(report.reference_time & 0xff_ffff, (reference_us / 64_000) as i32 & 0xff_ffff);
         let mut expected = arrivals[..held].iter().peekable();
-        let mut seq = first;
-        for status in report.statuses() {
+        for (seq, status) in (first..).zip(report.statuses()) {
             prop_assert_eq!(status.seq, seq as u16);
             match expected.next_if(|a| a.seq == seq) {
                 Some(a) => {
@@ -163,7 +162,6 @@ proptest! {
                 }
                 None => prop_assert_eq!(status.arrival_us, None),
             }
-            seq += 1;
         }
         prop_assert!(expected.next().is_none());
     }
