@@ -33,12 +33,20 @@ const panel = new Panel(byId('panel'))
 /** @type {FlvPlayer | null} */ let preview = null
 /** @type {ReturnType<typeof setInterval> | undefined} */ let measuring
 /** What we send. A camera that is switched off is really off: its track has ended. */
-const own = { name: '', /** @type {MediaStreamTrack | null} */ audio: null, /** @type {MediaStreamTrack | null} */ video: null, screen: /** @type {MediaStreamTrack[]} */ ([]), isMuted: false, main: new MediaStream(), aux: new MediaStream() }
+const own = {
+  name: '',
+  audio: /** @type {MediaStreamTrack | null} */ (null),
+  video: /** @type {MediaStreamTrack | null} */ (null),
+  screen: /** @type {MediaStreamTrack[]} */ ([]),
+  isMuted: false,
+  main: new MediaStream(),
+  aux: new MediaStream(),
+}
 
 // ------------------------------------------------------------------------------------------------------ lobby
 
 /** A ticket asked for while the person still looks at the page, so that joining waits for nothing. */
-let early = { key: '', /** @type {Promise<any>} */ ticket: Promise.resolve(null) }
+let early = { key: '', ticket: /** @type {Promise<any>} */ (Promise.resolve(null)) }
 
 function openLobby() {
   document.body.dataset.view = 'lobby'
@@ -49,7 +57,7 @@ function openLobby() {
   ticket.then(showPreview, (error) => complain(RoomcastError.from(error)))
 }
 
-/** @param {string} name @param {string} roomID */
+/** @param {string} name @param {string} roomID @returns {Promise<any>} */
 function ticketFor(name, roomID) {
   if (address.ticket) return Promise.resolve(address.ticket)
   const key = `${roomID}/${name}`
@@ -86,10 +94,10 @@ async function join(withDevices) {
     early.key = '' // one userID, one visit
     addresses = new Addresses(ticket)
     room = await Room.connect(signalAddress())
-    for (const change of CHANGES) room.addEventListener(change, refresh)
-    room.addEventListener('error', ({ detail }) => complain(detail.error))
-    room.addEventListener('transport', ({ detail }) => onTransport(detail))
-    room.addEventListener('closed', ({ detail }) => onClosed(detail))
+    for (const change of CHANGES) room.on(change, refresh)
+    room.on('error', ({ error }) => complain(error))
+    room.on('transport', onTransport)
+    room.on('closed', onClosed)
     await room.enter({ ...ticket, name: own.name })
     openRoom()
     panel.showConnect(addresses, address.ticket === null).catch((error) => complain(RoomcastError.from(error)))

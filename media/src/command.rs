@@ -43,13 +43,7 @@ pub enum Command {
     /// The client's answer to the newest offer of [`Command::Subscribe`].
     SubscribeAnswer { transport: TransportId, answer: String, reply: Reply<()> },
     /// The client offers to receive (WHEP): fills its receiving m-lines with the wanted streams, in order.
-    Play {
-        room: RoomId,
-        offer: String,
-        wanted: Vec<Wanted>,
-        reached_at: Option<IpAddr>,
-        reply: Reply<PlayAnswer>,
-    },
+    Play { room: RoomId, offer: String, wanted: Vec<Wanted>, reached_at: Option<IpAddr>, reply: Reply<PlayAnswer> },
     /// Ends a transport and every track on it. Its streams end without an event.
     CloseTransport { transport: TransportId },
     /// Ends a stream whatever it came by; an RTMP publisher is disconnected.

@@ -1,0 +1,554 @@
+//! The other side of the door: takes commands, does what needs text (SDP) or a choice (which shard), and tells shards and
+//! the bridge what to do in numbers. One task owns all of this state; SDP and addresses never reach a shard.
+
+mod addresses;
+mod streams;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+};
+use tracing::{info, warn};
+
+use self::{
+    addresses::candidates,
+    streams::{Streams, Track},
+};
+use crate::{
+    codec::Codec,
+    command::{
+        Command, Event, NegotiatedTrack, PlayAnswer, PublishAnswer, PublishTrack, Refusal, SubscribeOffer, Wanted,
+    },
+    config::MediaConfig,
+    driver::{
+        ice_tcp,
+        mailbox::{DownSetup, ShardCommand, ShardEvent, UpSetup},
+        rtmp,
+        shard::{self, Counts, ShardHandle},
+    },
+    ids::{Kind, RoomId, StreamId, TrackId, TransportId},
+    io::udp::UdpSocket,
+    rtp::ext::ExtIds,
+    sdp::{self, DownMedia, DownSession, DownWanted, LocalSide, Policy, RemoteSide, SdpError},
+    sfu::room::CNAME,
+    transport::{DtlsIdentity, Fingerprint, IceCredentials, TransportParams},
+    units::time::WallClock,
+};
+
+/// Commands that may wait at the door.
+const COMMANDS_MAX: usize = 1024;
+/// Events that signaling may have left unread.
+const EVENTS_MAX: usize = 1024;
+/// How often streams that nobody plays any more are looked for.
+const TIDY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The running media side.
+pub struct MediaHandle {
+    pub commands: mpsc::Sender<Command>,
+    /// Taken once, by signaling.
+    pub events: mpsc::Receiver<Event>,
+    /// Where RTMP listens, if it does.
+    pub rtmp_addr: Option<SocketAddr>,
+    /// Where media arrives: one address for each shard, the same number for UDP and TCP.
+    pub udp_addrs: Vec<SocketAddr>,
+    pub counters: Counters,
+    stop: oneshot::Sender<()>,
+    stopped: oneshot::Receiver<()>,
+}
+
+impl MediaHandle {
+    /// Splits off what outlives the commands and events: a way to end everything.
+    pub fn into_parts(self) -> (mpsc::Sender<Command>, mpsc::Receiver<Event>, MediaStop) {
+        (self.commands, self.events, MediaStop { stop: self.stop, stopped: self.stopped })
+    }
+}
+
+/// Ends the media side.
+pub struct MediaStop {
+    stop: oneshot::Sender<()>,
+    stopped: oneshot::Receiver<()>,
+}
+
+impl MediaStop {
+    /// Closes every transport and waits for the shards.
+    pub async fn stop(self) {
+        let _ = self.stop.send(());
+        let _ = self.stopped.await;
+    }
+}
+
+/// The counters of all shards, for metrics.
+#[derive(Clone, Default)]
+pub struct Counters(Vec<Arc<Mutex<Counts>>>);
+
+impl Counters {
+    /// What each shard last published, at most a second old.
+    pub fn read(&self) -> Vec<Counts> {
+        self.0.iter().map(|c| c.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()).collect()
+    }
+}
+
+/// Starts shards, RTMP and the control task. Must be called within a tokio runtime.
+///
+/// # Errors
+/// If an address is in use or a thread cannot be started; the text names the address.
+pub async fn start(config: MediaConfig) -> io::Result<MediaHandle> {
+    let origin = Instant::now();
+    let unix_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64);
+    let identity = Arc::new(DtlsIdentity::generate().map_err(io::Error::other)?);
+    let (shard_events, from_shards) = mpsc::unbounded_channel();
+    let mut shards = Vec::new();
+    for index in 0..config.shards.max(1) {
+        let (socket, tcp) = bind_media(&config, index).await?;
+        let granted = socket.receive_buffer_bytes();
+        if granted < config.socket_buffer_bytes && index == 0 {
+            warn!(
+                granted,
+                wanted = config.socket_buffer_bytes,
+                "the kernel grants smaller socket buffers than wanted: packets may be lost under load; \
+                 raise net.core.rmem_max and net.core.wmem_max"
+            );
+        }
+        let handle = shard::start(index, socket, config.clone(), identity.clone(), origin, shard_events.clone())?;
+        if let Some(tcp) = tcp {
+            tokio::spawn(ice_tcp::serve(tcp, handle.mailbox.clone()));
+        }
+        shards.push(handle);
+    }
+    let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+    let (events, events_out) = mpsc::channel(EVENTS_MAX);
+    let mut rtmp_addr = None;
+    if let Some(addr) = config.rtmp {
+        let listener = TcpListener::bind(addr).await.map_err(|e| named(addr, "RTMP", e))?;
+        rtmp_addr = Some(listener.local_addr()?);
+        tokio::spawn(rtmp::serve(listener, config.clone(), commands.clone(), events.clone()));
+    }
+    let (stop, stop_asked) = oneshot::channel();
+    let (stopped_tell, stopped) = oneshot::channel();
+    let udp_addrs = shards.iter().map(|s| s.addr).collect();
+    let counters = Counters(shards.iter().map(|s| s.counts.clone()).collect());
+    let (internal, from_bridge) = mpsc::unbounded_channel();
+    let control = Control {
+        fingerprint: identity.fingerprint().to_string(),
+        streams: Streams::new(config.clone(), (WallClock::new(unix_us), origin), internal),
+        config,
+        shards,
+        rooms: HashMap::new(),
+        transports: HashMap::new(),
+        next_transport: 1,
+        backlog: VecDeque::new(),
+    };
+    tokio::spawn(control.run(inbox, from_shards, from_bridge, events, stop_asked, stopped_tell));
+    Ok(MediaHandle { commands, events: events_out, rtmp_addr, udp_addrs, counters, stop, stopped })
+}
+
+fn named(addr: SocketAddr, what: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what} cannot listen on {addr}: {error}"))
+}
+
+/// Binds the UDP socket of a shard, and TCP on the same number where it is free.
+async fn bind_media(config: &MediaConfig, index: usize) -> io::Result<(UdpSocket, Option<TcpListener>)> {
+    let port = if config.first_port == 0 { 0 } else { config.first_port + index as u16 };
+    let wanted = SocketAddr::new(config.bind, port);
+    let socket = UdpSocket::bind(wanted, config.socket_buffer_bytes).map_err(|e| named(wanted, "media (UDP)", e))?;
+    let tcp_addr = SocketAddr::new(config.bind, socket.local_addr().port());
+    let tcp = TcpListener::bind(tcp_addr).await;
+    if let Err(error) = &tcp {
+        warn!(%tcp_addr, %error, "media over TCP is off: the port is taken");
+    }
+    Ok((socket, tcp.ok()))
+}
+
+/// What threads of the bridge tell control.
+pub(crate) enum BridgeEvent {
+    Tracks { stream: StreamId, audio: Option<Codec>, video: Option<Codec> },
+    Ended { stream: StreamId },
+}
+
+struct Control {
+    config: MediaConfig,
+    fingerprint: String,
+    shards: Vec<ShardHandle>,
+    rooms: HashMap<RoomId, usize>,
+    transports: HashMap<TransportId, Peer>,
+    streams: Streams,
+    next_transport: u64,
+    /// Events that signaling has not taken yet.
+    backlog: VecDeque<Event>,
+}
+
+/// One transport, as text knows it.
+struct Peer {
+    room: RoomId,
+    shard: usize,
+    local: LocalSide,
+    /// The other side's half as last told to the shard.
+    remote: Option<RemoteSide>,
+    /// What we offer to a subscriber; `None` for those who offer.
+    down: Option<DownSession>,
+}
+
+impl Control {
+    async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut shard_events: mpsc::UnboundedReceiver<ShardEvent>,
+        mut bridge_events: mpsc::UnboundedReceiver<BridgeEvent>,
+        events: mpsc::Sender<Event>,
+        mut stop: oneshot::Receiver<()>,
+        stopped: oneshot::Sender<()>,
+    ) {
+        let mut tidy = tokio::time::interval(TIDY_INTERVAL);
+        loop {
+            // What is told first is told first: nothing new is done while signaling has not taken what happened. Commands
+            // are the exception, since signaling may wait for one of them before it reads on.
+            tokio::select! {
+                biased;
+                _ = &mut stop => break,
+                permit = events.reserve(), if !self.backlog.is_empty() => match permit {
+                    Ok(permit) => if let Some(event) = self.backlog.pop_front() { permit.send(event) },
+                    Err(_) => break,
+                },
+                Some(event) = shard_events.recv() => self.handle_shard_event(event),
+                Some(event) = bridge_events.recv() => self.handle_bridge_event(event),
+                command = commands.recv() => match command {
+                    Some(command) => self.handle(command),
+                    None => break,
+                },
+                _ = tidy.tick() => self.streams.tidy(),
+            }
+        }
+        self.streams.close_all();
+        let mut shards = std::mem::take(&mut self.shards);
+        let joined = tokio::task::spawn_blocking(move || shards.iter_mut().for_each(ShardHandle::stop));
+        let _ = joined.await;
+        let _ = stopped.send(());
+    }
+
+    fn handle(&mut self, command: Command) {
+        match command {
+            Command::Publish { room, transport, offer, tracks, reached_at, reply } => {
+                let _ = reply.send(self.publish(room, transport, &offer, &tracks, reached_at));
+            }
+            Command::Subscribe { room, transport, wanted, reached_at, reply } => {
+                let _ = reply.send(self.subscribe(room, transport, &wanted, reached_at));
+            }
+            Command::SubscribeAnswer { transport, answer, reply } => {
+                let _ = reply.send(self.subscribe_answer(transport, &answer));
+            }
+            Command::Play { room, offer, wanted, reached_at, reply } => {
+                let _ = reply.send(self.play(room, &offer, &wanted, reached_at));
+            }
+            Command::CloseTransport { transport } => {
+                if let Some(peer) = self.transports.remove(&transport) {
+                    self.shards[peer.shard].mailbox.send(ShardCommand::RemoveTransport { id: transport });
+                    self.streams.remove_of_transport(transport);
+                }
+            }
+            Command::CloseStream { stream } => {
+                if let Some(entry) = self.streams.remove(stream) {
+                    let gone = ShardCommand::RemoveStream { room: entry.room, stream };
+                    self.shards[entry.shard].mailbox.send(gone);
+                }
+            }
+            Command::SetMuted { stream, kind, muted } => {
+                if let Some(entry) = self.streams.get(stream) {
+                    let track = TrackId { stream, kind };
+                    let command = ShardCommand::SetMuted { room: entry.room, track, muted };
+                    self.shards[entry.shard].mailbox.send(command);
+                }
+            }
+            Command::CloseRoom { room } => {
+                if let Some(shard) = self.rooms.remove(&room) {
+                    self.shards[shard].mailbox.send(ShardCommand::CloseRoom { room });
+                    self.transports.retain(|_, peer| peer.room != room);
+                    self.streams.remove_of_room(room);
+                }
+            }
+            Command::OpenIngest { room, stream, reply } => {
+                let shard = self.shard_of(room);
+                let mailbox = self.shards[shard].mailbox.clone();
+                let _ = reply.send(self.streams.open_ingest(room, shard, stream, &mailbox));
+            }
+            Command::Attach { stream, reply } => {
+                let mailbox = self.streams.get(stream).map(|e| self.shards[e.shard].mailbox.clone());
+                let attached = mailbox.ok_or(Refusal::NotFound).and_then(|m| self.streams.attach(stream, &m));
+                let _ = reply.send(attached);
+            }
+        }
+    }
+
+    fn handle_shard_event(&mut self, event: ShardEvent) {
+        match event {
+            ShardEvent::Connected { id } => self.backlog.push_back(Event::TransportConnected { transport: id }),
+            ShardEvent::Closed { id, reason } => {
+                if self.transports.remove(&id).is_some() {
+                    info!(transport = %id, ?reason, "transport ended");
+                    self.streams.remove_of_transport(id);
+                    self.backlog.push_back(Event::TransportClosed { transport: id, reason });
+                }
+            }
+            ShardEvent::RoomDiscarded { room } => {
+                self.rooms.remove(&room);
+                for stream in self.streams.remove_of_room(room) {
+                    self.backlog.push_back(Event::StreamEnded { stream });
+                }
+            }
+        }
+    }
+
+    fn handle_bridge_event(&mut self, event: BridgeEvent) {
+        match event {
+            BridgeEvent::Tracks { stream, audio, video } => {
+                if self.streams.set_tracks(stream, audio, video) {
+                    self.backlog.push_back(Event::StreamTracks { stream, audio, video });
+                }
+            }
+            BridgeEvent::Ended { stream } => {
+                if let Some(entry) = self.streams.remove(stream) {
+                    let gone = ShardCommand::RemoveStream { room: entry.room, stream };
+                    self.shards[entry.shard].mailbox.send(gone);
+                    self.backlog.push_back(Event::StreamEnded { stream });
+                }
+            }
+        }
+    }
+
+    /// The shard that a room lives on; a new room goes where the fewest transports and rooms are.
+    fn shard_of(&mut self, room: RoomId) -> usize {
+        if let Some(&shard) = self.rooms.get(&room) {
+            return shard;
+        }
+        let load = |shard: usize| {
+            self.transports.values().filter(|p| p.shard == shard).count()
+                + self.rooms.values().filter(|&&s| s == shard).count()
+        };
+        let shard = (0..self.shards.len()).min_by_key(|&s| load(s)).unwrap_or(0);
+        self.rooms.insert(room, shard);
+        shard
+    }
+
+    fn draw_transport(&mut self, room: RoomId, reached_at: Option<IpAddr>) -> Result<(TransportId, Peer), Refusal> {
+        if self.transports.len() >= self.config.transports_max {
+            return Err(Refusal::Limit("transports_max"));
+        }
+        let shard = self.shard_of(room);
+        let credentials = IceCredentials::random();
+        let local = LocalSide {
+            credentials: (credentials.ufrag, credentials.pwd),
+            fingerprint: self.fingerprint.clone(),
+            candidates: candidates(&self.config, self.shards[shard].addr, reached_at),
+            session_id: rand::random::<u64>() >> 2,
+        };
+        let id = TransportId(self.next_transport);
+        self.next_transport += 1;
+        Ok((id, Peer { room, shard, local, remote: None, down: None }))
+    }
+
+    /// Tells the shard of a transport and remembers it.
+    fn add_transport(&mut self, id: TransportId, peer: Peer) {
+        let (ufrag, pwd) = peer.local.credentials.clone();
+        let params = TransportParams {
+            connect_timeout: self.config.connect_timeout,
+            consent_timeout: self.config.consent_timeout,
+            ..TransportParams::server(IceCredentials { ufrag, pwd })
+        };
+        self.shards[peer.shard].mailbox.send(ShardCommand::AddTransport { id, room: peer.room, params });
+        self.transports.insert(id, peer);
+    }
+
+    /// Tells the shard the other side's half, if it is new.
+    fn set_remote(&mut self, id: TransportId, remote: RemoteSide) -> Result<(), Refusal> {
+        let Some(peer) = self.transports.get_mut(&id) else { return Err(Refusal::NotFound) };
+        if peer.remote.as_ref() == Some(&remote) {
+            return Ok(());
+        }
+        let fingerprint: Fingerprint =
+            remote.fingerprint.parse().map_err(|_| Refusal::BadSdp("a=fingerprint cannot be read".into()))?;
+        let credentials = IceCredentials { ufrag: remote.ufrag.clone(), pwd: remote.pwd.clone() };
+        peer.remote = Some(remote);
+        self.shards[peer.shard].mailbox.send(ShardCommand::SetRemote { id, credentials, fingerprint });
+        Ok(())
+    }
+
+    fn publish(
+        &mut self,
+        room: RoomId,
+        transport: Option<TransportId>,
+        offer: &str,
+        tracks: &[PublishTrack],
+        reached_at: Option<IpAddr>,
+    ) -> Result<PublishAnswer, Refusal> {
+        let (id, new_peer) = match transport {
+            Some(id) => (id, None),
+            None => {
+                let (id, peer) = self.draw_transport(room, reached_at)?;
+                (id, Some(peer))
+            }
+        };
+        let known = self.transports.get(&id);
+        let local = new_peer.as_ref().or(known).map(|p| p.local.clone()).ok_or(Refusal::NotFound)?;
+        let policy = Policy { video_codecs: self.config.video_codecs.clone(), ..Policy::default() };
+        let negotiated = sdp::answer_publish(offer, &local, &policy).map_err(refusal_of)?;
+        let mut ups = Vec::new();
+        let mut ext = ExtIds::default();
+        let mut published: Vec<(TrackId, Track)> = Vec::new();
+        for media in negotiated.media.iter().filter(|m| m.active) {
+            let by_mid = tracks.iter().find(|t| t.mid == media.mid);
+            let Some(stream) = by_mid.or(tracks.iter().find(|t| t.mid.is_empty())).map(|t| t.stream) else { continue };
+            let track = TrackId { stream, kind: media.kind };
+            if ups.iter().any(|up: &UpSetup| up.track == track) {
+                return Err(Refusal::BadSdp(format!("a stream has one {} track, the offer has two", media.kind)));
+            }
+            ext = merge(ext, media.ext);
+            let (codec, fmtp) = (media.format.codec, media.format.fmtp.clone());
+            published.push((track, Track { mid: media.mid.clone(), codec, fmtp }));
+            ups.push(UpSetup {
+                track,
+                mid: media.mid.clone(),
+                codec,
+                payload_type: media.format.payload_type,
+                rtx_payload_type: media.format.rtx_payload_type,
+                ssrc: media.ssrc,
+                rtx_ssrc: media.rtx_ssrc,
+                nack: media.format.feedback.nack,
+            });
+        }
+        let clash = |stream: StreamId| self.streams.get(stream).is_some_and(|e| e.origin_transport() != Some(id));
+        if published.iter().any(|(track, _)| clash(track.stream)) {
+            return Err(Refusal::Busy);
+        }
+        if let Some(peer) = new_peer {
+            self.add_transport(id, peer);
+        }
+        self.set_remote(id, negotiated.remote)?;
+        let peer = &self.transports[&id];
+        self.shards[peer.shard].mailbox.send(ShardCommand::SetUps { id, ext, ups });
+        self.streams.set_of_transport(id, peer.room, peer.shard, &published);
+        let tracks = published.into_iter().map(|(track, t)| negotiated_track(t.mid, track, t.codec)).collect();
+        Ok(PublishAnswer { transport: id, answer: negotiated.answer, tracks })
+    }
+
+    /// The tracks of what somebody wants, as the offer describes them.
+    fn wanted_tracks(&self, wanted: &[Wanted]) -> Vec<DownWanted> {
+        let mut tracks = Vec::new();
+        for want in wanted {
+            let Some(entry) = self.streams.get(want.stream) else { continue };
+            let audio = entry.audio.as_ref().filter(|_| want.audio).map(|t| (Kind::Audio, t));
+            let video = entry.video.as_ref().filter(|_| want.video).map(|t| (Kind::Video, t));
+            for (kind, track) in [audio, video].into_iter().flatten() {
+                tracks.push(DownWanted {
+                    key: TrackId { stream: want.stream, kind },
+                    codec: track.codec,
+                    fmtp: track.fmtp.clone(),
+                    stream_label: want.stream.to_string(),
+                });
+            }
+        }
+        tracks
+    }
+
+    fn subscribe(
+        &mut self,
+        room: RoomId,
+        transport: Option<TransportId>,
+        wanted: &[Wanted],
+        reached_at: Option<IpAddr>,
+    ) -> Result<SubscribeOffer, Refusal> {
+        let id = match transport {
+            Some(id) => id,
+            None => {
+                let (id, mut peer) = self.draw_transport(room, reached_at)?;
+                peer.down = Some(DownSession::new(peer.local.clone(), CNAME));
+                self.add_transport(id, peer);
+                id
+            }
+        };
+        let tracks = self.wanted_tracks(wanted);
+        let peer = self.transports.get_mut(&id).ok_or(Refusal::NotFound)?;
+        let down = peer.down.as_mut().ok_or(Refusal::NotFound)?;
+        let media = down.set_wanted(tracks);
+        let offer = down.offer();
+        // What is not wanted any more stops now, not when the answer comes.
+        let downs = media.iter().filter(|m| m.accepted).map(down_setup).collect();
+        self.shards[peer.shard].mailbox.send(ShardCommand::SetDowns { id, downs });
+        let tracks = media.into_iter().map(|m| negotiated_track(m.mid, m.track, m.codec)).collect();
+        Ok(SubscribeOffer { transport: id, offer, tracks })
+    }
+
+    fn subscribe_answer(&mut self, id: TransportId, answer: &str) -> Result<(), Refusal> {
+        let peer = self.transports.get_mut(&id).ok_or(Refusal::NotFound)?;
+        let down = peer.down.as_mut().ok_or(Refusal::NotFound)?;
+        let (remote, media) = down.apply_answer(answer).map_err(refusal_of)?;
+        let downs = media.iter().filter(|m| m.accepted).map(down_setup).collect();
+        let shard = peer.shard;
+        self.set_remote(id, remote)?;
+        self.shards[shard].mailbox.send(ShardCommand::SetDowns { id, downs });
+        Ok(())
+    }
+
+    fn play(
+        &mut self,
+        room: RoomId,
+        offer: &str,
+        wanted: &[Wanted],
+        reached_at: Option<IpAddr>,
+    ) -> Result<PlayAnswer, Refusal> {
+        let tracks = self.wanted_tracks(wanted);
+        if tracks.is_empty() {
+            return Err(Refusal::NotFound);
+        }
+        let (id, peer) = self.draw_transport(room, reached_at)?;
+        let negotiated = sdp::answer_play(offer, &peer.local, tracks).map_err(refusal_of)?;
+        let downs = negotiated.media.iter().filter(|m| m.accepted).map(down_setup).collect();
+        let shard = peer.shard;
+        self.add_transport(id, peer);
+        self.set_remote(id, negotiated.remote)?;
+        self.shards[shard].mailbox.send(ShardCommand::SetDowns { id, downs });
+        let accepted = negotiated.media.into_iter().filter(|m| m.accepted);
+        let tracks = accepted.map(|m| negotiated_track(m.mid, m.track, m.codec)).collect();
+        Ok(PlayAnswer { transport: id, answer: negotiated.answer, tracks })
+    }
+}
+
+fn negotiated_track(mid: String, track: TrackId, codec: Codec) -> NegotiatedTrack {
+    NegotiatedTrack { mid, stream: track.stream, kind: track.kind, codec }
+}
+
+fn down_setup(media: &DownMedia) -> DownSetup {
+    DownSetup {
+        track: media.track,
+        ssrc: media.ssrc,
+        payload_type: media.payload_type,
+        rtx: media.rtx_payload_type.zip(media.rtx_ssrc),
+    }
+}
+
+/// The numbers of both; within one BUNDLE they cannot contradict one another (RFC 8843 §9.1).
+fn merge(a: ExtIds, b: ExtIds) -> ExtIds {
+    ExtIds {
+        mid: a.mid.or(b.mid),
+        rid: a.rid.or(b.rid),
+        repaired_rid: a.repaired_rid.or(b.repaired_rid),
+        transport_cc: a.transport_cc.or(b.transport_cc),
+        audio_level: a.audio_level.or(b.audio_level),
+        video_orientation: a.video_orientation.or(b.video_orientation),
+        abs_send_time: a.abs_send_time.or(b.abs_send_time),
+        abs_capture_time: a.abs_capture_time.or(b.abs_capture_time),
+    }
+}
+
+fn refusal_of(error: SdpError) -> Refusal {
+    match error {
+        SdpError::NoCodec { kind, .. } => Refusal::NoCodec(kind),
+        other => Refusal::BadSdp(other.to_string()),
+    }
+}

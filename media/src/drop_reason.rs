@@ -77,6 +77,10 @@ impl DropCounts {
         self.0[reason as usize] += 1;
     }
 
+    pub fn add(&mut self, reason: DropReason, n: u64) {
+        self.0[reason as usize] += n;
+    }
+
     pub fn get(&self, reason: DropReason) -> u64 {
         self.0[reason as usize]
     }

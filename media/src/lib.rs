@@ -5,7 +5,6 @@
 
 pub mod bridge;
 pub mod buf;
-pub mod budget;
 pub mod codec;
 pub mod command;
 pub mod config;

@@ -310,7 +310,7 @@ impl End {
         let header = Header::parse(packet).unwrap();
         if kind == Kind::Video {
             self.video_packets += 1;
-            if self.video_packets % DROPPED_OF == 0 {
+            if self.video_packets.is_multiple_of(DROPPED_OF) {
                 self.seen.dropped.set(self.seen.dropped.get() + 1);
                 return;
             }

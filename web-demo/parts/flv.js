@@ -29,7 +29,7 @@ export class FlvPlayer {
 
   /** Whether this browser can do it at all. */
   static get isSupported() {
-    return Boolean(globalThis.mpegts?.isSupported())
+    return Boolean(/** @type {any} */ (globalThis).mpegts?.isSupported())
   }
 
   stop() {

@@ -18,6 +18,10 @@ const SAMPLES = 16
 const INTERVAL_MS = 1000
 /** The best shift must be this much better than an ordinary one, or the scene is too still to tell. */
 const CLEARLY_BETTER = 0.6
+/** Shifts this close to the best, as a part of the way to an ordinary one, count as equally good. */
+const EQUALLY_GOOD = 0.2
+/** Around a good shift the others are good too; the best of them is the lag. */
+const NEIGHBOURHOOD_MS = 250
 
 /** @typedef {{ at: number, dots: Float32Array }} Shown */
 
@@ -79,9 +83,13 @@ export function lagBetween(first, later) {
     costs.push({ lag, cost })
   }
   if (costs.length < SAMPLES) return null
-  costs.sort((a, b) => a.cost - b.cost)
-  const isClear = costs[0].cost < costs[costs.length >> 1].cost * CLEARLY_BETTER
-  return isClear ? costs[0].lag : null
+  const sorted = costs.map(({ cost }) => cost).sort((a, b) => a - b)
+  const [least, ordinary] = [sorted[0], sorted[sorted.length >> 1]]
+  if (least >= ordinary * CLEARLY_BETTER) return null
+  // What moves to and fro agrees again one period later, so of the shifts that agree about equally well the smallest is meant.
+  const good = costs.filter(({ cost }) => cost <= least + (ordinary - least) * EQUALLY_GOOD)
+  const about = good.reduce((a, b) => (Math.abs(b.lag) < Math.abs(a.lag) ? b : a)).lag
+  return good.filter(({ lag }) => Math.abs(lag - about) < NEIGHBOURHOOD_MS).reduce((a, b) => (b.cost < a.cost ? b : a)).lag
 }
 
 /** @param {Float32Array} a @param {Float32Array} b */

@@ -17,6 +17,7 @@ export class Stage {
   constructor(element) {
     this.#element = element
     new ResizeObserver(() => this.#layOut()).observe(element)
+    element.addEventListener('comparing', () => this.#layOut())
   }
 
   /** @param {string} key @param {ConstructorParameters<typeof Tile>[0]} options  used only if the tile is new @returns {Tile} */
@@ -81,7 +82,8 @@ export class Stage {
   /** Tries every number of columns and takes the one with the largest tiles. */
   #layOut() {
     const { clientWidth: width, clientHeight: height } = this.#element
-    const count = this.#tiles.size
+    // A tile that compares shows two pictures.
+    const count = this.#tiles.size + this.#element.querySelectorAll('[data-comparing]').length
     let best = 0
     for (let columns = 1; columns <= count; columns++) {
       const rows = Math.ceil(count / columns)

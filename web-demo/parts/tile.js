@@ -60,7 +60,7 @@ export class Tile {
 
   /** @param {{ isSpeaking: boolean, text: string }} figures */
   measure({ isSpeaking, text }) {
-    this.element.toggleAttribute('data-speaking', isSpeaking)
+    this.element.toggleAttribute('data-speaking', isSpeaking && !this.element.hasAttribute('data-muted'))
     const figures = this.#part('.figures')
     if (figures.textContent !== text) figures.textContent = text
   }
@@ -104,6 +104,7 @@ export class Tile {
     this.element.toggleAttribute('data-comparing', isOn)
     this.#part('.screen.flv').hidden = !isOn
     this.#part('.compare').setAttribute('aria-pressed', String(isOn))
+    this.element.dispatchEvent(new Event('comparing', { bubbles: true }))
     this.#part('.compare span').textContent = isOn ? 'Stop comparing' : 'Compare with HTTP-FLV'
   }
 
@@ -137,8 +138,8 @@ function lagText(lagMs, flv) {
 /** One colour a name, always the same. @param {string} name */
 export const hueOf = (name) => [...name].reduce((hash, letter) => (hash * 31 + (letter.codePointAt(0) ?? 0)) % 360, 7)
 
-/** @param {string} name */
+/** The first letters of the first two words; what stands in parentheses is no part of a name. @param {string} name */
 export function initials(name) {
-  const words = name.split(/[\s_-]+/).filter(Boolean)
+  const words = name.replace(/\(.*\)/, '').split(/[^\p{L}\p{N}]+/u).filter(Boolean)
   return words.slice(0, 2).map((word) => [...word][0].toUpperCase()).join('')
 }

@@ -4,7 +4,7 @@
  *     import { Room } from '/sdk/roomcast.js'
  *
  *     const room = await Room.connect('wss://example.org/signal')
- *     room.addEventListener('media', ({ detail }) => { videoOf(detail.userID).srcObject = detail.mediaStream })
+ *     room.on('media', ({ userID, mediaStream }) => { videoOf(userID).srcObject = mediaStream })
  *     await room.enter({ sdkAppID, userID, userSig, roomID })          // subscribes to everybody, now and later
  *     await room.publish(await navigator.mediaDevices.getUserMedia({ audio: true, video: true }))
  *     …
@@ -47,9 +47,9 @@ export { RoomcastError }
 /**
  * A room, from the connection to the server until it closes. One object per visit; it cannot be entered twice.
  *
- * Events (all `CustomEvent`s; the fields are in `detail`):
+ * Events (`CustomEvent`s, with these fields in `detail`; see also `on`):
  *
- * | event | detail |
+ * | event | fields |
  * |---|---|
  * | `member-entered`, `member-left` | `{ member, reason? }` |
  * | `stream-added`, `stream-changed`, `stream-removed` | `{ userID, stream: StreamInfo }` |
@@ -98,16 +98,27 @@ export class Room extends EventTarget {
   }
 
   /**
+   * Listens to an event, and is called with its fields.
+   * @param {string} type @param {(fields: any) => void} listener
+   * @returns {() => void} ends it
+   */
+  on(type, listener) {
+    const unpack = (/** @type {Event} */ event) => listener(/** @type {CustomEvent} */ (event).detail)
+    this.addEventListener(type, unpack)
+    return () => this.removeEventListener(type, unpack)
+  }
+
+  /**
    * Enters the room that the ticket is for.
    * @param {Ticket & { role?: 'anchor' | 'audience', name?: string, autoSubscribe?: boolean }} options
    *   `autoSubscribe` (default true): receive every stream of everybody, now and as they come
    * @returns {Promise<Member[]>} who is there already
    * @throws {RoomcastError} with the server's code
    */
-  async enter({ autoSubscribe = true, ...ticket }) {
+  async enter({ sdkAppID, userID, userSig, roomID, privateMapKey, role, name, autoSubscribe = true }) {
     this.#subscribesToAll = autoSubscribe
-    this.userID = ticket.userID
-    const entered = await this.#signaling.request('enter', ticket)
+    this.userID = userID
+    const entered = await this.#signaling.request('enter', { sdkAppID, userID, userSig, roomID, privateMapKey, role, name })
     this.userID = entered.userID
     this.roomID = entered.roomID
     for (const member of entered.members) this.#addMember(member)

@@ -35,6 +35,7 @@ export class Up {
     return this.#next(async () => {
       await this.#release(stream)
       const group = new MediaStream(tracks)
+      /** @type {RTCRtpTransceiver[]} */
       const transceivers = []
       this.#streams.set(stream, transceivers)
       for (const track of tracks) {

@@ -19,7 +19,7 @@ const POLL: Duration = Duration::from_millis(10);
 
 /// Starts the thread that turns the packets of `pipe` into tags for `outlet`. `audio`: the stream has Opus audio; `video`: the
 /// codec of its video. Key frames are asked for through the pipe when none is there to start from. The thread ends, and closes
-/// the outlet, when the pipe is closed and empty.
+/// the outlet, when the pipe is closed and empty; it also ends when somebody else closed the outlet.
 ///
 /// # Panics
 /// If the system refuses another thread.
@@ -62,7 +62,7 @@ fn feed(mut bridge: RoomToFlv, pipe: &PipeReader, outlet: &Outlet) {
         if bridge.poll_key_wanted(now) || outlet.take_key_wanted() {
             pipe.want_key();
         }
-        if closed {
+        if closed || outlet.is_closed() {
             return;
         }
         thread::park_timeout(POLL);

@@ -1,0 +1,173 @@
+//! What control asks of a shard, and how it wakes it.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+};
+
+use bytes::Bytes;
+use mio::Waker;
+use tokio::sync::mpsc;
+
+use crate::{
+    buf::pipe::{PipeReader, PipeWriter},
+    codec::Codec,
+    command::CloseReason,
+    ids::{Kind, RoomId, StreamId, TrackId, TransportId},
+    rtp::ext::ExtIds,
+    transport::{Fingerprint, IceCredentials, TransportParams},
+};
+
+/// Commands that may wait for a shard. One that falls this far behind stalls control, not memory.
+const MAILBOX_MAX: usize = 4096;
+
+/// What control asks of a shard.
+pub enum ShardCommand {
+    AddTransport {
+        id: TransportId,
+        room: RoomId,
+        params: TransportParams,
+    },
+    /// The other side's half, once its answer is there.
+    SetRemote {
+        id: TransportId,
+        credentials: IceCredentials,
+        fingerprint: Fingerprint,
+    },
+    RemoveTransport {
+        id: TransportId,
+    },
+    /// Everything that a publisher's transport carries from now on.
+    SetUps {
+        id: TransportId,
+        ext: ExtIds,
+        ups: Vec<UpSetup>,
+    },
+    /// Everything that a subscriber's transport carries from now on.
+    SetDowns {
+        id: TransportId,
+        downs: Vec<DownSetup>,
+    },
+    /// A stream from the bridge: Opus and H.264 by pipe.
+    AddPipeStream {
+        room: RoomId,
+        stream: StreamId,
+        pipe: PipeReader,
+    },
+    /// Removes a stream, whatever it came by. Its transport stays.
+    RemoveStream {
+        room: RoomId,
+        stream: StreamId,
+    },
+    /// Copies a stream into a pipe.
+    Tap {
+        room: RoomId,
+        stream: StreamId,
+        pipe: PipeWriter,
+    },
+    SetMuted {
+        room: RoomId,
+        track: TrackId,
+        muted: bool,
+    },
+    CloseRoom {
+        room: RoomId,
+    },
+    /// An ICE-TCP connection opened; what is to be sent on it goes into `sender`.
+    TcpOpened {
+        connection: u64,
+        sender: mpsc::Sender<Bytes>,
+    },
+    /// One framed packet came on it.
+    TcpPacket {
+        connection: u64,
+        remote: SocketAddr,
+        local_ip: IpAddr,
+        packet: Bytes,
+    },
+    TcpClosed {
+        connection: u64,
+    },
+    Stop,
+}
+
+/// One up track as negotiated.
+#[derive(Clone, Debug)]
+pub struct UpSetup {
+    pub track: TrackId,
+    pub mid: String,
+    pub codec: Codec,
+    pub payload_type: u8,
+    pub rtx_payload_type: Option<u8>,
+    pub ssrc: Option<u32>,
+    pub rtx_ssrc: Option<u32>,
+    pub nack: bool,
+}
+
+/// One down track as negotiated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DownSetup {
+    pub track: TrackId,
+    pub ssrc: u32,
+    pub payload_type: u8,
+    pub rtx: Option<(u8, u32)>,
+}
+
+/// What a shard tells control.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShardEvent {
+    Connected {
+        id: TransportId,
+    },
+    /// The transport is gone from the shard.
+    Closed {
+        id: TransportId,
+        reason: CloseReason,
+    },
+    /// A broken invariant made the shard discard a room with everything in it.
+    RoomDiscarded {
+        room: RoomId,
+    },
+}
+
+/// The end that commands go into. Cheap to clone.
+#[derive(Clone)]
+pub struct Mailbox {
+    sender: SyncSender<ShardCommand>,
+    waker: Arc<Waker>,
+}
+
+impl Mailbox {
+    /// Makes a mailbox whose reader is woken by `waker`.
+    pub fn new(waker: Arc<Waker>) -> (Self, Receiver<ShardCommand>) {
+        let (sender, receiver) = sync_channel(MAILBOX_MAX);
+        (Mailbox { sender, waker }, receiver)
+    }
+
+    /// Hands a command over. False if the shard has ended.
+    pub fn send(&self, command: ShardCommand) -> bool {
+        self.sender.send(command).is_ok() && self.wake().is_ok()
+    }
+
+    /// Hands a packet over, or drops it if the shard is that far behind.
+    pub fn try_send(&self, command: ShardCommand) -> bool {
+        self.sender.try_send(command).is_ok() && self.wake().is_ok()
+    }
+
+    pub fn wake(&self) -> io::Result<()> {
+        self.waker.wake()
+    }
+
+    pub fn waker(&self) -> Arc<Waker> {
+        self.waker.clone()
+    }
+}
+
+/// Both tracks of a stream.
+pub fn tracks_of(stream: StreamId) -> [TrackId; 2] {
+    [TrackId { stream, kind: Kind::Audio }, TrackId { stream, kind: Kind::Video }]
+}

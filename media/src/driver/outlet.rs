@@ -96,6 +96,10 @@ impl Outlet {
         state.gop = Gop::default();
     }
 
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// How many players are attached. One that dropped its receiver counts until the next tag.
     pub fn players(&self) -> usize {
         self.lock().players.len()

@@ -398,10 +398,10 @@ fn no_answer() -> String {
     "the server did not answer in time".to_owned()
 }
 
-/// The codes of tickets are the vendor's 70000s; everything else is about the name.
+/// Codes of tickets are the vendor's 70000s and our 71000s; everything else is about the name or a limit.
 fn refusal_kind(code: Option<u32>) -> RefusalKind {
     match code {
-        Some(70_000..=79_999) => RefusalKind::Unauthorized,
+        Some(70_000..=71_999) => RefusalKind::Unauthorized,
         _ => RefusalKind::BadName,
     }
 }

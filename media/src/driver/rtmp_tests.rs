@@ -290,7 +290,8 @@ fn a_path_in_the_log_has_no_query_no_controls_and_an_end() {
 #[test]
 fn ticket_codes_are_told_from_names() {
     assert_eq!(refusal_kind(Some(70_001)), RefusalKind::Unauthorized);
-    assert_eq!(refusal_kind(Some(69_999)), RefusalKind::BadName);
+    assert_eq!(refusal_kind(Some(71_006)), RefusalKind::Unauthorized);
+    assert_eq!(refusal_kind(Some(74_003)), RefusalKind::BadName);
     assert_eq!(refusal_kind(None), RefusalKind::BadName);
     assert_eq!(MediaKind::Data, Tag::new(TagKind::Script, 0, Bytes::new()).media_kind());
 }

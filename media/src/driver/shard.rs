@@ -1,0 +1,939 @@
+//! One thread and all it owns: its UDP port, its transports, its rooms, its timers.
+//!
+//! A turn of the loop: commands, pipes, receive and forward, timers, flush; each bounded. The life of a packet is
+//! [`Shard::handle_media`]: everything on its way is one call from there.
+
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::AsRawFd,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, TryRecvError},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use foldhash::HashMap;
+use mio::{Events, Interest, Poll, Token, Waker, unix::SourceFd};
+use slab::Slab;
+use tokio::sync::mpsc;
+use tracing::{error, warn};
+
+use super::{
+    mailbox::{DownSetup, Mailbox, ShardCommand, ShardEvent, UpSetup, tracks_of},
+    timers::Timers,
+};
+use crate::{
+    buf::{
+        pipe::PipeReader,
+        slot::{SLOT_BYTES, Slot},
+    },
+    codec::Codec,
+    command::CloseReason,
+    config::MediaConfig,
+    drop_reason::{DropCounts, DropReason},
+    forward::{DownKey, Forward, TransportKey, UpKey},
+    ids::{Kind, RoomId, StreamId, TransportId},
+    io::udp::{Origin, RecvBatch, SendBatch, UdpSocket},
+    rtp::{
+        ext,
+        packet::{self, Header},
+        rtcp::{self, Rtcp},
+    },
+    sfu::{
+        down_track::DownSpec,
+        room::{OWN_SSRC, Output, Room},
+        up_index::{UpEntry, UpIndex},
+        up_track::{Source, UpSpec},
+    },
+    transport::{self, DtlsIdentity, Outbox, Path, Protocol, Transport, TransportEvent, Via, stun, twcc::TwccReceiver},
+    units::time::Time,
+};
+
+const UDP: Token = Token(0);
+const WAKE: Token = Token(1);
+/// Commands taken in one turn, so that a storm of them does not hold packets up.
+const COMMANDS_PER_TURN: usize = 64;
+/// Receive calls in one turn.
+const RECEIVES_PER_TURN: usize = 8;
+/// Packets taken out of one pipe in one turn.
+const PIPE_PACKETS_PER_TURN: usize = 256;
+/// Time between two publications of the counters.
+const COUNTS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a shard has done so far, and how much it holds now.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    pub datagrams_in: u64,
+    pub packets_in: u64,
+    pub packets_out: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub retransmissions: u64,
+    pub send_refused: u64,
+    pub drops: DropCounts,
+    pub transports: usize,
+    pub rooms: usize,
+    pub up_tracks: usize,
+    pub down_tracks: usize,
+    pub gso: bool,
+}
+
+/// A running shard, as control sees it.
+pub struct ShardHandle {
+    pub mailbox: Mailbox,
+    pub addr: SocketAddr,
+    pub counts: Arc<Mutex<Counts>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ShardHandle {
+    /// Ends the thread and waits for it.
+    pub fn stop(&mut self) {
+        self.mailbox.send(ShardCommand::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Starts a shard on a bound socket. `origin` is the process's [`Time::ZERO`].
+pub fn start(
+    index: usize,
+    socket: UdpSocket,
+    config: MediaConfig,
+    identity: Arc<DtlsIdentity>,
+    origin: Instant,
+    events: mpsc::UnboundedSender<ShardEvent>,
+) -> io::Result<ShardHandle> {
+    let poll = Poll::new()?;
+    poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), UDP, Interest::READABLE)?;
+    let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+    let (mailbox, commands) = Mailbox::new(waker);
+    let counts = Arc::new(Mutex::new(Counts::default()));
+    let addr = socket.local_addr();
+    let shard = Shard {
+        socket,
+        config,
+        identity,
+        origin,
+        events,
+        transports: Slab::new(),
+        by_id: HashMap::default(),
+        by_ufrag: HashMap::default(),
+        by_path: HashMap::default(),
+        rooms: Slab::new(),
+        room_by_id: HashMap::default(),
+        pipes: Vec::new(),
+        tcp: HashMap::default(),
+        timers: Timers::new(),
+        touched: Vec::new(),
+        dirty: Vec::new(),
+        output: Output::default(),
+        outbox: Outbox::default(),
+        send: SendBatch::new(),
+        scratch: Vec::new(),
+        counts: Counts::default(),
+        published: counts.clone(),
+        publish_at: Time::ZERO,
+    };
+    let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || shard.run(poll, commands))?;
+    Ok(ShardHandle { mailbox, addr, counts, thread: Some(thread) })
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum TimerKey {
+    Transport(u32),
+    Room(u32),
+}
+
+/// A transport and what it carries.
+struct Entry {
+    id: TransportId,
+    room: u32,
+    ufrag: String,
+    transport: Transport,
+    ups: UpIndex,
+    downs: Vec<(DownSetup, DownKey)>,
+    twcc: TwccReceiver,
+    /// Whether the transport's timer already covers the feedback that is pending.
+    twcc_armed: bool,
+    /// What is to leave by this transport at the end of the turn.
+    queue: Vec<Forward>,
+    paths: Vec<Path>,
+}
+
+struct RoomSlot {
+    id: RoomId,
+    room: Room,
+    touched: bool,
+}
+
+struct PipeSource {
+    room: u32,
+    stream: StreamId,
+    pipe: PipeReader,
+    audio: UpKey,
+    video: UpKey,
+}
+
+struct Shard {
+    socket: UdpSocket,
+    config: MediaConfig,
+    identity: Arc<DtlsIdentity>,
+    origin: Instant,
+    events: mpsc::UnboundedSender<ShardEvent>,
+    transports: Slab<Entry>,
+    by_id: HashMap<TransportId, TransportKey>,
+    by_ufrag: HashMap<String, TransportKey>,
+    by_path: HashMap<(SocketAddr, Via), TransportKey>,
+    rooms: Slab<RoomSlot>,
+    room_by_id: HashMap<RoomId, u32>,
+    pipes: Vec<PipeSource>,
+    tcp: HashMap<u64, mpsc::Sender<Bytes>>,
+    timers: Timers<TimerKey>,
+    /// Rooms whose deadline may have moved in this turn.
+    touched: Vec<u32>,
+    /// Transports with something in their queue.
+    dirty: Vec<TransportKey>,
+    output: Output,
+    outbox: Outbox,
+    send: SendBatch,
+    scratch: Vec<u8>,
+    counts: Counts,
+    published: Arc<Mutex<Counts>>,
+    publish_at: Time,
+}
+
+impl Shard {
+    fn run(mut self, mut poll: Poll, commands: Receiver<ShardCommand>) {
+        let mut events = Events::with_capacity(16);
+        let mut batch = RecvBatch::new();
+        let mut more = false;
+        loop {
+            let now = self.now();
+            let wait = if more {
+                Duration::ZERO
+            } else {
+                self.timers.next().map_or(COUNTS_INTERVAL, |at| at.since(now)).min(COUNTS_INTERVAL)
+            };
+            if let Err(error) = poll.poll(&mut events, Some(wait))
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                error!(%error, "polling failed; the shard ends");
+                return;
+            }
+            more = false;
+            let now = self.now();
+            for taken in 0.. {
+                if taken == COMMANDS_PER_TURN {
+                    more = true;
+                    break;
+                }
+                match commands.try_recv() {
+                    Ok(ShardCommand::Stop) | Err(TryRecvError::Disconnected) => return self.stop(now),
+                    Ok(command) => self.handle_command(now, command),
+                    Err(TryRecvError::Empty) => break,
+                }
+            }
+            more |= self.drain_pipes(now);
+            more |= self.receive(&mut batch);
+            self.handle_timers(self.now());
+            self.flush();
+            self.publish_counts();
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time::from_micros(self.origin.elapsed().as_micros() as u64)
+    }
+
+    fn stop(&mut self, now: Time) {
+        for (_, entry) in &mut self.transports {
+            entry.transport.close(now, &mut self.outbox);
+        }
+        self.flush();
+    }
+
+    // ---- in ----------------------------------------------------------------------------------------------------
+
+    /// Takes datagrams until there are none or the turn's share is used up; true in the second case.
+    fn receive(&mut self, batch: &mut RecvBatch) -> bool {
+        for _ in 0..RECEIVES_PER_TURN {
+            let n = match self.socket.receive(batch) {
+                Ok(0) => return false,
+                Ok(n) => n,
+                Err(error) => {
+                    warn!(%error, "receiving failed");
+                    return false;
+                }
+            };
+            let now = self.now();
+            for i in 0..n {
+                let (origin, slot) = batch.entry(i);
+                let path = Path { remote: origin.remote, local_ip: origin.local_ip, via: Via::Udp };
+                self.handle_datagram(now, path, slot);
+            }
+            self.drain_output();
+            self.flush();
+        }
+        true
+    }
+
+    fn handle_datagram(&mut self, now: Time, path: Path, slot: &mut Slot) {
+        self.counts.datagrams_in += 1;
+        self.counts.bytes_in += slot.len() as u64;
+        let Some(&first) = slot.data().first() else { return self.drop(DropReason::TooLong) };
+        let result = match transport::classify(first) {
+            Protocol::Stun => self.handle_stun(now, path, slot.data()),
+            Protocol::Dtls => self.handle_dtls(now, path, slot.data()),
+            Protocol::Rtp => self.handle_media(now, path, slot),
+            Protocol::Unknown => Err(DropReason::UnknownProtocol),
+        };
+        if let Err(reason) = result {
+            self.drop(reason);
+        }
+    }
+
+    fn drop(&mut self, reason: DropReason) {
+        self.counts.drops.count(reason);
+    }
+
+    fn handle_stun(&mut self, now: Time, path: Path, data: &[u8]) -> Result<(), DropReason> {
+        let by_name = stun::peek_local_ufrag(data).and_then(|ufrag| self.by_ufrag.get(ufrag));
+        let key = *by_name.or_else(|| self.by_path.get(&(path.remote, path.via))).ok_or(DropReason::StunAuth)?;
+        let entry = &mut self.transports[key.0 as usize];
+        if let Some(validated) = entry.transport.handle_stun(now, path, data, &mut self.outbox)? {
+            if let Some(old) = self.by_path.insert((validated.remote, validated.via), key)
+                && old != key
+                && let Some(old) = self.transports.get_mut(old.0 as usize)
+            {
+                old.paths.retain(|p| *p != validated);
+            }
+            let Entry { paths, transport, .. } = &mut self.transports[key.0 as usize];
+            // The transport keeps a bounded number of paths; the ones it gave up lead here no longer.
+            paths.retain(|path| {
+                let keep = *path != validated && transport.is_valid_path(*path);
+                if !keep && *path != validated {
+                    self.by_path.remove(&(path.remote, path.via));
+                }
+                keep
+            });
+            paths.push(validated);
+        }
+        self.arm(key);
+        Ok(())
+    }
+
+    fn handle_dtls(&mut self, now: Time, path: Path, data: &[u8]) -> Result<(), DropReason> {
+        let key = *self.by_path.get(&(path.remote, path.via)).ok_or(DropReason::UnknownPath)?;
+        let entry = &mut self.transports[key.0 as usize];
+        let event = entry.transport.handle_dtls(now, path, data, &mut self.outbox)?;
+        self.handle_transport_event(now, key, event);
+        Ok(())
+    }
+
+    fn handle_transport_event(&mut self, now: Time, key: TransportKey, event: Option<TransportEvent>) {
+        match event {
+            None => self.arm(key),
+            Some(TransportEvent::Connected) => {
+                let entry = &self.transports[key.0 as usize];
+                let _ = self.events.send(ShardEvent::Connected { id: entry.id });
+                let room = &mut self.rooms[entry.room as usize].room;
+                for (_, down) in &entry.downs {
+                    room.start(now, *down, &mut self.output);
+                }
+                self.touch(self.transports[key.0 as usize].room);
+                self.drain_output();
+                self.arm(key);
+            }
+            Some(TransportEvent::Closed(reason)) => {
+                let id = self.transports[key.0 as usize].id;
+                self.remove_transport(key);
+                let _ = self.events.send(ShardEvent::Closed { id, reason });
+            }
+        }
+    }
+
+    /// The life of a packet: found by its path, decrypted, counted, parsed once and swapped into the ring of its up track,
+    /// and turned into a [`Forward`] for each down track. What the forwards leave as is [`flush`](Self::flush).
+    fn handle_media(&mut self, now: Time, path: Path, slot: &mut Slot) -> Result<(), DropReason> {
+        let key = *self.by_path.get(&(path.remote, path.via)).ok_or(DropReason::UnknownPath)?;
+        let entry = &mut self.transports[key.0 as usize];
+        if packet::is_rtcp(slot.data()) {
+            let len = entry.transport.unprotect_rtcp(now, path, slot.data_mut())?;
+            slot.set_len(len);
+            return self.in_room(key, |shard| shard.handle_rtcp(now, key, slot.data()));
+        }
+        let len = entry.transport.unprotect_rtp(now, path, slot.data_mut())?;
+        slot.set_len(len);
+        self.counts.packets_in += 1;
+        let header = Header::parse(slot.data())?;
+        if let Some(id) = entry.ups.ext().transport_cc
+            && let Some(seq) = ext::find(slot.data(), &header, id).and_then(ext::transport_cc)
+        {
+            entry.twcc.on_packet(now, seq);
+        }
+        let resolved = entry.ups.resolve(&header, slot.data()).ok_or(DropReason::UnknownSsrc)?;
+        let arm_twcc = !entry.twcc_armed && entry.twcc.next_timeout().is_some();
+        let room = entry.room;
+        if resolved.learned
+            && let Some(up) = self.rooms[room as usize].room.up_mut(resolved.key)
+        {
+            let known = if resolved.rtx { &mut up.spec.rtx_ssrc } else { &mut up.spec.ssrc };
+            *known = Some(header.ssrc);
+        }
+        self.in_room(key, |shard| {
+            shard.rooms[room as usize].room.handle_rtp(now, resolved.key, resolved.rtx, slot, &mut shard.output);
+            Ok(())
+        })?;
+        self.touch(room);
+        if arm_twcc {
+            self.arm(key);
+        }
+        Ok(())
+    }
+
+    /// Runs something that touches a room. A panic in there is a broken invariant of ours: the room is discarded, the
+    /// others never hear of it.
+    fn in_room<T>(
+        &mut self,
+        key: TransportKey,
+        run: impl FnOnce(&mut Self) -> Result<T, DropReason>,
+    ) -> Result<T, DropReason> {
+        match catch_unwind(AssertUnwindSafe(|| run(self))) {
+            Ok(result) => result,
+            Err(_) => {
+                if let Some(entry) = self.transports.get(key.0 as usize) {
+                    self.discard_room(entry.room);
+                }
+                Err(DropReason::Malformed)
+            }
+        }
+    }
+
+    fn handle_rtcp(&mut self, now: Time, key: TransportKey, compound: &[u8]) -> Result<(), DropReason> {
+        let entry = &self.transports[key.0 as usize];
+        let room = &mut self.rooms[entry.room as usize].room;
+        let down_of = |ssrc: u32| entry.downs.iter().find(|(setup, _)| setup.ssrc == ssrc).map(|(_, key)| *key);
+        for packet in rtcp::packets(compound) {
+            match packet? {
+                Rtcp::SenderReport(report) => {
+                    if let Some(up) = entry.ups.by_ssrc(report.ssrc) {
+                        room.handle_sender_report(now, up, &report);
+                    }
+                }
+                Rtcp::Nack(nack) => {
+                    if let Some(down) = down_of(nack.media) {
+                        room.handle_nack(now, down, nack.seqs(), &mut self.output);
+                    }
+                }
+                Rtcp::Pli { media, .. } => {
+                    if let Some(down) = down_of(media) {
+                        room.handle_key_request(now, down, &mut self.output);
+                    }
+                }
+                Rtcp::Fir(fir) => {
+                    for (ssrc, _) in fir.entries() {
+                        if let Some(down) = down_of(ssrc) {
+                            room.handle_key_request(now, down, &mut self.output);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        let room = entry.room;
+        self.touch(room);
+        self.drain_output();
+        Ok(())
+    }
+
+    /// Moves what is waiting in the pipes into their rooms; true if something may be left.
+    fn drain_pipes(&mut self, now: Time) -> bool {
+        let mut more = false;
+        let mut pipes = std::mem::take(&mut self.pipes);
+        for source in &mut pipes {
+            for taken in 0.. {
+                if taken == PIPE_PACKETS_PER_TURN {
+                    more = true;
+                    break;
+                }
+                let Some((kind, mut slot)) = source.pipe.read() else { break };
+                let up = if kind == Kind::Audio { source.audio } else { source.video };
+                let Some(room) = self.rooms.get_mut(source.room as usize) else { break };
+                if packet::is_rtcp(slot.data()) {
+                    for packet in rtcp::packets(slot.data()).flatten() {
+                        if let Rtcp::SenderReport(report) = packet {
+                            room.room.handle_sender_report(now, up, &report);
+                        }
+                    }
+                } else {
+                    self.counts.packets_in += 1;
+                    room.room.handle_rtp(now, up, false, &mut slot, &mut self.output);
+                }
+                source.pipe.recycle(slot);
+            }
+            self.touch(source.room);
+        }
+        // Nothing in this loop adds a pipe.
+        self.pipes = pipes;
+        self.drain_output();
+        more
+    }
+
+    // ---- commands ----------------------------------------------------------------------------------------------
+
+    fn handle_command(&mut self, now: Time, command: ShardCommand) {
+        match command {
+            ShardCommand::AddTransport { id, room, params } => {
+                let room = self.room(now, room);
+                let ufrag = params.local.ufrag.clone();
+                let transport = Transport::new(now, self.identity.clone(), params);
+                let key = TransportKey(self.transports.insert(Entry {
+                    id,
+                    room,
+                    ufrag: ufrag.clone(),
+                    transport,
+                    ups: UpIndex::default(),
+                    downs: Vec::new(),
+                    twcc: TwccReceiver::default(),
+                    twcc_armed: false,
+                    queue: Vec::new(),
+                    paths: Vec::new(),
+                }) as u32);
+                self.by_id.insert(id, key);
+                self.by_ufrag.insert(ufrag, key);
+                self.arm(key);
+            }
+            ShardCommand::SetRemote { id, credentials, fingerprint } => {
+                if let Some(&key) = self.by_id.get(&id)
+                    && !self.transports[key.0 as usize].transport.set_remote(credentials, fingerprint)
+                {
+                    warn!(transport = %id, "the peer came back with another certificate: the transport ends");
+                    self.remove_transport(key);
+                    let _ = self.events.send(ShardEvent::Closed { id, reason: CloseReason::DtlsFailed });
+                }
+            }
+            ShardCommand::RemoveTransport { id } => {
+                if let Some(&key) = self.by_id.get(&id) {
+                    self.transports[key.0 as usize].transport.close(now, &mut self.outbox);
+                    self.remove_transport(key);
+                }
+            }
+            ShardCommand::SetUps { id, ext, ups } => self.set_ups(id, ext, ups),
+            ShardCommand::SetDowns { id, downs } => self.set_downs(now, id, downs),
+            ShardCommand::AddPipeStream { room, stream, pipe } => {
+                let room = self.room(now, room);
+                let [audio, video] = tracks_of(stream).map(|track| {
+                    let codec = if track.kind == Kind::Audio { Codec::Opus } else { Codec::H264 };
+                    self.rooms[room as usize].room.publish(UpSpec {
+                        id: track,
+                        source: Source::Pipe,
+                        codec,
+                        payload_type: 0,
+                        rtx_payload_type: None,
+                        ssrc: None,
+                        rtx_ssrc: None,
+                        nack: false,
+                        ring_packets: ring_packets(&self.config, track.kind),
+                        key_frame_interval: self.config.key_frame_interval,
+                    })
+                });
+                self.pipes.push(PipeSource { room, stream, pipe, audio, video });
+            }
+            ShardCommand::RemoveStream { room, stream } => {
+                let Some(&room) = self.room_by_id.get(&room) else { return };
+                self.pipes.retain(|p| p.stream != stream);
+                let keys: Vec<UpKey> = self.rooms[room as usize].room.tracks_of(stream).map(|(_, key)| key).collect();
+                keys.into_iter().for_each(|up| self.unpublish(room, up));
+                for (_, entry) in self.transports.iter_mut().filter(|(_, e)| e.room == room) {
+                    tracks_of(stream).into_iter().for_each(|track| entry.ups.remove(track));
+                }
+            }
+            ShardCommand::Tap { room, stream, pipe } => {
+                let Some(&room) = self.room_by_id.get(&room) else { return pipe.close() };
+                let mut any = false;
+                for track in tracks_of(stream) {
+                    any |= self.rooms[room as usize].room.tap(now, track, pipe.clone(), &mut self.output);
+                }
+                if !any {
+                    pipe.close();
+                }
+                self.touch(room);
+            }
+            ShardCommand::SetMuted { room, track, muted } => {
+                if let Some(&room) = self.room_by_id.get(&room) {
+                    self.rooms[room as usize].room.set_muted(now, track, muted, &mut self.output);
+                    self.touch(room);
+                }
+            }
+            ShardCommand::CloseRoom { room } => {
+                if let Some(&room) = self.room_by_id.get(&room) {
+                    self.close_room(now, room);
+                }
+            }
+            ShardCommand::TcpOpened { connection, sender } => {
+                self.tcp.insert(connection, sender);
+            }
+            ShardCommand::TcpPacket { connection, remote, local_ip, packet } => {
+                let path = Path { remote, local_ip, via: Via::Tcp(connection) };
+                if let Some(mut slot) = Slot::copy_of(&packet) {
+                    self.handle_datagram(now, path, &mut slot);
+                }
+            }
+            ShardCommand::TcpClosed { connection } => {
+                self.tcp.remove(&connection);
+                let via = Via::Tcp(connection);
+                if let Some((&path, &key)) = self.by_path.iter().find(|((_, v), _)| *v == via) {
+                    self.by_path.remove(&path);
+                    let entry = &mut self.transports[key.0 as usize];
+                    entry.paths.retain(|p| p.via != via);
+                    entry.transport.forget_via(via);
+                }
+            }
+            ShardCommand::Stop => {}
+        }
+        self.drain_output();
+        self.flush();
+    }
+
+    fn room(&mut self, now: Time, id: RoomId) -> u32 {
+        if let Some(&key) = self.room_by_id.get(&id) {
+            return key;
+        }
+        let key = self.rooms.insert(RoomSlot { id, room: Room::new(now, rand::random()), touched: false }) as u32;
+        self.room_by_id.insert(id, key);
+        key
+    }
+
+    fn set_ups(&mut self, id: TransportId, ext: ext::ExtIds, setups: Vec<UpSetup>) {
+        let Some(&key) = self.by_id.get(&id) else { return };
+        let entry = &mut self.transports[key.0 as usize];
+        let room = entry.room;
+        entry.ups.set_ext(ext);
+        let kept = |e: &UpEntry| setups.iter().any(|s| s.track == e.track && s.payload_type == e.payload_type);
+        let gone: Vec<UpEntry> = entry.ups.iter().filter(|e| !kept(e)).cloned().collect();
+        for old in gone {
+            let entry = &mut self.transports[key.0 as usize];
+            entry.ups.remove(old.track);
+            [old.ssrc, old.rtx_ssrc].into_iter().flatten().for_each(|ssrc| entry.transport.forget_ssrc(ssrc));
+            self.unpublish(room, old.key);
+        }
+        for setup in setups {
+            let entry = &mut self.transports[key.0 as usize];
+            if entry.ups.iter().any(|e| e.track == setup.track) {
+                continue;
+            }
+            if let Some(stray) = self.rooms[room as usize].room.find(setup.track) {
+                self.unpublish(room, stray);
+            }
+            let up = self.rooms[room as usize].room.publish(UpSpec {
+                id: setup.track,
+                source: Source::Transport(key),
+                codec: setup.codec,
+                payload_type: setup.payload_type,
+                rtx_payload_type: setup.rtx_payload_type,
+                ssrc: setup.ssrc,
+                rtx_ssrc: setup.rtx_ssrc,
+                nack: setup.nack,
+                ring_packets: ring_packets(&self.config, setup.track.kind),
+                key_frame_interval: self.config.key_frame_interval,
+            });
+            self.transports[key.0 as usize].ups.add(UpEntry {
+                key: up,
+                track: setup.track,
+                mid: setup.mid,
+                payload_type: setup.payload_type,
+                rtx_payload_type: setup.rtx_payload_type,
+                ssrc: setup.ssrc,
+                rtx_ssrc: setup.rtx_ssrc,
+            });
+        }
+    }
+
+    fn set_downs(&mut self, now: Time, id: TransportId, setups: Vec<DownSetup>) {
+        let Some(&key) = self.by_id.get(&id) else { return };
+        let entry = &mut self.transports[key.0 as usize];
+        let (room_key, connected) = (entry.room, entry.transport.is_connected());
+        let room = &mut self.rooms[room_key as usize].room;
+        entry.downs.retain(|(setup, down)| {
+            let keep = setups.contains(setup);
+            if !keep {
+                room.unsubscribe(*down);
+            }
+            keep
+        });
+        for setup in setups {
+            if entry.downs.iter().any(|(s, _)| *s == setup) {
+                continue;
+            }
+            let DownSetup { track, ssrc, payload_type, rtx } = setup.clone();
+            if let Some(down) = room.subscribe(DownSpec { track, transport: key, ssrc, payload_type, rtx }) {
+                entry.downs.push((setup, down));
+                if connected {
+                    room.start(now, down, &mut self.output);
+                }
+            }
+        }
+        self.touch(room_key);
+    }
+
+    fn unpublish(&mut self, room: u32, up: UpKey) {
+        for (transport, down) in self.rooms[room as usize].room.unpublish(up) {
+            if let Some(entry) = self.transports.get_mut(transport.0 as usize) {
+                entry.downs.retain(|(_, d)| *d != down);
+            }
+        }
+    }
+
+    fn remove_transport(&mut self, key: TransportKey) {
+        let entry = self.transports.remove(key.0 as usize);
+        self.by_id.remove(&entry.id);
+        self.by_ufrag.remove(&entry.ufrag);
+        for path in &entry.paths {
+            if self.by_path.get(&(path.remote, path.via)) == Some(&key) {
+                self.by_path.remove(&(path.remote, path.via));
+            }
+        }
+        self.timers.set(TimerKey::Transport(key.0), None);
+        self.dirty.retain(|d| *d != key);
+        for up in entry.ups.iter() {
+            self.unpublish(entry.room, up.key);
+        }
+        if let Some(slot) = self.rooms.get_mut(entry.room as usize) {
+            entry.downs.iter().for_each(|(_, down)| slot.room.unsubscribe(*down));
+        }
+        self.remove_room_if_empty(entry.room);
+    }
+
+    fn close_room(&mut self, now: Time, room: u32) {
+        let members: Vec<TransportKey> =
+            self.transports.iter().filter(|(_, e)| e.room == room).map(|(i, _)| TransportKey(i as u32)).collect();
+        for key in members {
+            self.transports[key.0 as usize].transport.close(now, &mut self.outbox);
+            self.remove_transport(key);
+        }
+        self.pipes.retain(|p| p.room != room);
+        if let Some(slot) = self.rooms.try_remove(room as usize) {
+            self.room_by_id.remove(&slot.id);
+            self.timers.set(TimerKey::Room(room), None);
+        }
+    }
+
+    fn remove_room_if_empty(&mut self, room: u32) {
+        let empty = self.rooms.get(room as usize).is_some_and(|slot| slot.room.is_empty())
+            && !self.transports.iter().any(|(_, e)| e.room == room)
+            && !self.pipes.iter().any(|p| p.room == room);
+        if empty && let Some(slot) = self.rooms.try_remove(room as usize) {
+            self.room_by_id.remove(&slot.id);
+            self.timers.set(TimerKey::Room(room), None);
+        }
+    }
+
+    fn discard_room(&mut self, room: u32) {
+        let Some(slot) = self.rooms.get(room as usize) else { return };
+        let id = slot.id;
+        error!(room = %id, "a broken invariant: the room is discarded, its members have to enter again");
+        self.output.forwards.clear();
+        self.output.rtcp.clear();
+        let ids: Vec<TransportId> = self.transports.iter().filter(|(_, e)| e.room == room).map(|(_, e)| e.id).collect();
+        self.close_room(self.now(), room);
+        for id in ids {
+            let _ = self.events.send(ShardEvent::Closed { id, reason: CloseReason::Internal });
+        }
+        let _ = self.events.send(ShardEvent::RoomDiscarded { room: id });
+    }
+
+    // ---- timers ------------------------------------------------------------------------------------------------
+
+    fn arm(&mut self, key: TransportKey) {
+        let entry = &mut self.transports[key.0 as usize];
+        let twcc = entry.twcc.next_timeout();
+        entry.twcc_armed = twcc.is_some();
+        let next = [entry.transport.next_timeout(), twcc].into_iter().flatten().min();
+        self.timers.set(TimerKey::Transport(key.0), next);
+    }
+
+    fn touch(&mut self, room: u32) {
+        if let Some(slot) = self.rooms.get_mut(room as usize).filter(|slot| !slot.touched) {
+            slot.touched = true;
+            self.touched.push(room);
+        }
+    }
+
+    fn handle_timers(&mut self, now: Time) {
+        while let Some(key) = self.timers.pop_due(now) {
+            match key {
+                TimerKey::Transport(index) => {
+                    let Some(entry) = self.transports.get_mut(index as usize) else { continue };
+                    let key = TransportKey(index);
+                    if entry.twcc.next_timeout().is_some_and(|at| at <= now) {
+                        let media = entry.ups.iter().find_map(|e| e.ssrc).unwrap_or(0);
+                        let mut feedback = Vec::new();
+                        while self.transports[index as usize].twcc.poll_feedback(now, OWN_SSRC, media, &mut feedback) {
+                            self.send_rtcp(key, &feedback);
+                            feedback.clear();
+                        }
+                    }
+                    let event = self.transports[index as usize].transport.handle_timeout(now, &mut self.outbox);
+                    self.handle_transport_event(now, key, event);
+                }
+                TimerKey::Room(index) => {
+                    let Some(slot) = self.rooms.get_mut(index as usize) else { continue };
+                    slot.room.handle_timeout(now, &mut self.output);
+                    self.touch(index);
+                    self.drain_output();
+                }
+            }
+        }
+        while let Some(room) = self.touched.pop() {
+            if let Some(slot) = self.rooms.get_mut(room as usize) {
+                slot.touched = false;
+                let next = slot.room.next_timeout();
+                self.timers.set(TimerKey::Room(room), Some(next));
+            }
+        }
+    }
+
+    // ---- out ---------------------------------------------------------------------------------------------------
+
+    /// Sorts what the rooms decided by transport, so that what goes to one destination goes as one run.
+    fn drain_output(&mut self) {
+        for forward in self.output.forwards.drain(..) {
+            let Some(entry) = self.transports.get_mut(forward.to.0 as usize) else { continue };
+            if entry.queue.is_empty() {
+                self.dirty.push(forward.to);
+            }
+            entry.queue.push(forward);
+        }
+        if !self.output.rtcp.is_empty() {
+            for (to, packet) in std::mem::take(&mut self.output.rtcp) {
+                self.send_rtcp(to, &packet);
+            }
+        }
+    }
+
+    fn send_rtcp(&mut self, to: TransportKey, packet: &[u8]) {
+        let Some(entry) = self.transports.get_mut(to.0 as usize) else { return };
+        let Some(path) = entry.transport.path().filter(|_| !packet.is_empty()) else { return };
+        self.scratch.clear();
+        if entry.transport.protect_rtcp(packet, &mut self.scratch) {
+            match path.via {
+                Via::Udp => {
+                    self.send.push(origin_of(path), &self.scratch);
+                }
+                Via::Tcp(connection) => send_tcp(&self.tcp, connection, &self.scratch),
+            }
+        }
+    }
+
+    /// Seals what the turn decided, each packet in one pass from its ring slot into the send buffer, and hands all of it
+    /// to the kernel.
+    fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for key in dirty.drain(..) {
+            let Some(entry) = self.transports.get_mut(key.0 as usize) else { continue };
+            let Some(path) = entry.transport.path() else {
+                entry.queue.clear();
+                continue;
+            };
+            let Some(slot) = self.rooms.get(entry.room as usize) else {
+                entry.queue.clear();
+                continue;
+            };
+            let gso = self.socket.uses_gso();
+            for forward in &entry.queue {
+                let payload = slot.room.up(forward.up).and_then(|up| up.payload(forward.seq));
+                let Some(payload) = payload else {
+                    self.counts.drops.count(DropReason::NotInRing);
+                    continue;
+                };
+                let transport = &mut entry.transport;
+                let mut seal = |space: &mut [u8]| match forward.original_seq {
+                    None => transport.protect_rtp(&forward.header, payload, space),
+                    Some(seq) => transport.protect_rtp_parts(&forward.header, &seq.to_be_bytes(), payload, space),
+                };
+                let sent = match path.via {
+                    Via::Udp => self.send.push_with(origin_of(path), gso, seal),
+                    Via::Tcp(connection) => {
+                        let mut space = [0; SLOT_BYTES + 64];
+                        match seal(&mut space) {
+                            Some(len) => {
+                                send_tcp(&self.tcp, connection, &space[..len]);
+                                true
+                            }
+                            None => false,
+                        }
+                    }
+                };
+                if sent {
+                    self.counts.packets_out += 1;
+                    self.counts.bytes_out += payload.len() as u64 + 12;
+                    self.counts.retransmissions += u64::from(forward.original_seq.is_some());
+                } else {
+                    self.counts.drops.count(DropReason::NotConnected);
+                }
+                if self.send.is_full() {
+                    self.counts.send_refused += self.socket.send(&mut self.send) as u64;
+                }
+            }
+            entry.queue.clear();
+        }
+        self.dirty = dirty;
+        for (path, datagram) in self.outbox.datagrams.drain(..) {
+            match path.via {
+                Via::Udp => {
+                    self.send.push(origin_of(path), &datagram);
+                }
+                Via::Tcp(connection) => send_tcp(&self.tcp, connection, &datagram),
+            }
+        }
+        if !self.send.is_empty() {
+            self.counts.send_refused += self.socket.send(&mut self.send) as u64;
+        }
+    }
+
+    fn publish_counts(&mut self) {
+        let now = self.now();
+        if now < self.publish_at {
+            return;
+        }
+        self.publish_at = now + COUNTS_INTERVAL;
+        self.counts.transports = self.transports.len();
+        self.counts.rooms = self.rooms.len();
+        self.counts.up_tracks = self.rooms.iter().map(|(_, slot)| slot.room.ups().count()).sum();
+        self.counts.down_tracks = self.rooms.iter().map(|(_, slot)| slot.room.downs_len()).sum();
+        self.counts.gso = self.socket.uses_gso();
+        let mut counts = self.counts.clone();
+        for reason in DropReason::ALL {
+            counts.drops.add(*reason, self.output.drops.get(*reason));
+        }
+        *self.published.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = counts;
+    }
+}
+
+fn ring_packets(config: &MediaConfig, kind: Kind) -> usize {
+    match kind {
+        Kind::Audio => config.audio_ring_packets,
+        Kind::Video => config.video_ring_packets,
+    }
+}
+
+fn origin_of(path: Path) -> Origin {
+    Origin { remote: path.remote, local_ip: path.local_ip }
+}
+
+/// Frames a packet for TCP (RFC 4571 §2) and queues it; a full queue drops it.
+fn send_tcp(connections: &HashMap<u64, mpsc::Sender<Bytes>>, connection: u64, packet: &[u8]) {
+    if let Some(sender) = connections.get(&connection) {
+        let mut framed = BytesMut::with_capacity(packet.len() + 2);
+        framed.put_u16(packet.len() as u16);
+        framed.put_slice(packet);
+        let _ = sender.try_send(framed.freeze());
+    }
+}

@@ -205,8 +205,8 @@ impl ServerSession {
         self.send_status("status", "NetStream.Play.Start", "playing");
         self.link
             .send_data(STREAM_ID, &[Value::string("|RtmpSampleAccess"), Value::Boolean(true), Value::Boolean(true)]);
-        let start = Value::Object(vec![("code".into(), Value::string("NetStream.Data.Start"))]);
-        self.link.send_data(STREAM_ID, &[Value::string("onStatus"), start]);
+        // As a command: in a data message, where Flash Media Server had it, ffmpeg takes it for a third stream.
+        self.send_status("status", "NetStream.Data.Start", "data follows");
     }
 
     /// No to a request. `description` is what the client's log shows. The connection has to be closed once the output is
@@ -388,5 +388,5 @@ fn status(level: &str, code: &str, description: &str) -> Value {
 }
 
 #[cfg(test)]
-#[path = "server_tests.rs"]
+#[path = "server_tests/mod.rs"]
 mod tests;

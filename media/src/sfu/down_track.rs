@@ -1,0 +1,307 @@
+//! One medium leaving to one subscriber: which packets it gets, under which numbers.
+
+use std::time::Duration;
+
+use super::{
+    seq_map::SeqMap,
+    up_track::{Accepted, Meta},
+};
+use crate::{
+    drop_reason::DropReason,
+    forward::{Forward, TransportKey, UpKey, rtp_header},
+    ids::TrackId,
+    units::time::Time,
+};
+
+/// Resends of one packet to one subscriber. A packet that was lost four times is late anyway.
+const RESENDS_MAX: u8 = 3;
+/// Least time between two resends of one packet: a second NACK within it crossed the first resend on its way.
+const RESEND_SPACING: Duration = Duration::from_millis(20);
+/// Resent bytes allowed, in percent of the live ones. Repairs a loss of 20 %; what loses more needs less bitrate, not more.
+const RESEND_SHARE_PERCENT: usize = 30;
+/// Resent bytes that may be saved up.
+const RESEND_BUDGET_MAX: usize = 256 * 1024;
+/// Resent bytes allowed before anything was sent.
+const RESEND_BUDGET_START: usize = 32 * 1024;
+/// Packets whose resends are remembered at once.
+const RESEND_MEMORY: usize = 256;
+/// RTP time between two frames of a group of pictures that is sent as a burst: a millisecond of the 90 kHz clock.
+const BURST_FRAME_TICKS: u32 = 90;
+
+/// What was agreed on with the subscriber.
+#[derive(Clone, Debug)]
+pub struct DownSpec {
+    /// The up track to copy.
+    pub track: TrackId,
+    pub transport: TransportKey,
+    pub ssrc: u32,
+    pub payload_type: u8,
+    /// RTX (RFC 4588): payload type and SSRC. Without it a NACK is not answered.
+    pub rtx: Option<(u8, u32)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The transport is not up.
+    Idle,
+    /// The next packet that a decoder can start at begins the flow.
+    AwaitingKey,
+    Live,
+}
+
+/// One medium leaving to one subscriber.
+pub struct DownTrack {
+    pub spec: DownSpec,
+    pub up: UpKey,
+    /// Packets and payload bytes sent, for sender reports.
+    pub packets: u32,
+    pub bytes: u32,
+    /// A sender report is owed before the regular one, so that sound and picture align at once.
+    pub report_due: bool,
+    state: State,
+    /// Audio can start at any packet.
+    needs_key: bool,
+    map: SeqMap,
+    timestamp_offset: u32,
+    /// Timestamps of a burst: those of its frames are pushed together so that the decoder catches up with live at once.
+    burst: Vec<(u32, u32)>,
+    rtx_seq: u16,
+    resends: Option<Box<Resends>>,
+    resend_budget: usize,
+}
+
+impl DownTrack {
+    /// `random`: where numbers start.
+    pub fn new(spec: DownSpec, up: UpKey, needs_key: bool, random: [u32; 2]) -> Self {
+        DownTrack {
+            spec,
+            up,
+            packets: 0,
+            bytes: 0,
+            report_due: true,
+            state: State::Idle,
+            needs_key,
+            // Below 2^15, see SeqMap::new; not 0, so that a number before the first exists.
+            map: SeqMap::new(u64::from(random[0] & 0x7fff) | 1),
+            timestamp_offset: random[1],
+            burst: Vec::new(),
+            rtx_seq: (random[0] >> 16) as u16 & 0x7fff,
+            resends: None,
+            resend_budget: RESEND_BUDGET_START,
+        }
+    }
+
+    /// Begins, or begins again after a pause.
+    pub fn start(&mut self) {
+        self.state = State::AwaitingKey;
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.state == State::Idle
+    }
+
+    /// Whether only a key frame can bring this track on.
+    pub fn awaits_key(&self) -> bool {
+        self.needs_key && self.state == State::AwaitingKey
+    }
+
+    /// Whether packets flow.
+    pub fn is_live(&self) -> bool {
+        self.state == State::Live
+    }
+
+    /// The header under which a packet leaves, or why it does not.
+    pub fn forward(&mut self, accepted: &Accepted) -> Result<Forward, DropReason> {
+        match self.state {
+            State::Idle => return Err(DropReason::NotConnected),
+            State::AwaitingKey => {
+                if accepted.empty || (self.needs_key && !accepted.meta.key) {
+                    return Err(DropReason::AwaitingKeyFrame);
+                }
+                self.map.resume(accepted.seq);
+                self.state = State::Live;
+                self.burst.clear();
+            }
+            State::Live => {
+                if accepted.empty {
+                    self.map.skip(accepted.seq);
+                    return Err(DropReason::Empty);
+                }
+            }
+        }
+        let out = self.map.map(accepted.seq).ok_or(DropReason::Duplicate)?;
+        Ok(self.send(accepted.seq, out, &accepted.meta))
+    }
+
+    /// Begins with a kept group of pictures: `timestamps` are those of its frames, in order; then call
+    /// [`forward`](Self::forward) for each of its packets.
+    pub fn start_burst(&mut self, first_seq: u64, timestamps: &[u32]) {
+        self.map.resume(first_seq);
+        self.state = State::Live;
+        self.burst.clear();
+        let Some((&live, earlier)) = timestamps.split_last() else { return };
+        let count = earlier.len() as u32;
+        for (i, &timestamp) in earlier.iter().enumerate() {
+            let squeezed = live.wrapping_sub((count - i as u32) * BURST_FRAME_TICKS);
+            self.burst.push((timestamp, squeezed));
+        }
+    }
+
+    fn send(&mut self, seq: u64, out: u64, meta: &Meta) -> Forward {
+        self.packets = self.packets.wrapping_add(1);
+        self.bytes = self.bytes.wrapping_add(u32::from(meta.payload_len));
+        let earned = usize::from(meta.payload_len) * RESEND_SHARE_PERCENT / 100;
+        self.resend_budget = (self.resend_budget + earned).min(RESEND_BUDGET_MAX);
+        let timestamp = self.timestamp(meta);
+        let header = rtp_header(meta.marker, self.spec.payload_type, out as u16, timestamp, self.spec.ssrc);
+        Forward { to: self.spec.transport, up: self.up, seq, header, original_seq: None }
+    }
+
+    fn timestamp(&self, meta: &Meta) -> u32 {
+        // Empty for nearly every packet of a track's life.
+        let squeezed = self.burst.iter().find(|(from, _)| *from == meta.timestamp);
+        squeezed.map_or(meta.timestamp, |(_, to)| *to).wrapping_add(self.timestamp_offset)
+    }
+
+    /// The subscriber's name for a moment of the publisher's RTP clock.
+    pub fn map_timestamp(&self, timestamp: u32) -> u32 {
+        timestamp.wrapping_add(self.timestamp_offset)
+    }
+
+    /// The number that the publisher gave to what was sent as `out`.
+    pub fn reverse(&self, out: u16) -> Option<u64> {
+        self.map.reverse_wire(out)
+    }
+
+    /// A retransmission of packet `seq`, which was sent as `out`; or why there is none.
+    pub fn resend(&mut self, now: Time, seq: u64, out: u16, meta: &Meta) -> Result<Forward, DropReason> {
+        let (payload_type, ssrc) = self.spec.rtx.ok_or(DropReason::ResendLimit)?;
+        let cost = usize::from(meta.payload_len);
+        if cost > self.resend_budget || !self.resends.get_or_insert_default().allow(now, out) {
+            return Err(DropReason::ResendLimit);
+        }
+        self.resend_budget -= cost;
+        let header = rtp_header(meta.marker, payload_type, self.rtx_seq, self.timestamp(meta), ssrc);
+        self.rtx_seq = self.rtx_seq.wrapping_add(1);
+        Ok(Forward { to: self.spec.transport, up: self.up, seq, header, original_seq: Some(out) })
+    }
+}
+
+/// How often and when each packet was last resent. Made with the first NACK: most subscribers never send one.
+struct Resends([Option<(u16, u8, Time)>; RESEND_MEMORY]);
+
+impl Default for Resends {
+    fn default() -> Self {
+        Resends([None; RESEND_MEMORY])
+    }
+}
+
+impl Resends {
+    fn allow(&mut self, now: Time, seq: u16) -> bool {
+        let entry = &mut self.0[usize::from(seq) % RESEND_MEMORY];
+        match entry {
+            Some((of, count, at)) if *of == seq => {
+                if *count >= RESENDS_MAX || now < *at + RESEND_SPACING {
+                    return false;
+                }
+                *count += 1;
+                *at = now;
+            }
+            _ => *entry = Some((seq, 1, now)),
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Kind, StreamId};
+
+    fn video() -> DownTrack {
+        let spec = DownSpec {
+            track: TrackId { stream: StreamId(1), kind: Kind::Video },
+            transport: TransportKey(3),
+            ssrc: 0xabcd,
+            payload_type: 102,
+            rtx: Some((103, 0xef01)),
+        };
+        DownTrack::new(spec, UpKey(0), true, [99, 1000])
+    }
+
+    fn packet(seq: u64, timestamp: u32, key: bool) -> Accepted {
+        let meta = Meta { timestamp, payload_offset: 12, payload_len: 1000, marker: false, key };
+        Accepted { seq, meta, empty: false }
+    }
+
+    fn seq_of(forward: &Forward) -> u16 {
+        u16::from_be_bytes([forward.header[2], forward.header[3]])
+    }
+
+    fn timestamp_of(forward: &Forward) -> u32 {
+        u32::from_be_bytes(forward.header[4..8].try_into().unwrap())
+    }
+
+    #[test]
+    fn video_begins_at_a_key_frame_and_numbers_without_a_hole() {
+        let mut down = video();
+        assert_eq!(down.forward(&packet(1, 0, true)), Err(DropReason::NotConnected));
+        down.start();
+        assert_eq!(down.forward(&packet(2, 0, false)), Err(DropReason::AwaitingKeyFrame));
+        let first = down.forward(&packet(3, 3000, true)).unwrap();
+        assert_eq!((seq_of(&first), timestamp_of(&first)), (99, 4000));
+        assert_eq!(down.forward(&packet(2, 0, false)), Err(DropReason::Duplicate), "late from before the start");
+        let mut probe = packet(4, 3000, false);
+        probe.empty = true;
+        assert_eq!(down.forward(&probe), Err(DropReason::Empty));
+        assert_eq!(seq_of(&down.forward(&packet(5, 6000, false)).unwrap()), 100);
+        assert_eq!(down.reverse(100), Some(5));
+    }
+
+    #[test]
+    fn a_packet_is_resent_three_times_at_most_and_not_in_a_hurry() {
+        let mut down = video();
+        down.start();
+        let sent = packet(7, 0, true);
+        down.forward(&sent).unwrap();
+        let mut resent = 0;
+        for ms in 0..500 {
+            if let Ok(forward) = down.resend(Time::from_millis(ms), 7, 99, &sent.meta) {
+                assert_eq!(forward.original_seq, Some(99));
+                assert_eq!(seq_of(&forward), resent);
+                resent += 1;
+            }
+        }
+        assert_eq!(resent, u16::from(RESENDS_MAX));
+    }
+
+    #[test]
+    fn resent_bytes_stay_within_their_share() {
+        let mut down = video();
+        down.start();
+        let (mut live, mut resent) = (0usize, 0usize);
+        for i in 0..2000u64 {
+            let sent = packet(i, 0, i == 0);
+            let forward = down.forward(&sent).unwrap();
+            live += 1000;
+            for _ in 0..3 {
+                if down.resend(Time::from_millis(i * 100), i, seq_of(&forward), &sent.meta).is_ok() {
+                    resent += 1000;
+                }
+            }
+        }
+        assert!(resent <= RESEND_BUDGET_START + live * RESEND_SHARE_PERCENT / 100, "{resent} of {live}");
+        assert!(resent >= live * RESEND_SHARE_PERCENT / 100 - 1000);
+    }
+
+    #[test]
+    fn a_burst_pushes_its_frames_together_and_ends_in_live_time() {
+        let mut down = video();
+        down.start_burst(10, &[0, 3000, 6000]);
+        let times: Vec<u32> = [(10, 0, true), (11, 3000, false), (12, 6000, false), (13, 9000, false)]
+            .into_iter()
+            .map(|(seq, ts, key)| timestamp_of(&down.forward(&packet(seq, ts, key)).unwrap()).wrapping_sub(1000))
+            .collect();
+        assert_eq!(times, [6000 - 180, 6000 - 90, 6000, 9000]);
+    }
+}

@@ -5,4 +5,5 @@ pub mod keyframe;
 pub mod nack;
 pub mod room;
 pub mod seq_map;
+pub mod up_index;
 pub mod up_track;

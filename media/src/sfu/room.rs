@@ -1,0 +1,514 @@
+//! The users who may hear one another, as media sees them: up tracks, the down tracks that copy them, and what each side
+//! must be told by RTCP. A packet comes in, [`Forward`]s come out.
+
+use std::{collections::HashMap, time::Duration};
+
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use slab::Slab;
+
+use super::{
+    down_track::{DownSpec, DownTrack},
+    up_track::{Accepted, Source, UpSpec, UpTrack},
+};
+use crate::{
+    buf::{pipe::PipeWriter, slot::Slot},
+    drop_reason::{DropCounts, DropReason},
+    forward::{DownKey, Forward, TransportKey, UpKey},
+    ids::{Kind, StreamId, TrackId},
+    rtp::rtcp::{self, SenderInfo, SenderReport},
+    units::time::Time,
+};
+
+/// Time between two reports about, and to, each track. RFC 3550 §6.2 would allow less often; lip sync and loss estimates of
+/// browsers want about this.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// The SSRC under which a room speaks to publishers. It sends no media to them, so any will do.
+pub const OWN_SSRC: u32 = 1;
+/// The name in SDES packets (RFC 3550 §6.5.1). One for all: browsers group tracks by `msid`.
+pub const CNAME: &str = "roomcast";
+
+/// What a turn of a room leaves to be done. Kept by the caller and emptied after each turn, so that it is not allocated anew.
+#[derive(Default)]
+pub struct Output {
+    pub forwards: Vec<Forward>,
+    /// Compound RTCP packets in plain text.
+    pub rtcp: Vec<(TransportKey, Vec<u8>)>,
+    pub drops: DropCounts,
+}
+
+/// The tracks of the users who may hear one another.
+pub struct Room {
+    ups: Slab<UpTrack>,
+    downs: Slab<DownTrack>,
+    by_track: HashMap<TrackId, UpKey>,
+    random: SmallRng,
+    next_report: Time,
+    due: Vec<u16>,
+}
+
+impl Room {
+    pub fn new(now: Time, seed: u64) -> Self {
+        Room {
+            ups: Slab::new(),
+            downs: Slab::new(),
+            by_track: HashMap::new(),
+            random: SmallRng::seed_from_u64(seed),
+            next_report: now + REPORT_INTERVAL,
+            due: Vec::new(),
+        }
+    }
+
+    /// Adds an up track.
+    ///
+    /// # Panics
+    /// If there is one of the same name: streams are numbered once, and their tracks set once.
+    pub fn publish(&mut self, spec: UpSpec) -> UpKey {
+        let id = spec.id;
+        assert!(!self.by_track.contains_key(&id), "a track is published once");
+        let key = UpKey(self.ups.insert(UpTrack::new(spec)) as u32);
+        self.by_track.insert(id, key);
+        key
+    }
+
+    /// Removes an up track and the down tracks that copy it, which are answered: whoever holds their keys must forget
+    /// them. Its pipes are closed.
+    pub fn unpublish(&mut self, key: UpKey) -> Vec<(TransportKey, DownKey)> {
+        let Some(up) = self.ups.try_remove(key.0 as usize) else { return Vec::new() };
+        self.by_track.remove(&up.spec.id);
+        up.taps.iter().for_each(PipeWriter::close);
+        let removed = up.downs.into_iter().map(|key| (self.downs.remove(key.0 as usize).spec.transport, key));
+        removed.collect()
+    }
+
+    pub fn up(&self, key: UpKey) -> Option<&UpTrack> {
+        self.ups.get(key.0 as usize)
+    }
+
+    pub fn up_mut(&mut self, key: UpKey) -> Option<&mut UpTrack> {
+        self.ups.get_mut(key.0 as usize)
+    }
+
+    pub fn find(&self, track: TrackId) -> Option<UpKey> {
+        self.by_track.get(&track).copied()
+    }
+
+    /// The up tracks of a stream.
+    pub fn tracks_of(&self, stream: StreamId) -> impl Iterator<Item = (TrackId, UpKey)> {
+        [Kind::Audio, Kind::Video].into_iter().filter_map(move |kind| {
+            let id = TrackId { stream, kind };
+            Some((id, self.find(id)?))
+        })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ups.is_empty() && self.downs.is_empty()
+    }
+
+    pub fn down(&self, key: DownKey) -> Option<&DownTrack> {
+        self.downs.get(key.0 as usize)
+    }
+
+    pub fn ups(&self) -> impl Iterator<Item = &UpTrack> {
+        self.ups.iter().map(|(_, up)| up)
+    }
+
+    pub fn downs_len(&self) -> usize {
+        self.downs.len()
+    }
+
+    /// Adds a down track; it flows after [`start`](Self::start). `None` if there is no such up track.
+    pub fn subscribe(&mut self, spec: DownSpec) -> Option<DownKey> {
+        let up_key = self.find(spec.track)?;
+        let random = self.random.random();
+        let up = self.ups.get_mut(up_key.0 as usize)?;
+        let needs_key = up.kind() == Kind::Video;
+        let key = DownKey(self.downs.insert(DownTrack::new(spec, up_key, needs_key, random)) as u32);
+        up.downs.push(key);
+        Some(key)
+    }
+
+    pub fn unsubscribe(&mut self, key: DownKey) {
+        let Some(down) = self.downs.try_remove(key.0 as usize) else { return };
+        if let Some(up) = self.ups.get_mut(down.up.0 as usize) {
+            up.downs.retain(|d| *d != key);
+        }
+    }
+
+    /// Lets a down track flow: its transport is up. From a bridged publisher, who cannot be asked for a key frame, the kept
+    /// group of pictures is sent at once; a WebRTC publisher is asked.
+    pub fn start(&mut self, now: Time, key: DownKey, out: &mut Output) {
+        let Some(down) = self.downs.get_mut(key.0 as usize) else { return };
+        if !down.is_idle() {
+            return;
+        }
+        down.start();
+        if !down.awaits_key() {
+            return;
+        }
+        let Some(up) = self.ups.get_mut(down.up.0 as usize) else { return };
+        match up.spec.source {
+            Source::Transport(_) => {
+                up.key_frames.want();
+                Self::ask_for_key_frame(now, up, out);
+            }
+            Source::Pipe => {
+                let Some(group) = up.kept_group() else { return };
+                let mut timestamps: Vec<u32> = Vec::new();
+                for meta in group.clone().filter_map(|seq| up.meta(seq)) {
+                    if timestamps.last() != Some(&meta.timestamp) {
+                        timestamps.push(meta.timestamp);
+                    }
+                }
+                down.start_burst(*group.start(), &timestamps);
+                for seq in group {
+                    let Some(meta) = up.meta(seq) else { continue };
+                    match down.forward(&Accepted { seq, meta, empty: false }) {
+                        Ok(forward) => out.forwards.push(forward),
+                        Err(reason) => out.drops.count(reason),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Copies a track into a pipe from here on. A video track is asked for a key frame.
+    pub fn tap(&mut self, now: Time, track: TrackId, pipe: PipeWriter, out: &mut Output) -> bool {
+        let Some(key) = self.find(track) else { return false };
+        let Some(up) = self.ups.get_mut(key.0 as usize) else { return false };
+        if let Some(anchor) = up.anchor {
+            let (ntp, rtp_timestamp) = anchor.at(now, up.spec.codec.clock_rate());
+            let info = SenderInfo { ssrc: up.spec.ssrc.unwrap_or(0), ntp, rtp_timestamp, packets: 0, bytes: 0 };
+            let mut report = Vec::new();
+            rtcp::write_sender_report(&mut report, &info, &[]);
+            pipe.write(track.kind, &report);
+        }
+        up.taps.push(pipe);
+        if track.kind == Kind::Video {
+            up.key_frames.want();
+            Self::ask_for_key_frame(now, up, out);
+        }
+        true
+    }
+
+    /// Stops or resumes forwarding of a track at its source.
+    pub fn set_muted(&mut self, now: Time, track: TrackId, muted: bool, out: &mut Output) {
+        let Some(key) = self.find(track) else { return };
+        let Some(up) = self.ups.get_mut(key.0 as usize) else { return };
+        if up.muted == muted {
+            return;
+        }
+        up.muted = muted;
+        if !muted {
+            for key in &up.downs {
+                if let Some(down) = self.downs.get_mut(key.0 as usize).filter(|d| d.is_live()) {
+                    down.start();
+                }
+            }
+            if up.kind() == Kind::Video {
+                up.key_frames.want();
+                Self::ask_for_key_frame(now, up, out);
+            }
+        }
+    }
+
+    /// Takes a plaintext packet of an up track, and says who gets it. The slot is swapped for another one.
+    pub fn handle_rtp(&mut self, now: Time, key: UpKey, via_rtx: bool, slot: &mut Slot, out: &mut Output) {
+        let Some(up) = self.ups.get_mut(key.0 as usize) else {
+            out.drops.count(DropReason::UnknownSsrc);
+            return;
+        };
+        let accepted = match up.accept(now, slot, via_rtx) {
+            Ok(accepted) => accepted,
+            Err(reason) => {
+                out.drops.count(reason);
+                return;
+            }
+        };
+        if up.muted {
+            out.drops.count(DropReason::Muted);
+            return;
+        }
+        for down in &up.downs {
+            match self.downs[down.0 as usize].forward(&accepted) {
+                Ok(forward) => out.forwards.push(forward),
+                Err(reason) => out.drops.count(reason),
+            }
+        }
+        if !up.taps.is_empty() && !accepted.empty {
+            let (kind, packet) = (up.spec.id.kind, up.packet(accepted.seq).unwrap_or(&[]));
+            let mut key_wanted = false;
+            for tap in &up.taps {
+                if !tap.write(kind, packet) {
+                    out.drops.count(DropReason::PipeFull);
+                }
+                key_wanted |= kind == Kind::Video && tap.take_key_wanted();
+            }
+            up.taps.retain(|tap| !tap.is_closed());
+            if key_wanted {
+                up.key_frames.want();
+                Self::ask_for_key_frame(now, up, out);
+            }
+        }
+    }
+
+    /// A publisher says what time it is on a track.
+    pub fn handle_sender_report(&mut self, now: Time, key: UpKey, report: &SenderReport) {
+        let Some(up) = self.ups.get_mut(key.0 as usize) else { return };
+        up.on_sender_report(now, report);
+        if !up.taps.is_empty() {
+            let mut bytes = Vec::new();
+            let SenderReport { ssrc, ntp, rtp_timestamp, packets, bytes: sent, .. } = *report;
+            rtcp::write_sender_report(&mut bytes, &SenderInfo { ssrc, ntp, rtp_timestamp, packets, bytes: sent }, &[]);
+            for tap in &up.taps {
+                tap.write(up.spec.id.kind, &bytes);
+            }
+        }
+    }
+
+    /// A subscriber misses packets: they are resent from the publisher's ring.
+    pub fn handle_nack(&mut self, now: Time, key: DownKey, missed: impl Iterator<Item = u16>, out: &mut Output) {
+        let Some(down) = self.downs.get_mut(key.0 as usize) else { return };
+        let Some(up) = self.ups.get(down.up.0 as usize) else { return };
+        for number in missed {
+            let found = down.reverse(number).and_then(|seq| Some((seq, up.meta(seq)?)));
+            match found.ok_or(DropReason::NotInRing).and_then(|(seq, meta)| down.resend(now, seq, number, &meta)) {
+                Ok(forward) => out.forwards.push(forward),
+                Err(reason) => out.drops.count(reason),
+            }
+        }
+    }
+
+    /// A subscriber cannot go on without a key frame.
+    pub fn handle_key_request(&mut self, now: Time, key: DownKey, out: &mut Output) {
+        let Some(down) = self.downs.get(key.0 as usize) else { return };
+        if let Some(up) = self.ups.get_mut(down.up.0 as usize) {
+            up.key_frames.want();
+            Self::ask_for_key_frame(now, up, out);
+        }
+    }
+
+    /// Does what is due: requests to publishers, reports to everyone.
+    pub fn handle_timeout(&mut self, now: Time, out: &mut Output) {
+        for (_, up) in &mut self.ups {
+            self.due.clear();
+            if up.nacks.poll(now, &mut self.due) && up.kind() == Kind::Video {
+                up.key_frames.want();
+            }
+            if let (Source::Transport(to), Some(ssrc), false) = (up.spec.source, up.spec.ssrc, self.due.is_empty()) {
+                let mut packet = Vec::new();
+                rtcp::write_nack(&mut packet, OWN_SSRC, ssrc, &self.due);
+                out.rtcp.push((to, packet));
+            }
+            Self::ask_for_key_frame(now, up, out);
+        }
+        let regular = now >= self.next_report;
+        if regular {
+            self.next_report = now + REPORT_INTERVAL;
+            for (_, up) in &mut self.ups {
+                if let (Source::Transport(to), Some(block)) = (up.spec.source, up.report_block(now)) {
+                    let mut packet = Vec::new();
+                    rtcp::write_receiver_report(&mut packet, OWN_SSRC, &[block]);
+                    out.rtcp.push((to, packet));
+                }
+            }
+        }
+        for (_, down) in &mut self.downs {
+            if !(regular || down.report_due) || down.packets == 0 {
+                continue;
+            }
+            let Some(up) = self.ups.get(down.up.0 as usize) else { continue };
+            let Some(anchor) = up.anchor else { continue };
+            down.report_due = false;
+            // The publisher's own clock, carried on to now: what makes its sound and its picture meet is that both
+            // are told in the same clock, whichever it is.
+            let (ntp, rtp) = anchor.at(now, up.spec.codec.clock_rate());
+            let (ssrc, rtp_timestamp) = (down.spec.ssrc, down.map_timestamp(rtp));
+            let info = SenderInfo { ssrc, ntp, rtp_timestamp, packets: down.packets, bytes: down.bytes };
+            let mut packet = Vec::new();
+            rtcp::write_sender_report(&mut packet, &info, &[]);
+            rtcp::write_sdes_cname(&mut packet, ssrc, CNAME);
+            out.rtcp.push((down.spec.transport, packet));
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do next.
+    pub fn next_timeout(&self) -> Time {
+        let mut next = self.next_report;
+        for (_, up) in &self.ups {
+            if let Source::Transport(_) = up.spec.source {
+                let requests = [up.nacks.next_timeout(), up.key_frames.next_timeout()];
+                next = requests.into_iter().flatten().fold(next, Time::min);
+            }
+        }
+        next
+    }
+
+    fn ask_for_key_frame(now: Time, up: &mut UpTrack, out: &mut Output) {
+        let (Source::Transport(to), Some(ssrc)) = (up.spec.source, up.spec.ssrc) else { return };
+        if up.kind() == Kind::Video && up.key_frames.poll(now) {
+            let mut packet = Vec::new();
+            rtcp::write_pli(&mut packet, OWN_SSRC, ssrc);
+            out.rtcp.push((to, packet));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{codec::Codec, forward::rtp_header, rtp::rtcp::Rtcp, units::time::Ntp};
+
+    const PUBLISHER: TransportKey = TransportKey(0);
+
+    fn spec(kind: Kind, source: Source) -> UpSpec {
+        UpSpec {
+            id: TrackId { stream: StreamId(1), kind },
+            source,
+            codec: if kind == Kind::Audio { Codec::Opus } else { Codec::Vp8 },
+            payload_type: 96,
+            rtx_payload_type: None,
+            ssrc: Some(0x1111),
+            rtx_ssrc: None,
+            nack: true,
+            ring_packets: 256,
+            key_frame_interval: Duration::from_millis(500),
+        }
+    }
+
+    fn subscriber(kind: Kind, n: u32) -> DownSpec {
+        DownSpec {
+            track: TrackId { stream: StreamId(1), kind },
+            transport: TransportKey(n),
+            ssrc: 0x9000 + n,
+            payload_type: 100,
+            rtx: Some((101, 0xa000 + n)),
+        }
+    }
+
+    /// One VP8 frame in one packet.
+    fn frame(seq: u16, key: bool) -> Slot {
+        let mut packet = rtp_header(true, 96, seq, u32::from(seq) * 3000, 0x1111).to_vec();
+        packet.extend_from_slice(&[0x10, u8::from(!key), 0, 0, 0x9d, 0x01, 0x2a, 64, 0, 64, 0, seq as u8]);
+        Slot::copy_of(&packet).unwrap()
+    }
+
+    fn feed(room: &mut Room, now: Time, up: UpKey, seq: u16, key: bool) -> Vec<Forward> {
+        let mut out = Output::default();
+        room.handle_rtp(now, up, false, &mut frame(seq, key), &mut out);
+        out.forwards
+    }
+
+    fn plis(out: &Output) -> usize {
+        let all = out.rtcp.iter().flat_map(|(to, bytes)| rtcp::packets(bytes).map(move |p| (*to, p.unwrap())));
+        all.filter(|(to, p)| *to == PUBLISHER && matches!(p, Rtcp::Pli { media: 0x1111, .. })).count()
+    }
+
+    #[test]
+    fn every_subscriber_gets_each_packet_from_the_first_key_frame_on() {
+        let mut room = Room::new(Time::ZERO, 7);
+        let mut out = Output::default();
+        let up = room.publish(spec(Kind::Video, Source::Transport(PUBLISHER)));
+        for n in 1..=3 {
+            let down = room.subscribe(subscriber(Kind::Video, n)).unwrap();
+            room.start(Time::from_millis(1000), down, &mut out);
+        }
+        assert_eq!(plis(&out), 1, "three newcomers cost one request");
+        assert!(feed(&mut room, Time::from_millis(1010), up, 1, false).is_empty());
+        assert_eq!(feed(&mut room, Time::from_millis(1040), up, 2, true).len(), 3);
+        let forwards = feed(&mut room, Time::from_millis(1080), up, 3, false);
+        let to: Vec<u32> = forwards.iter().map(|f| f.to.0).collect();
+        assert_eq!(to, [1, 2, 3]);
+        assert_eq!(room.up(up).unwrap().payload(forwards[0].seq).unwrap().last(), Some(&3));
+    }
+
+    #[test]
+    fn a_lost_packet_is_resent_to_the_one_who_missed_it() {
+        let mut room = Room::new(Time::ZERO, 7);
+        let mut out = Output::default();
+        let up = room.publish(spec(Kind::Video, Source::Transport(PUBLISHER)));
+        let downs: Vec<DownKey> = (1..=2).map(|n| room.subscribe(subscriber(Kind::Video, n)).unwrap()).collect();
+        downs.iter().for_each(|down| room.start(Time::ZERO, *down, &mut out));
+        feed(&mut room, Time::ZERO, up, 1, true);
+        let sent = feed(&mut room, Time::ZERO, up, 2, false);
+        let missed = u16::from_be_bytes([sent[1].header[2], sent[1].header[3]]);
+        let mut out = Output::default();
+        room.handle_nack(Time::from_millis(50), downs[1], [missed, missed.wrapping_add(9)].into_iter(), &mut out);
+        assert_eq!(out.forwards.len(), 1);
+        let resent = out.forwards[0];
+        assert_eq!((resent.to, resent.seq, resent.original_seq), (TransportKey(2), sent[1].seq, Some(missed)));
+        assert_eq!(resent.header[1] & 0x7f, 101);
+        assert_eq!(out.drops.get(DropReason::NotInRing), 1);
+    }
+
+    #[test]
+    fn a_newcomer_to_a_bridged_stream_gets_the_kept_group_at_once() {
+        let mut room = Room::new(Time::ZERO, 7);
+        let up = room.publish(spec(Kind::Video, Source::Pipe));
+        for seq in 1..=30 {
+            feed(&mut room, Time::ZERO, up, seq, seq % 10 == 1);
+        }
+        let down = room.subscribe(subscriber(Kind::Video, 1)).unwrap();
+        let mut out = Output::default();
+        room.start(Time::ZERO, down, &mut out);
+        assert_eq!(out.forwards.len(), 10);
+        assert_eq!(feed(&mut room, Time::ZERO, up, 31, true).len(), 1);
+        assert!(out.rtcp.is_empty(), "the bridge cannot be asked");
+    }
+
+    #[test]
+    fn sender_reports_tell_the_publishers_clock_in_the_subscribers_timestamps() {
+        let mut room = Room::new(Time::ZERO, 7);
+        let mut out = Output::default();
+        let up = room.publish(spec(Kind::Audio, Source::Transport(PUBLISHER)));
+        let down = room.subscribe(subscriber(Kind::Audio, 1)).unwrap();
+        room.start(Time::ZERO, down, &mut out);
+        let mut packet = rtp_header(false, 96, 1, 48_000, 0x1111).to_vec();
+        packet.push(1);
+        room.handle_rtp(Time::ZERO, up, false, &mut Slot::copy_of(&packet).unwrap(), &mut out);
+        let offset = u32::from_be_bytes(out.forwards[0].header[4..8].try_into().unwrap()).wrapping_sub(48_000);
+        let ntp = Ntp::from_unix_micros(1_000_000_000);
+        let info = SenderInfo { ssrc: 0x1111, ntp, rtp_timestamp: 48_000, packets: 1, bytes: 1 };
+        let mut bytes = Vec::new();
+        rtcp::write_sender_report(&mut bytes, &info, &[]);
+        let Some(Ok(Rtcp::SenderReport(report))) = rtcp::packets(&bytes).next() else { panic!("not a report") };
+        room.handle_sender_report(Time::from_millis(100), up, &report);
+
+        let mut out = Output::default();
+        room.handle_timeout(Time::from_millis(600), &mut out);
+        let (_, bytes) = out.rtcp.iter().find(|(to, _)| *to == TransportKey(1)).expect("a report to the subscriber");
+        let Some(Ok(Rtcp::SenderReport(told))) = rtcp::packets(bytes).next() else { panic!("not a report") };
+        assert_eq!(told.rtp_timestamp.wrapping_sub(offset), 48_000 + 24_000, "half a second later");
+        assert!(told.ntp.as_micros().abs_diff(ntp.as_micros() + 500_000) <= 2);
+        assert_eq!((told.ssrc, told.packets, told.bytes), (0x9001, 1, 1));
+    }
+
+    #[test]
+    fn what_was_muted_is_not_forwarded_and_goes_on_without_a_hole_at_a_key_frame() {
+        let mut room = Room::new(Time::ZERO, 7);
+        let mut out = Output::default();
+        let up = room.publish(spec(Kind::Video, Source::Transport(PUBLISHER)));
+        let down = room.subscribe(subscriber(Kind::Video, 1)).unwrap();
+        room.start(Time::ZERO, down, &mut out);
+        let before = feed(&mut room, Time::ZERO, up, 1, true);
+        let track = TrackId { stream: StreamId(1), kind: Kind::Video };
+        room.set_muted(Time::ZERO, track, true, &mut out);
+        assert!(feed(&mut room, Time::ZERO, up, 2, false).is_empty());
+        let mut out = Output::default();
+        room.set_muted(Time::from_millis(5000), track, false, &mut out);
+        assert_eq!(plis(&out), 1);
+        assert!(feed(&mut room, Time::from_millis(5010), up, 3, false).is_empty());
+        let after = feed(&mut room, Time::from_millis(5020), up, 4, true);
+        let seq = |f: &Forward| u16::from_be_bytes([f.header[2], f.header[3]]);
+        assert_eq!(seq(&after[0]), seq(&before[0]).wrapping_add(1));
+    }
+
+    #[test]
+    fn what_leaves_with_a_publisher_is_told_to_whoever_holds_it() {
+        let mut room = Room::new(Time::ZERO, 7);
+        let up = room.publish(spec(Kind::Video, Source::Transport(PUBLISHER)));
+        let down = room.subscribe(subscriber(Kind::Video, 5)).unwrap();
+        assert_eq!(room.unpublish(up), [(TransportKey(5), down)]);
+        assert!(room.is_empty());
+        assert!(room.subscribe(subscriber(Kind::Video, 6)).is_none());
+    }
+}

@@ -1,0 +1,383 @@
+//! One medium arriving from its publisher: the ring in which its packets rest, and what its reports need.
+
+use std::time::Duration;
+
+use super::{
+    keyframe::KeyFrameRequests,
+    nack::{Arrival, NackList},
+};
+use crate::{
+    buf::{pipe::PipeWriter, ring::Ring, slot::Slot},
+    codec::Codec,
+    drop_reason::DropReason,
+    forward::{DownKey, TransportKey},
+    ids::{Kind, TrackId},
+    rtp::{
+        packet::Header,
+        rtcp::{ReportBlock, SenderReport},
+        rtx,
+    },
+    units::{
+        rate::RateMeter,
+        seq::Unwrap16,
+        time::{Ntp, Time},
+    },
+};
+
+/// Where an up track's packets come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A WebRTC publisher: can be asked for packets and key frames.
+    Transport(TransportKey),
+    /// The bridge: nothing is lost on the way, and nothing can be asked for.
+    Pipe,
+}
+
+/// What was agreed on with the publisher.
+#[derive(Clone, Debug)]
+pub struct UpSpec {
+    pub id: TrackId,
+    pub source: Source,
+    pub codec: Codec,
+    pub payload_type: u8,
+    pub rtx_payload_type: Option<u8>,
+    /// `None` until the first packet shows it, for publishers that do not say.
+    pub ssrc: Option<u32>,
+    pub rtx_ssrc: Option<u32>,
+    /// Whether lost packets may be asked for (RFC 4585).
+    pub nack: bool,
+    /// Packets to keep.
+    pub ring_packets: usize,
+    pub key_frame_interval: Duration,
+}
+
+/// Publisher's wall clock against its RTP clock, from a sender report.
+#[derive(Clone, Copy, Debug)]
+pub struct ClockAnchor {
+    pub ntp: Ntp,
+    pub rtp: u32,
+    pub received: Time,
+}
+
+impl ClockAnchor {
+    /// The publisher's wall clock and RTP clock, both carried on to `now`.
+    pub fn at(&self, now: Time, clock_rate: u32) -> (Ntp, u32) {
+        let age_us = now.since(self.received).as_micros() as u64;
+        let ticks = age_us * u64::from(clock_rate) / 1_000_000;
+        (self.ntp.offset_micros(age_us as i64), self.rtp.wrapping_add(ticks as u32))
+    }
+}
+
+/// What the ring remembers of a packet beside its bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Meta {
+    pub timestamp: u32,
+    pub payload_offset: u16,
+    pub payload_len: u16,
+    pub marker: bool,
+    /// A decoder can start here.
+    pub key: bool,
+}
+
+/// A packet that was taken in.
+#[derive(Clone, Copy, Debug)]
+pub struct Accepted {
+    /// Extended sequence number.
+    pub seq: u64,
+    pub meta: Meta,
+    /// Nothing to forward: its number is to be left out towards subscribers.
+    pub empty: bool,
+}
+
+/// One medium arriving from its publisher.
+pub struct UpTrack {
+    pub spec: UpSpec,
+    /// The down tracks that copy this one: the dense list that each packet walks.
+    pub downs: Vec<DownKey>,
+    /// The pipes that copy this one out of the room.
+    pub taps: Vec<PipeWriter>,
+    pub muted: bool,
+    pub key_frames: KeyFrameRequests,
+    pub nacks: NackList,
+    pub anchor: Option<ClockAnchor>,
+    pub rate: RateMeter,
+    ring: Ring,
+    metas: Box<[Meta]>,
+    seq: Unwrap16,
+    /// First packet of the newest key frame.
+    newest_key: Option<u64>,
+    reception: Reception,
+}
+
+impl UpTrack {
+    pub fn new(spec: UpSpec) -> Self {
+        let ring = Ring::new(spec.ring_packets);
+        UpTrack {
+            downs: Vec::new(),
+            taps: Vec::new(),
+            muted: false,
+            key_frames: KeyFrameRequests::new(spec.key_frame_interval),
+            nacks: NackList::default(),
+            anchor: None,
+            rate: RateMeter::default(),
+            metas: vec![Meta::default(); ring.capacity()].into_boxed_slice(),
+            ring,
+            seq: Unwrap16::default(),
+            newest_key: None,
+            reception: Reception::default(),
+            spec,
+        }
+    }
+
+    /// Takes a plaintext packet: parses it once, counts it and swaps its slot into the ring. `via_rtx`: it came as a
+    /// retransmission and is first turned into what was lost.
+    pub fn accept(&mut self, now: Time, slot: &mut Slot, via_rtx: bool) -> Result<Accepted, DropReason> {
+        if via_rtx {
+            self.restore(slot)?;
+        }
+        let header = Header::parse(slot.data())?;
+        if header.payload_type != self.spec.payload_type && self.spec.source != Source::Pipe {
+            return Err(DropReason::UnknownPayloadType);
+        }
+        let seq = self.seq.peek(header.seq);
+        let highest = self.seq.highest();
+        let too_old = highest.is_some_and(|h| seq + self.ring.capacity() as u64 <= h);
+        if too_old || self.ring.contains(seq) {
+            return Err(DropReason::Duplicate);
+        }
+        self.seq.extend(header.seq);
+        self.rate.add(now, slot.len());
+        if self.spec.nack && self.nacks.on_packet(now, seq) == Arrival::Outage {
+            self.key_frames.want();
+        }
+        if !via_rtx {
+            self.reception.on_packet(now, seq, header.timestamp, self.spec.codec.clock_rate());
+        }
+        let payload = self.spec.codec.inspect(header.payload(slot.data()));
+        let meta = Meta {
+            timestamp: header.timestamp,
+            payload_offset: header.payload_offset,
+            payload_len: header.payload_len,
+            marker: header.marker,
+            key: payload.key,
+        };
+        let empty = header.payload_len == 0;
+        if !empty {
+            if payload.key && self.kind() == Kind::Video {
+                self.key_frames.satisfied();
+                let same_frame =
+                    self.newest_key.is_some_and(|k| self.meta(k).is_some_and(|m| m.timestamp == meta.timestamp));
+                if !same_frame && self.newest_key.is_none_or(|k| seq > k) {
+                    self.newest_key = Some(seq);
+                }
+            }
+            self.metas[(seq % self.metas.len() as u64) as usize] = meta;
+            self.ring.swap_in(seq, slot);
+        }
+        Ok(Accepted { seq, meta, empty })
+    }
+
+    /// Turns a retransmission (RFC 4588 §4) into the packet that it repeats.
+    fn restore(&self, slot: &mut Slot) -> Result<(), DropReason> {
+        let header = Header::parse(slot.data())?;
+        let ssrc = self.spec.ssrc.ok_or(DropReason::UnknownSsrc)?;
+        let (original_seq, _) = rtx::split(header.payload(slot.data()))?;
+        let start = usize::from(header.payload_offset);
+        let end = start + usize::from(header.payload_len);
+        let bytes = slot.data_mut();
+        bytes.copy_within(start + rtx::OSN_LEN..end, start);
+        // The padding is gone with the length below, so its bit must go too.
+        bytes[0] &= !0x20;
+        bytes[1] = (bytes[1] & 0x80) | self.spec.payload_type;
+        bytes[2..4].copy_from_slice(&original_seq.to_be_bytes());
+        bytes[8..12].copy_from_slice(&ssrc.to_be_bytes());
+        slot.set_len(end - rtx::OSN_LEN);
+        Ok(())
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.spec.id.kind
+    }
+
+    /// What is remembered of packet `seq`, if the ring still has it.
+    pub fn meta(&self, seq: u64) -> Option<Meta> {
+        self.ring.contains(seq).then(|| self.metas[(seq % self.metas.len() as u64) as usize])
+    }
+
+    /// The whole plaintext packet, as it came.
+    pub fn packet(&self, seq: u64) -> Option<&[u8]> {
+        self.ring.get(seq).map(Slot::data)
+    }
+
+    /// The payload of packet `seq`, without padding.
+    pub fn payload(&self, seq: u64) -> Option<&[u8]> {
+        let meta = self.meta(seq)?;
+        let start = usize::from(meta.payload_offset);
+        self.ring.get(seq)?.data().get(start..start + usize::from(meta.payload_len))
+    }
+
+    pub fn highest(&self) -> Option<u64> {
+        self.seq.highest()
+    }
+
+    /// The packets from the newest key frame on, if none of them is missing: the kept group of pictures.
+    pub fn kept_group(&self) -> Option<std::ops::RangeInclusive<u64>> {
+        let range = self.newest_key?..=self.highest()?;
+        range.clone().all(|seq| self.ring.contains(seq)).then_some(range)
+    }
+
+    pub fn on_sender_report(&mut self, now: Time, report: &SenderReport) {
+        self.anchor = Some(ClockAnchor { ntp: report.ntp, rtp: report.rtp_timestamp, received: now });
+        self.reception.on_sender_report(now, report.ntp);
+    }
+
+    /// What a receiver report says about this track (RFC 3550 §6.4.2); `None` before the first packet.
+    pub fn report_block(&mut self, now: Time) -> Option<ReportBlock> {
+        self.reception.report_block(now, self.spec.ssrc?)
+    }
+
+    /// Packets received, and lost for good or still missing.
+    pub fn received_and_lost(&self) -> (u64, u64) {
+        (self.reception.received, self.reception.expected().saturating_sub(self.reception.received))
+    }
+}
+
+/// Reception statistics as RFC 3550 §A.3 and §A.8 count them.
+#[derive(Default)]
+struct Reception {
+    first: Option<u64>,
+    highest: u64,
+    received: u64,
+    expected_prior: u64,
+    received_prior: u64,
+    transit: Option<i64>,
+    /// In sixteenths of a timestamp unit, as §A.8 keeps it.
+    jitter: u64,
+    last_sr: Option<(u32, Time)>,
+}
+
+impl Reception {
+    fn on_packet(&mut self, now: Time, seq: u64, timestamp: u32, clock_rate: u32) {
+        self.received += 1;
+        self.first.get_or_insert(seq);
+        self.highest = self.highest.max(seq);
+        let arrival = (now.as_micros() as u128 * u128::from(clock_rate) / 1_000_000) as u32;
+        let transit = i64::from(arrival.wrapping_sub(timestamp) as i32);
+        if let Some(last) = self.transit.replace(transit) {
+            let d = u64::from((transit.wrapping_sub(last) as i32).unsigned_abs());
+            self.jitter = self.jitter + d - ((self.jitter + 8) >> 4);
+        }
+    }
+
+    fn on_sender_report(&mut self, now: Time, ntp: Ntp) {
+        self.last_sr = Some((ntp.middle(), now));
+    }
+
+    fn expected(&self) -> u64 {
+        self.first.map_or(0, |first| self.highest.saturating_sub(first) + 1)
+    }
+
+    fn report_block(&mut self, now: Time, ssrc: u32) -> Option<ReportBlock> {
+        self.first?;
+        let expected = self.expected();
+        let expected_now = expected.saturating_sub(self.expected_prior);
+        let lost_now = expected_now.saturating_sub(self.received - self.received_prior);
+        self.expected_prior = expected;
+        self.received_prior = self.received;
+        let (last_sr, delay) = self
+            .last_sr
+            .map_or((0, 0), |(lsr, at)| (lsr, (now.since(at).as_micros() as u64 * 65_536 / 1_000_000) as u32));
+        Some(ReportBlock {
+            ssrc,
+            fraction_lost: (lost_now * 256).checked_div(expected_now).unwrap_or(0).min(255) as u8,
+            cumulative_lost: expected.saturating_sub(self.received).min(0x7f_ffff) as i32,
+            highest_seq: self.highest as u32,
+            jitter: (self.jitter >> 4) as u32,
+            last_sr,
+            delay_since_last_sr: delay,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{forward::rtp_header, ids::StreamId};
+
+    fn track(codec: Codec) -> UpTrack {
+        UpTrack::new(UpSpec {
+            id: TrackId { stream: StreamId(1), kind: codec.kind() },
+            source: Source::Transport(TransportKey(0)),
+            codec,
+            payload_type: 96,
+            rtx_payload_type: Some(97),
+            ssrc: Some(0x1111),
+            rtx_ssrc: Some(0x2222),
+            nack: true,
+            ring_packets: 64,
+            key_frame_interval: Duration::from_millis(500),
+        })
+    }
+
+    fn slot(pt: u8, seq: u16, ts: u32, payload: &[u8]) -> Slot {
+        let mut packet = rtp_header(true, pt, seq, ts, 0x1111).to_vec();
+        packet.extend_from_slice(payload);
+        Slot::copy_of(&packet).unwrap()
+    }
+
+    #[test]
+    fn a_retransmission_becomes_the_packet_that_was_lost() {
+        let mut up = track(Codec::Vp8);
+        up.accept(Time::ZERO, &mut slot(96, 10, 900, b"abc"), false).unwrap();
+        up.accept(Time::ZERO, &mut slot(96, 12, 900, b"ghi"), false).unwrap();
+        let accepted = up.accept(Time::ZERO, &mut slot(97, 500, 900, b"\x00\x0bdef"), true).unwrap();
+        assert_eq!(up.payload(accepted.seq), Some(&b"def"[..]));
+        assert_eq!(accepted.seq & 0xffff, 11);
+        assert_eq!(up.nacks.next_timeout(), None);
+        let again = up.accept(Time::ZERO, &mut slot(97, 501, 900, b"\x00\x0bdef"), true);
+        assert_eq!(again.unwrap_err(), DropReason::Duplicate);
+    }
+
+    #[test]
+    fn a_payload_type_that_was_not_negotiated_stops() {
+        let mut up = track(Codec::Vp8);
+        let refused = up.accept(Time::ZERO, &mut slot(99, 10, 900, b"abc"), false);
+        assert_eq!(refused.unwrap_err(), DropReason::UnknownPayloadType);
+    }
+
+    #[test]
+    fn reports_count_the_lost_and_the_fraction_of_the_last_interval() {
+        let mut up = track(Codec::Opus);
+        for seq in 0..100u16 {
+            if seq % 10 != 5 {
+                up.accept(
+                    Time::from_millis(u64::from(seq) * 20),
+                    &mut slot(96, seq, u32::from(seq) * 960, b"x"),
+                    false,
+                )
+                .unwrap();
+            }
+        }
+        let block = up.report_block(Time::from_millis(2000)).unwrap();
+        assert_eq!(block.cumulative_lost, 10);
+        assert_eq!(block.fraction_lost, 25);
+        assert_eq!(block.jitter, 0);
+        assert_eq!(up.report_block(Time::from_millis(2500)).unwrap().fraction_lost, 0);
+    }
+
+    #[test]
+    fn the_kept_group_begins_at_the_first_packet_of_the_newest_key_frame() {
+        let key = [0x10, 0x00, 0, 0];
+        let delta = [0x10, 0x01, 0, 0];
+        let mut up = track(Codec::Vp8);
+        for (seq, ts, payload) in
+            [(1, 0, key), (2, 0, [0, 0, 0, 0]), (3, 3000, delta), (4, 6000, key), (5, 9000, delta)]
+        {
+            up.accept(Time::ZERO, &mut slot(96, seq, ts, &payload), false).unwrap();
+        }
+        let group = up.kept_group().unwrap();
+        assert_eq!((group.start() & 0xffff, group.end() & 0xffff), (4, 5));
+        up.accept(Time::ZERO, &mut slot(96, 7, 12000, &delta), false).unwrap();
+        assert!(up.kept_group().is_none(), "a hole in it makes it useless");
+    }
+}

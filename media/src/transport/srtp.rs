@@ -8,7 +8,7 @@ use super::{
     replay::ReplayWindow,
     srtp_cipher::{Cipher, Stream},
 };
-use crate::drop_reason::DropReason;
+use crate::{drop_reason::DropReason, rtp::packet::Header};
 
 pub use super::srtp_cipher::SrtpProfile;
 
@@ -17,7 +17,7 @@ pub use super::srtp_cipher::SrtpProfile;
 pub const RX_SSRCS_MAX: usize = 16;
 
 /// Synchronisation sources that we may send from under one key. They are never forgotten, since a forgotten one could
-/// repeat a nonce; each costs 32 bytes.
+/// repeat a nonce; each costs 40 bytes.
 pub const TX_SSRCS_MAX: usize = 4096;
 
 /// Most that protection adds to an RTP packet, in bytes.
@@ -136,7 +136,7 @@ impl Srtp {
     /// [`DropReason::TooShort`], [`DropReason::Malformed`], [`DropReason::SrtpReplay`], [`DropReason::SrtpAuth`], or
     /// [`DropReason::UnknownSsrc`] if it would be one SSRC too many. None of them changes anything but the packet.
     pub fn unprotect_rtp(&mut self, packet: &mut [u8]) -> Result<usize, DropReason> {
-        let header_len = rtp_header_len(packet)?;
+        let header_len = usize::from(Header::parse_protected(packet)?.payload_offset);
         let (seq, ssrc) = rtp_seq_and_ssrc(packet).ok_or(DropReason::TooShort)?;
         let plain_len = packet
             .len()
@@ -262,23 +262,34 @@ fn rtp_seq_and_ssrc(header: &[u8]) -> Option<(u16, u32)> {
     Some((seq, u32::from_be_bytes([fixed[8], fixed[9], fixed[10], fixed[11]])))
 }
 
-/// Length of the RTP header with its CSRCs and extension (RFC 3550 §5.1, §5.3.1): what is authenticated in the clear.
-fn rtp_header_len(packet: &[u8]) -> Result<usize, DropReason> {
-    if packet.len() < RTP_HEADER_LEN {
-        return Err(DropReason::TooShort);
-    }
-    if packet[0] >> 6 != 2 {
-        return Err(DropReason::Malformed);
-    }
-    let extension_at = RTP_HEADER_LEN + 4 * usize::from(packet[0] & 0x0f);
-    if packet[0] & 0x10 == 0 {
-        return Ok(extension_at);
-    }
-    let words = packet.get(extension_at + 2..extension_at + 4).ok_or(DropReason::TooShort)?;
-    Ok(extension_at + 4 + 4 * usize::from(u16::from_be_bytes([words[0], words[1]])))
-}
-
 fn rtcp_sender(packet: &[u8]) -> Option<u32> {
     let fixed = packet.first_chunk::<RTCP_HEADER_LEN>()?;
     Some(u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_srtcp_index_is_used_and_none_after_it() {
+        let profile = SrtpProfile::AeadAes128Gcm;
+        let material = vec![7; Srtp::keying_material_len(profile)];
+        let (mut a, mut b) =
+            (Srtp::new(profile, &material, true).unwrap(), Srtp::new(profile, &material, false).unwrap());
+        a.tx.rtcp_index = RTCP_INDEX_MAX;
+        let (report, mut out) = ([0x80, 201, 0, 1, 0, 0, 0, 7], Vec::new());
+        assert!(a.protect_rtcp(&report, &mut out));
+        assert!(!a.protect_rtcp(&report, &mut Vec::new()));
+        assert_eq!(b.unprotect_rtcp(&mut out), Ok(report.len()));
+    }
+
+    #[test]
+    fn keying_material_of_another_length_makes_nothing() {
+        for profile in [SrtpProfile::AeadAes128Gcm, SrtpProfile::Aes128CmSha1_80] {
+            let len = Srtp::keying_material_len(profile);
+            assert!(Srtp::new(profile, &vec![7; len - 1], true).is_none());
+            assert!(Srtp::new(profile, &vec![7; len + 1], true).is_none());
+        }
+    }
 }

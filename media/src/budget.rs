@@ -1,1 +1,0 @@
-//! How much memory media may take: a sum with named terms.

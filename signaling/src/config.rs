@@ -1,0 +1,193 @@
+//! What the operator decides about tickets, rooms and connections. Files and environment are read elsewhere; here are only
+//! the values, their defaults and what they cost.
+
+use std::{fmt, net::IpAddr, time::Duration};
+
+/// Settings of the signaling side. [`Default`] has no app: at least one must be given.
+#[derive(Clone, Debug)]
+pub struct SignalingConfig {
+    /// The tenants. A request that names no app is meant for the only one, if there is only one.
+    pub apps: Vec<AppConfig>,
+    /// Hands out tickets of the first app to whoever asks `GET /demo/ticket`. Default: off. Never on for an app whose
+    /// rooms matter.
+    pub demo: bool,
+    /// The RTMP port that `/demo/ticket` tells the demo page. Default 1935; `None` when RTMP is off.
+    pub rtmp_port: Option<u16>,
+    /// How often a WebSocket client should send `heartbeat`, in seconds. Default 15.
+    pub heartbeat_s: u32,
+    /// A WebSocket that sent nothing for this long is closed and its member leaves. Default 45 s, three heartbeats.
+    pub dead_after: Duration,
+    /// Origins (`https://example.com`) whose pages may open `/signal` and read the answers of WHIP and WHEP. Empty, the
+    /// default, admits every page: there are no cookies, a page can do only what its ticket allows.
+    pub origins: Vec<String>,
+    /// Bounds on what clients may ask for.
+    pub limits: Limits,
+}
+
+impl Default for SignalingConfig {
+    fn default() -> Self {
+        SignalingConfig {
+            apps: Vec::new(),
+            demo: false,
+            rtmp_port: Some(1935),
+            heartbeat_s: 15,
+            dead_after: Duration::from_secs(45),
+            origins: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// One tenant and its keys. Its `Debug` form shows no key.
+#[derive(Clone)]
+pub struct AppConfig {
+    /// The number by which clients name the app. Not 0.
+    pub sdk_app_id: u32,
+    /// For people; appears in logs.
+    pub name: String,
+    /// P-256 keys of version 1 tickets, in PEM: private (PKCS#8 or SEC 1) or public (SPKI). A ticket is good if any of
+    /// them verifies it, so that keys can be replaced without a gap; the first private one signs.
+    pub v1_keys_pem: Vec<String>,
+    /// The HMAC secret of version 2 tickets, used as the text it is.
+    pub v2_secret: Option<String>,
+    /// Whether members must show a privateMapKey. One that is shown is always checked. Default: optional.
+    pub private_map_key: PrivateMapKeyPolicy,
+    /// Who may play by RTMP, HTTP-FLV and WebSocket-FLV. Default: open.
+    pub play: PlayPolicy,
+    /// The key of `txSecret`/`txTime` URLs. Without it such URLs are refused.
+    pub push_key: Option<String>,
+}
+
+impl Default for AppConfig {
+    fn default() -> Self {
+        AppConfig {
+            sdk_app_id: 1_400_000_001,
+            name: "demo".into(),
+            v1_keys_pem: Vec::new(),
+            v2_secret: None,
+            private_map_key: PrivateMapKeyPolicy::Optional,
+            play: PlayPolicy::Open,
+            push_key: None,
+        }
+    }
+}
+
+impl fmt::Debug for AppConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AppConfig")
+            .field("sdk_app_id", &self.sdk_app_id)
+            .field("name", &self.name)
+            .field("v1_keys", &self.v1_keys_pem.len())
+            .field("v2_secret", &self.v2_secret.is_some())
+            .field("private_map_key", &self.private_map_key)
+            .field("play", &self.play)
+            .field("push_key", &self.push_key.is_some())
+            .finish()
+    }
+}
+
+/// Whether a member must show a privateMapKey.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PrivateMapKeyPolicy {
+    /// Who shows none has every privilege; who shows one has those of the key.
+    #[default]
+    Optional,
+    /// Who shows none is refused.
+    Required,
+}
+
+/// Who may play a stream by URL. A ticket or signature that is shown is checked under every policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PlayPolicy {
+    /// Whoever knows the stream's name.
+    #[default]
+    Open,
+    /// Who shows a userSig (and privateMapKey where the app wants one), or a signed URL.
+    Ticket,
+    /// Who has a URL signed with `txSecret`/`txTime`.
+    Signed,
+}
+
+/// Bounds on what clients may ask for. Each is refused with a code of its own when it is reached.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Members of one room. Default 300.
+    pub members_per_room: usize,
+    /// Members of one room that publish. Default 50.
+    pub publishers_per_room: usize,
+    /// WHEP players of one room; they are not members. Default 5,000.
+    pub players_per_room: usize,
+    /// Rooms of one app. Default 10,000.
+    pub rooms_per_app: usize,
+    /// Streams that one member may be subscribed to at once, and that one `subscribe` may name. Default 128.
+    pub subscriptions_per_member: usize,
+    /// M-lines that one `publish` may name. Default 8.
+    pub tracks_per_publish: usize,
+    /// Bytes of one WebSocket message before `enter`. Default 64 KiB.
+    pub message_bytes_before_enter: usize,
+    /// Bytes of one WebSocket message after `enter`. Default 256 KiB.
+    pub message_bytes: usize,
+    /// Bytes of a session description. Default 128 KiB.
+    pub sdp_bytes: usize,
+    /// A WebSocket that has not entered a room after this is closed. Default 5 s.
+    pub enter_within: Duration,
+    /// Messages per second that one WebSocket may send for long; more is read later. Default 20.
+    pub messages_per_second: u32,
+    /// Messages that it may send at once. Default 60.
+    pub messages_burst: u32,
+    /// WebSockets from one address; loopback is exempt, since a reverse proxy's clients all come from there. Default 50.
+    pub connections_per_ip: usize,
+    /// Refused tickets per minute from one address, after which it is refused unread until the minute is over; loopback
+    /// is exempt for the same reason. Default 20.
+    pub failed_auths_per_minute: u32,
+    /// The longest life of a ticket, from `TLS.time` to its expiry. Default 400 days.
+    pub ticket_life_max: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            members_per_room: 300,
+            publishers_per_room: 50,
+            players_per_room: 5_000,
+            rooms_per_app: 10_000,
+            subscriptions_per_member: 128,
+            tracks_per_publish: 8,
+            message_bytes_before_enter: 64 << 10,
+            message_bytes: 256 << 10,
+            sdp_bytes: 128 << 10,
+            enter_within: Duration::from_secs(5),
+            messages_per_second: 20,
+            messages_burst: 60,
+            connections_per_ip: 50,
+            failed_auths_per_minute: 20,
+            ticket_life_max: Duration::from_secs(400 * 24 * 3600),
+        }
+    }
+}
+
+/// The address by which a client reached us. Whoever accepts the connection may put it among the request's extensions, so
+/// that the media candidate of the same address leads; without it the `Host` header is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct ReachedAt(pub IpAddr);
+
+/// Why the settings cannot be used. No message contains a key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    #[error("no app is configured")]
+    NoApp,
+    #[error("sdkAppID 0 is not allowed")]
+    ZeroApp,
+    #[error("sdkAppID {0} is configured twice")]
+    DuplicateApp(u32),
+    #[error("app {0} has neither a version 1 key nor a version 2 secret")]
+    NoKey(u32),
+    #[error("key {index} of app {app} is not a P-256 key in PEM (PKCS#8, SEC 1 or SPKI)")]
+    BadKey {
+        app: u32,
+        /// Counted from 1.
+        index: usize,
+    },
+    #[error("app {0}: play = signed needs a push_key")]
+    NoPushKey(u32),
+}

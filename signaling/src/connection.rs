@@ -1,0 +1,222 @@
+//! One WebSocket of `/signal`.
+//!
+//! A reading half turns messages into requests, a writing half empties the member's queue. The writer ends the connection
+//! when it has said the last word, when a write takes too long, or when it is told to cut it; the reader when the client is
+//! gone, silent for too long, or breaks the rules. Whoever ends first ends the other.
+
+use std::{net::IpAddr, time::Duration};
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use futures_util::{
+    SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::debug;
+
+use crate::{
+    code::{Code, Fault},
+    dialect::native,
+    hub::{Hub, Seat, reply_text},
+    link::{Link, Outbound, Outgoing},
+    request::Request,
+};
+
+/// A write that takes longer means that the client does not read.
+const WRITE_MAX: Duration = Duration::from_secs(10);
+/// How long the last words may take when we end the connection, and then the client's to arrive: a socket closed with
+/// unread bytes in it would take ours back.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
+
+/// Serves one WebSocket to its end.
+pub async fn serve(socket: WebSocket, hub: Hub, remote: Option<IpAddr>, reached_at: Option<IpAddr>) {
+    let (sink, mut stream) = socket.split();
+    let (link, outbound) = Link::new();
+    let abort = outbound.abort();
+    let mut writer = tokio::spawn(write(sink, outbound));
+    let mut reader = Reader { hub, link, seat: None, remote, reached_at, bucket: Bucket::new() };
+    tokio::select! {
+        code = reader.run(&mut stream) => {
+            reader.leave(code);
+            // The room's clone of the link went with the member, and ours goes with the reader: the writer comes to its end.
+            drop(reader);
+            if timeout(FAREWELL_MAX, &mut writer).await.is_err() {
+                writer.abort();
+            }
+        }
+        // The last word is said, or cannot be.
+        _ = &mut writer => drop(reader),
+        _ = abort.notified() => return writer.abort(),
+    }
+    let drain = async { while let Some(Ok(_)) = stream.next().await {} };
+    // However it ends: nothing is expected from the client any more.
+    let _ = timeout(FAREWELL_MAX, drain).await;
+}
+
+struct Reader {
+    hub: Hub,
+    link: Link,
+    seat: Option<Seat>,
+    remote: Option<IpAddr>,
+    reached_at: Option<IpAddr>,
+    bucket: Bucket,
+}
+
+impl Reader {
+    /// Reads until the connection ends; returns why if that is for us to say.
+    async fn run(&mut self, stream: &mut SplitStream<WebSocket>) -> Option<Code> {
+        let config = self.hub.config().clone();
+        let mut deadline = Instant::now() + config.limits.enter_within;
+        loop {
+            let message = match timeout_at(deadline, stream.next()).await {
+                Err(_) if self.seat.is_some() => return Some(Code::HeartbeatTimeout),
+                Err(_) => return Some(Code::EnterTimeout),
+                Ok(None) => return None,
+                // Too long, not UTF-8, or no WebSocket any more: the library knows which and answers what it can.
+                Ok(Some(Err(error))) => return broken(&error),
+                Ok(Some(Ok(message))) => message,
+            };
+            let was_seated = self.seat.is_some();
+            match message {
+                Message::Text(text) => {
+                    let bytes_max = match was_seated {
+                        true => config.limits.message_bytes,
+                        false => config.limits.message_bytes_before_enter,
+                    };
+                    if text.len() > bytes_max {
+                        return Some(Code::MessageTooBig);
+                    }
+                    self.bucket.take(config.limits.messages_per_second, config.limits.messages_burst).await;
+                    if let Err(fault) = self.handle(&text) {
+                        return Some(fault.code);
+                    }
+                }
+                Message::Binary(_) => return Some(Code::BadMessage),
+                Message::Close(_) => return None,
+                Message::Ping(_) | Message::Pong(_) => {}
+            }
+            match (was_seated, self.seat.is_some()) {
+                (_, true) => deadline = Instant::now() + config.dead_after,
+                (true, false) => deadline = Instant::now() + config.limits.enter_within,
+                // Until he enters, nothing that a client sends gives him more time.
+                (false, false) => {}
+            }
+        }
+    }
+
+    /// An error ends the connection.
+    fn handle(&mut self, text: &str) -> Result<(), Fault> {
+        let native::Message { id, request } = native::read(text, &self.hub.config().limits)?;
+        let refused = match (request, &self.seat) {
+            (Ok(Request::Enter(enter)), None) => {
+                match self.hub.enter(id, enter, &self.link, self.remote, self.reached_at) {
+                    Ok(seat) => {
+                        self.seat = Some(seat);
+                        return Ok(());
+                    }
+                    Err(fault) => fault,
+                }
+            }
+            (Ok(request), Some(seat)) => {
+                let leaves = matches!(request, Request::Leave(_));
+                self.hub.request(seat, id, request);
+                if leaves {
+                    self.seat = None;
+                }
+                return Ok(());
+            }
+            (Ok(_), None) => Code::NotEntered.into(),
+            (Err(fault), _) => fault,
+        };
+        self.link.send(reply_text(id, Err(refused))).map_err(|_| Code::TooSlow.into())
+    }
+
+    /// Ends the membership, if there is one, and says why, if that is for us to say.
+    fn leave(&mut self, code: Option<Code>) {
+        match (self.seat.take(), code) {
+            // The room closes the link with the code.
+            (Some(seat), code) => self.hub.disconnect(&seat, code),
+            (None, Some(code)) => self.link.close(&code.into()),
+            (None, None) => {}
+        }
+    }
+}
+
+impl Drop for Reader {
+    /// The server may drop the connection's future at any point; the member must not stay behind.
+    fn drop(&mut self) {
+        self.leave(None);
+    }
+}
+
+async fn write(mut sink: SplitSink<WebSocket, Message>, mut outbound: Outbound) {
+    while let Some(outgoing) = outbound.next().await {
+        let (message, last) = match outgoing {
+            Outgoing::Text(text) => (Message::Text(text), false),
+            Outgoing::Close { code, reason } => {
+                (Message::Close(Some(CloseFrame { code, reason: reason.into() })), true)
+            }
+        };
+        match timeout(WRITE_MAX, sink.send(message)).await {
+            Ok(Ok(())) if !last => {}
+            _ => return,
+        }
+    }
+}
+
+/// What a failed read means.
+fn broken(error: &axum::Error) -> Option<Code> {
+    debug!(%error, "signaling connection broken");
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(inner) = source {
+        let text = inner.to_string();
+        if text.contains("too long") || text.contains("too big") {
+            return Some(Code::MessageTooBig);
+        }
+        source = inner.source();
+    }
+    None
+}
+
+/// Lets messages through at a steady rate with some at once. Who sends faster is read later, so that TCP slows him down.
+struct Bucket {
+    tokens: f64,
+    filled_at: Instant,
+    started: bool,
+}
+
+impl Bucket {
+    fn new() -> Bucket {
+        Bucket { tokens: 0.0, filled_at: Instant::now(), started: false }
+    }
+
+    async fn take(&mut self, per_second: u32, burst: u32) {
+        let wait = self.wait(Instant::now(), per_second, burst);
+        if !wait.is_zero() {
+            sleep(wait).await;
+        }
+    }
+
+    /// How long the next message has to wait.
+    fn wait(&mut self, now: Instant, per_second: u32, burst: u32) -> Duration {
+        let (rate, burst) = (f64::from(per_second.max(1)), f64::from(burst.max(1)));
+        let gained = now.duration_since(self.filled_at).as_secs_f64() * rate;
+        self.tokens = if self.started { (self.tokens + gained).min(burst) } else { burst } - 1.0;
+        (self.filled_at, self.started) = (now, true);
+        Duration::from_secs_f64((-self.tokens).max(0.0) / rate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sixty_messages_pass_at_once_and_then_twenty_a_second() {
+        let (mut bucket, start) = (Bucket::new(), Instant::now());
+        let mut waits = (0..61).map(|_| bucket.wait(start, 20, 60)).collect::<Vec<_>>();
+        assert_eq!(waits.pop(), Some(Duration::from_millis(50)), "the 61st waits for one token");
+        assert!(waits.iter().all(Duration::is_zero));
+        assert!(bucket.wait(start + Duration::from_millis(100), 20, 60).is_zero());
+    }
+}

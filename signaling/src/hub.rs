@@ -1,0 +1,341 @@
+//! The hub: all apps and their rooms, and the door to media.
+//!
+//! Each room stands behind a mutex that is held only for as long as the room computes; nothing is awaited under it. What a
+//! room wants done ([`crate::room::Output`]) is carried out while its lock is still held, so that two messages of one room
+//! reach a member in the order in which they happened; sending is putting into a bounded queue.
+
+mod carry;
+mod events;
+mod session;
+mod url;
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use dashmap::{DashMap, mapref::entry::Entry};
+use media::{Command, Event, MemberId, RoomId, StreamId, TransportId};
+use tokio::sync::mpsc;
+use tracing::info;
+
+pub(crate) use self::carry::reply_text;
+pub use self::session::{PlayOffer, PublishOffer, SessionKind, SessionOpened};
+use crate::{
+    auth::{
+        authorise::{Authority, Credential, Grant, Presented, Privilege},
+        failures::Failures,
+    },
+    code::{Code, Fault},
+    config::{ConfigError, SignalingConfig},
+    link::Link,
+    member::{Newcomer, Protocol, Role},
+    message::{LeaveReason, OkBody},
+    name::{RoomName, StreamName, StreamPath, is_user_id},
+    request::{Enter, Request},
+    room::{Ids, Output, Room},
+};
+
+/// How often rooms are asked what time has changed.
+const TICK: Duration = Duration::from_secs(5);
+
+/// An app's room by name.
+type RoomKey = (u32, RoomName);
+
+/// The hub. Clones are the same hub.
+#[derive(Clone)]
+pub struct Hub(Arc<Inner>);
+
+struct Inner {
+    config: SignalingConfig,
+    authority: Authority,
+    failures: Mutex<Failures>,
+    commands: mpsc::Sender<Command>,
+    ids: Arc<Ids>,
+    rooms: DashMap<RoomKey, Arc<Mutex<Cell>>>,
+    rooms_of_app: HashMap<u32, AtomicUsize>,
+    /// The rooms of streams and transports, for what media says of them.
+    by_stream: DashMap<StreamId, Weak<Mutex<Cell>>>,
+    by_transport: DashMap<TransportId, Route>,
+    /// Streams by full name, as URLs say them.
+    by_path: DashMap<String, (StreamPath, StreamId)>,
+    sessions: DashMap<String, session::Session>,
+    connections: Mutex<HashMap<IpAddr, usize>>,
+    /// The server is going down: nobody enters any more.
+    closing: AtomicBool,
+}
+
+/// A room and the connections of its members. Members without one came by RTMP or WHIP.
+struct Cell {
+    key: RoomKey,
+    room: Room,
+    links: HashMap<MemberId, Link>,
+    /// Out of the map: whoever still holds it has to look again.
+    ended: bool,
+}
+
+/// Where a transport belongs.
+struct Route {
+    cell: Weak<Mutex<Cell>>,
+    /// The WHIP or WHEP session that ends with it.
+    session: Option<String>,
+}
+
+/// A WebSocket member's place in his room.
+#[derive(Clone)]
+pub struct Seat {
+    cell: Arc<Mutex<Cell>>,
+    member: MemberId,
+}
+
+/// What there is at the moment, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub rooms: usize,
+    pub members: usize,
+    pub streams: usize,
+    pub transports: usize,
+    /// WHIP and WHEP sessions.
+    pub sessions: usize,
+}
+
+impl Hub {
+    /// Starts the hub on the current tokio runtime. It ends when `events` closes or its last clone is dropped.
+    pub fn start(
+        config: SignalingConfig,
+        commands: mpsc::Sender<Command>,
+        events: mpsc::Receiver<Event>,
+    ) -> Result<Hub, ConfigError> {
+        let inner = Arc::new(Inner {
+            authority: Authority::new(&config)?,
+            failures: Mutex::default(),
+            commands,
+            ids: Arc::default(),
+            rooms: DashMap::new(),
+            rooms_of_app: config.apps.iter().map(|app| (app.sdk_app_id, AtomicUsize::new(0))).collect(),
+            by_stream: DashMap::new(),
+            by_transport: DashMap::new(),
+            by_path: DashMap::new(),
+            sessions: DashMap::new(),
+            connections: Mutex::default(),
+            closing: AtomicBool::new(false),
+            config,
+        });
+        tokio::spawn(events::run(Arc::downgrade(&inner), events));
+        tokio::spawn(tick(Arc::downgrade(&inner)));
+        Ok(Hub(inner))
+    }
+
+    /// The settings it was started with.
+    pub fn config(&self) -> &SignalingConfig {
+        &self.0.config
+    }
+
+    /// Adds a member that the server itself feeds, and his stream *main*. What is pushed into the stream (see
+    /// [`Command::OpenIngest`]) is then seen by all. He leaves when the stream ends; nobody can take his name.
+    pub fn add_test_stream(&self, sdk_app_id: u32, room: &str, user: &str) -> Result<(RoomId, StreamId), Fault> {
+        let room = RoomName::from_text(room).ok_or(Code::NotFound)?;
+        if !is_user_id(user) {
+            return Err(Fault::field("userID", "a name without control characters"));
+        }
+        let who = Newcomer {
+            user: user.to_owned(),
+            name: None,
+            role: Role::Anchor,
+            protocol: Protocol::Test,
+            privilege: Privilege::ALL,
+            reached_at: None,
+        };
+        let ids = self.0.in_room(&(sdk_app_id, room), |cell, out| {
+            let stream = cell.room.push(Instant::now(), who, StreamName::Main, out)?;
+            Ok((cell.room.id, stream))
+        });
+        ids.map(|(ids, _)| ids)
+    }
+
+    /// Lets a WebSocket client into a room. The answer is in his queue before anything that happens there.
+    pub fn enter(
+        &self,
+        id: u64,
+        enter: Enter,
+        link: &Link,
+        remote: Option<IpAddr>,
+        reached_at: Option<IpAddr>,
+    ) -> Result<Seat, Fault> {
+        let grant = self.0.authorise(remote, &enter.presented(), Privilege::JOIN)?;
+        let key = (grant.sdk_app_id, enter.room.clone());
+        let who = enter.newcomer(grant.privilege, reached_at);
+        let member = self.0.in_room(&key, |cell, out| {
+            let member = cell.room.enter(who, out)?;
+            cell.links.insert(member, link.clone());
+            let entered = cell.room.entered(member).expect("who has just entered is a member");
+            out.push(Output::Reply { to: member, id, result: Ok(OkBody::Entered(entered)) });
+            Ok(member)
+        });
+        member.map(|(member, cell)| Seat { cell, member })
+    }
+
+    /// Applies a member's request; the answer goes into his queue, at once or later.
+    pub fn request(&self, seat: &Seat, id: u64, request: Request) {
+        self.0.with_cell(&seat.cell, |cell, out| cell.room.request(unix_ms(), seat.member, id, request, out));
+    }
+
+    /// A WebSocket is gone, and its member with it.
+    pub fn disconnect(&self, seat: &Seat, code: Option<Code>) {
+        self.0.with_cell(&seat.cell, |cell, out| cell.room.leave(seat.member, LeaveReason::Disconnected, code, out));
+    }
+
+    /// Tells every connected member that the server goes down, closes their connections, and lets nobody in any more.
+    pub fn shut_down(&self) {
+        self.0.closing.store(true, Ordering::Relaxed);
+        for cell in self.0.cells() {
+            for link in lock(&cell).links.values() {
+                link.close(&Code::ShuttingDown.into());
+            }
+        }
+    }
+
+    pub fn counts(&self) -> Counts {
+        let cells = self.0.cells();
+        Counts {
+            rooms: cells.len(),
+            members: cells.iter().map(|cell| lock(cell).room.members_len()).sum(),
+            streams: self.0.by_stream.len(),
+            transports: self.0.by_transport.len(),
+            sessions: self.0.sessions.len(),
+        }
+    }
+
+    /// Counts a WebSocket of this address until the returned guard is dropped. Loopback is not counted.
+    pub fn count_connection(&self, remote: Option<IpAddr>) -> Result<ConnectionGuard, Code> {
+        let counted = remote.map(|ip| ip.to_canonical()).filter(|ip| !ip.is_loopback());
+        if let Some(ip) = counted {
+            let mut connections = lock(&self.0.connections);
+            let count = connections.entry(ip).or_default();
+            if *count >= self.0.config.limits.connections_per_ip {
+                return Err(Code::TooManyConnections);
+            }
+            *count += 1;
+        }
+        Ok(ConnectionGuard { hub: self.clone(), counted })
+    }
+}
+
+/// One counted WebSocket.
+pub struct ConnectionGuard {
+    hub: Hub,
+    counted: Option<IpAddr>,
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        let Some(ip) = self.counted else { return };
+        let mut connections = lock(&self.hub.0.connections);
+        if let Some(count) = connections.get_mut(&ip) {
+            *count -= 1;
+            if *count == 0 {
+                connections.remove(&ip);
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// The gate of every way in: judges what was shown, and remembers who guesses.
+    fn authorise(&self, remote: Option<IpAddr>, shown: &Presented<'_>, needed: Privilege) -> Result<Grant, Code> {
+        if self.closing.load(Ordering::Relaxed) {
+            return Err(Code::ShuttingDown);
+        }
+        let (now, limit) = (Instant::now(), self.config.limits.failed_auths_per_minute);
+        if remote.is_some_and(|ip| lock(&self.failures).is_locked(now, ip, limit)) {
+            return Err(Code::TooManyFailures);
+        }
+        let result = self.authority.authorise(unix_ms() / 1000, shown, needed);
+        if let Err(code) = result {
+            let shown_something = !matches!(shown.credential, Credential::None);
+            if let Some(ip) = remote.filter(|_| shown_something) {
+                lock(&self.failures).count(now, ip);
+            }
+            info!(code = code.number(), reason = code.name(), remote = ?remote, "refused");
+        }
+        result
+    }
+
+    /// Does something in a room, which is made if it does not exist. It ends again if nobody is in it afterwards.
+    fn in_room<T>(
+        self: &Arc<Self>,
+        key: &RoomKey,
+        f: impl FnOnce(&mut Cell, &mut Vec<Output>) -> Result<T, Fault>,
+    ) -> Result<(T, Arc<Mutex<Cell>>), Fault> {
+        loop {
+            let cell = self.cell_or_new(key)?;
+            let mut guard = lock(&cell);
+            if guard.ended {
+                // Its last member left between our look into the map and the lock.
+                continue;
+            }
+            let mut out = Vec::new();
+            let result = f(&mut guard, &mut out);
+            self.carry_out(&cell, &mut guard, out);
+            drop(guard);
+            return result.map(|result| (result, cell));
+        }
+    }
+
+    /// Does something in a room that somebody still knows of. Ended rooms have no members, so there it does little.
+    fn with_cell<T>(self: &Arc<Self>, cell: &Arc<Mutex<Cell>>, f: impl FnOnce(&mut Cell, &mut Vec<Output>) -> T) -> T {
+        let mut guard = lock(cell);
+        let mut out = Vec::new();
+        let result = f(&mut guard, &mut out);
+        self.carry_out(cell, &mut guard, out);
+        result
+    }
+
+    fn cell_or_new(&self, key: &RoomKey) -> Result<Arc<Mutex<Cell>>, Fault> {
+        match self.rooms.entry(key.clone()) {
+            Entry::Occupied(cell) => Ok(cell.get().clone()),
+            Entry::Vacant(place) => {
+                let count = self.rooms_of_app.get(&key.0).ok_or(Code::UnknownApp)?;
+                let limits = Arc::new(self.config.limits.clone());
+                if count.fetch_add(1, Ordering::Relaxed) >= limits.rooms_per_app {
+                    count.fetch_sub(1, Ordering::Relaxed);
+                    return Err(Code::TooManyRooms.into());
+                }
+                let room = Room::new(key.0, key.1.clone(), self.config.heartbeat_s, limits, self.ids.clone());
+                info!(app = key.0, room = %key.1, id = %room.id, "room opened");
+                let cell = Cell { key: key.clone(), room, links: HashMap::new(), ended: false };
+                Ok(place.insert(Arc::new(Mutex::new(cell))).clone())
+            }
+        }
+    }
+
+    /// All rooms; taken out of the map first, since a room must not be locked while the map is.
+    fn cells(&self) -> Vec<Arc<Mutex<Cell>>> {
+        self.rooms.iter().map(|cell| cell.clone()).collect()
+    }
+}
+
+/// Locks. A panic under the lock is contained to the turn in which it happened, as the media side does it with its rooms.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+async fn tick(hub: Weak<Inner>) {
+    let mut interval = tokio::time::interval(TICK);
+    loop {
+        interval.tick().await;
+        let Some(hub) = hub.upgrade() else { return };
+        for cell in hub.cells() {
+            hub.with_cell(&cell, |cell, out| cell.room.tick(Instant::now(), out));
+        }
+    }
+}

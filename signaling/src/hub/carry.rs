@@ -1,0 +1,206 @@
+//! Carrying out what a room wants done: messages into the queues of its members, commands to media, entries of the index.
+
+use std::{
+    sync::{Arc, Mutex, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use axum::extract::ws::Utf8Bytes;
+use media::{Command, MemberId, Reply as MediaReply};
+use tokio::{
+    sync::{mpsc::error::TrySendError, oneshot},
+    time::timeout,
+};
+use tracing::{debug, info};
+
+use super::{Cell, Inner, Route};
+use crate::{
+    code::{Code, Fault},
+    message::{Event, LeaveReason, Reply, to_text},
+    room::{Action, Index, Output},
+};
+
+/// How long media may take for an answer. Far above what it needs, below what a client waits.
+const MEDIA_ANSWER_MAX: Duration = Duration::from_secs(8);
+
+impl Inner {
+    /// Carries out what the room behind `guard` wants; `cell` is the same room.
+    pub(super) fn carry_out(self: &Arc<Self>, cell: &Arc<Mutex<Cell>>, guard: &mut Cell, mut outputs: Vec<Output>) {
+        // Members whose queue is full leave, which makes more outputs, for fewer members each time.
+        while !outputs.is_empty() {
+            let mut overrun = Vec::new();
+            for output in std::mem::take(&mut outputs) {
+                self.carry_one(cell, guard, output, &mut overrun);
+            }
+            for member in overrun {
+                guard.room.leave(member, LeaveReason::Disconnected, Some(Code::TooSlow), &mut outputs);
+            }
+        }
+        if guard.room.is_empty() && !guard.ended {
+            self.end_room(guard);
+        }
+    }
+
+    fn carry_one(
+        self: &Arc<Self>,
+        cell: &Arc<Mutex<Cell>>,
+        guard: &mut Cell,
+        output: Output,
+        overrun: &mut Vec<MemberId>,
+    ) {
+        match output {
+            Output::Reply { to, id, result } => {
+                if let Err(fault) = &result {
+                    debug!(code = fault.code.number(), member = %to, "request refused");
+                }
+                send(guard, to, || reply_text(id, result), overrun);
+            }
+            Output::Event { to, event } => send(guard, to, || to_text(&event).into(), overrun),
+            Output::Broadcast { except, event } => {
+                self.log(guard, &event);
+                // One text for all: a clone of it is a count.
+                let text = Utf8Bytes::from(to_text(&event));
+                for (member, link) in guard.links.iter().filter(|(member, _)| **member != except) {
+                    if link.send(text.clone()).is_err() {
+                        overrun.push(*member);
+                    }
+                }
+            }
+            Output::Gone { member, code } => {
+                let link = guard.links.remove(&member);
+                if let (Some(link), Some(code)) = (link, code) {
+                    link.close(&code.into());
+                }
+            }
+            Output::Media(action) => self.act(cell, guard, action),
+            Output::Index(index) => self.index(cell, index),
+        }
+    }
+
+    /// Passes an action to media. Those with an answer get a task that brings it back into the room.
+    fn act(self: &Arc<Self>, cell: &Arc<Mutex<Cell>>, guard: &Cell, action: Action) {
+        let (hub, cell) = (self.clone(), cell.clone());
+        let room = guard.room.id;
+        match action {
+            Action::Publish { member, request, transport, offer, tracks } => {
+                let reached_at = guard.room.reached_at(member);
+                tokio::spawn(async move {
+                    let command = |reply| Command::Publish { room, transport, offer, tracks, reached_at, reply };
+                    let result = hub.ask(command).await;
+                    hub.with_cell(&cell, |cell, out| {
+                        let result = cell.room.published(Instant::now(), member, result, out);
+                        out.insert(0, Output::Reply { to: member, id: request, result });
+                    });
+                });
+            }
+            Action::Subscribe { member, transport, wanted } => {
+                let reached_at = guard.room.reached_at(member);
+                tokio::spawn(async move {
+                    let command = |reply| Command::Subscribe { room, transport, wanted, reached_at, reply };
+                    let result = hub.ask(command).await;
+                    hub.with_cell(&cell, |cell, out| cell.room.offered(member, result, out));
+                });
+            }
+            Action::SubscribeAnswer { member, request, transport, answer } => {
+                tokio::spawn(async move {
+                    let result = hub.ask(|reply| Command::SubscribeAnswer { transport, answer, reply }).await;
+                    hub.with_cell(&cell, |cell, out| cell.room.answer_applied(member, request, result, out));
+                });
+            }
+            Action::CloseTransport(transport) => self.tell(Command::CloseTransport { transport }),
+            Action::CloseStream(stream) => self.tell(Command::CloseStream { stream }),
+            Action::SetMuted { stream, kind, muted } => self.tell(Command::SetMuted { stream, kind, muted }),
+        }
+    }
+
+    /// Asks media something and waits for the answer.
+    pub(super) async fn ask<T>(&self, command: impl FnOnce(MediaReply<T>) -> Command) -> Result<T, Fault> {
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            self.commands.send(command(reply)).await.ok()?;
+            answer.await.ok()
+        };
+        match timeout(MEDIA_ANSWER_MAX, asked).await {
+            Ok(Some(answer)) => answer.map_err(Fault::from),
+            Ok(None) | Err(_) => Err(Code::MediaUnavailable.into()),
+        }
+    }
+
+    /// Tells media something that has no answer and must not be lost. The order of such commands holds while media keeps up;
+    /// beyond that they wait in tasks of their own, and none of them depends on another.
+    fn tell(&self, command: Command) {
+        if let Err(TrySendError::Full(command)) = self.commands.try_send(command) {
+            let commands = self.commands.clone();
+            tokio::spawn(async move {
+                // It fails only when media is gone, and then there is nothing left to close.
+                let _ = commands.send(command).await;
+            });
+        }
+    }
+
+    fn index(&self, cell: &Arc<Mutex<Cell>>, index: Index) {
+        match index {
+            Index::StreamOpened { stream, path } => {
+                self.by_stream.insert(stream, Arc::downgrade(cell));
+                self.by_path.insert(path.to_string(), (path, stream));
+            }
+            Index::StreamClosed { stream, path } => {
+                self.by_stream.remove(&stream);
+                // Two pairs of room and user can make the same full name; only the entry of this stream may go.
+                self.by_path.remove_if(&path.to_string(), |_, (_, id)| *id == stream);
+            }
+            Index::TransportOpened(transport) => {
+                self.by_transport.insert(transport, Route { cell: Arc::downgrade(cell), session: None });
+            }
+            Index::TransportClosed(transport) => {
+                if let Some((_, Route { session: Some(session), .. })) = self.by_transport.remove(&transport) {
+                    self.sessions.remove(&session);
+                }
+            }
+        }
+    }
+
+    fn end_room(&self, guard: &mut Cell) {
+        guard.ended = true;
+        // The entry is this room: another of the same name is made only when it is gone.
+        self.rooms.remove(&guard.key);
+        if let Some(count) = self.rooms_of_app.get(&guard.key.0) {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.tell(Command::CloseRoom { room: guard.room.id });
+        info!(app = guard.key.0, room = %guard.key.1, id = %guard.room.id, "room closed");
+    }
+
+    fn log(&self, guard: &Cell, event: &Event) {
+        let (app, room) = (guard.key.0, &guard.key.1);
+        match event {
+            Event::MemberEntered { member } => {
+                info!(app, %room, user = %member.user, protocol = ?member.protocol, "member entered");
+            }
+            Event::MemberLeft { user, reason } => info!(app, %room, %user, ?reason, "member left"),
+            Event::StreamAdded { user, stream } => {
+                let codec = |track: &Option<crate::message::TrackInfo>| track.as_ref().map(|t| t.codec.clone());
+                let (audio, video) = (codec(&stream.audio), codec(&stream.video));
+                info!(app, %room, %user, stream = %stream.stream, ?audio, ?video, "stream added");
+            }
+            Event::StreamRemoved { user, stream } => info!(app, %room, %user, %stream, "stream removed"),
+            _ => {}
+        }
+    }
+}
+
+fn send(guard: &Cell, to: MemberId, text: impl FnOnce() -> Utf8Bytes, overrun: &mut Vec<MemberId>) {
+    // Members by RTMP and WHIP have no link, and nothing is said to them.
+    if guard.links.get(&to).is_some_and(|link| link.send(text()).is_err()) {
+        overrun.push(to);
+    }
+}
+
+/// The text of an answer.
+pub(crate) fn reply_text(id: u64, result: Result<crate::message::OkBody, Fault>) -> Utf8Bytes {
+    let reply = match result {
+        Ok(body) => Reply::Ok { id, body },
+        Err(fault) => Reply::Error { id, fault: fault.body() },
+    };
+    to_text(&reply).into()
+}

@@ -1,0 +1,149 @@
+//! Pushing and playing by URL: RTMP in both directions, HTTP-FLV and WebSocket-FLV out.
+
+use std::{net::IpAddr, sync::Arc, time::Instant};
+
+use media::{
+    StreamId,
+    command::{PushGrant, StreamUrl},
+};
+
+use super::{Hub, Inner};
+use crate::{
+    auth::{
+        authorise::{Credential, Presented, Privilege, Purpose, UrlSignature},
+        url::{Query, percent_decode},
+    },
+    code::{Code, Fault},
+    member::{Newcomer, Protocol, Role},
+    name::{DISPLAY_NAME_BYTES_MAX, RoomName, StreamName, StreamPath, has_control, is_user_id, strict_decimal},
+};
+
+/// The RTMP application under which a room's name is pushed to.
+const APP_PUSH: &str = "push";
+/// The RTMP application of streams by their full name.
+const APP_LIVE: &str = "live";
+
+impl Hub {
+    /// Whether somebody may play the stream of this full name by HTTP-FLV, and which stream it is. `query` is what stood
+    /// behind the `?`, not decoded.
+    ///
+    /// Without a valid ticket, where the app wants one, streams that exist and streams that do not are refused alike.
+    pub fn authorise_play(&self, name: &str, query: &str, remote: Option<IpAddr>) -> Result<StreamId, Code> {
+        self.0.play(name, query, remote)
+    }
+}
+
+impl Inner {
+    /// Lets an RTMP publisher into a room.
+    pub(super) fn push(self: &Arc<Self>, url: &StreamUrl) -> Result<PushGrant, Fault> {
+        let query = Query::parse(&url.query);
+        let path = push_path(url, &query, self.only_app())?;
+        let full_name = path.to_string();
+        let shown = Presented {
+            sdk_app_id: Some(path.sdk_app_id),
+            user: &path.user,
+            room: &path.room,
+            credential: credential(&query, &full_name),
+            purpose: Purpose::Member,
+        };
+        // RTMP cannot say beforehand what it will carry, so it needs the bits for both media.
+        let needed = Privilege::JOIN | Privilege::whole(path.stream, Privilege::to_send);
+        let grant = self.authorise(Some(url.remote.ip()), &shown, needed)?;
+        let name = query.value("name").filter(|name| name.len() <= DISPLAY_NAME_BYTES_MAX && !has_control(name));
+        let who = Newcomer {
+            user: path.user.clone(),
+            name: name.map(str::to_owned),
+            role: Role::Anchor,
+            protocol: Protocol::Rtmp,
+            privilege: grant.privilege,
+            reached_at: None,
+        };
+        let opened = self.in_room(&(grant.sdk_app_id, path.room), |cell, out| {
+            let stream = cell.room.push(Instant::now(), who, path.stream, out)?;
+            Ok(PushGrant { room: cell.room.id, stream })
+        });
+        opened.map(|(grant, _)| grant)
+    }
+
+    /// Lets an RTMP player have a stream.
+    pub(super) fn play_rtmp(&self, url: &StreamUrl) -> Result<StreamId, Fault> {
+        if url.app != APP_LIVE {
+            return Err(Code::NotFound.into());
+        }
+        Ok(self.play(&url.name, &url.query, Some(url.remote.ip()))?)
+    }
+
+    fn play(&self, name: &str, query: &str, remote: Option<IpAddr>) -> Result<StreamId, Code> {
+        let name = percent_decode(name);
+        let query = Query::parse(query);
+        // A live stream's name means its room and user, however many `_` they contain; other names are taken apart.
+        let (path, stream) = match self.by_path.get(&name) {
+            Some(entry) => (entry.0.clone(), Some(entry.1)),
+            None => (StreamPath::parse(&name, None).ok_or(Code::NoSuchStream)?, None),
+        };
+        let shown = Presented {
+            sdk_app_id: Some(path.sdk_app_id),
+            user: query.value("userid").unwrap_or_default(),
+            room: &path.room,
+            credential: credential(&query, &name),
+            purpose: Purpose::Play,
+        };
+        self.authorise(remote, &shown, Privilege::JOIN | Privilege::whole(path.stream, Privilege::to_receive))?;
+        stream.ok_or(Code::NoSuchStream)
+    }
+
+    /// The app that is meant where none is named.
+    pub(super) fn only_app(&self) -> Option<u32> {
+        match self.config.apps.as_slice() {
+            [app] => Some(app.sdk_app_id),
+            _ => None,
+        }
+    }
+}
+
+/// Whom and what a push URL names: `push/{roomID}?sdkappid=&userid=[&stream=aux]`, or `live/{full name}[?userid=]`.
+fn push_path(url: &StreamUrl, query: &Query, only_app: Option<u32>) -> Result<StreamPath, Fault> {
+    let name = percent_decode(&url.name);
+    match url.app.as_str() {
+        APP_LIVE => StreamPath::parse(&name, query.value("userid")).ok_or_else(|| {
+            Fault::with(Code::NotFound, "the stream's name is not {sdkAppID}_{roomID}_{userID}_{main or aux}")
+        }),
+        APP_PUSH => {
+            let user = query.value("userid").filter(|user| is_user_id(user));
+            let stream = query.value("stream").map_or(Some(StreamName::Main), StreamName::from_text);
+            Ok(StreamPath {
+                sdk_app_id: sdk_app_id(query, only_app)?,
+                room: RoomName::from_text(&name).ok_or_else(|| Fault::field("roomID", "a room's name"))?,
+                user: user.ok_or_else(|| Fault::field("userid", "a userID in the query"))?.to_owned(),
+                stream: stream.ok_or_else(|| Fault::field("stream", "main or aux"))?,
+            })
+        }
+        _ => Err(Fault::with(Code::NotFound, "push to /push/{roomID} or /live/{stream}")),
+    }
+}
+
+/// The app that a query names, or the only one there is.
+pub(super) fn sdk_app_id(query: &Query, only_app: Option<u32>) -> Result<u32, Fault> {
+    match query.value("sdkappid") {
+        Some(text) => match strict_decimal(text).and_then(|id| u32::try_from(id).ok()) {
+            Some(id) => Ok(id),
+            None => Err(Code::UnknownApp.into()),
+        },
+        None => only_app.ok_or_else(|| Code::UnknownApp.into()),
+    }
+}
+
+/// What a query shows: a userSig before a signature, if it has both.
+fn credential<'a>(query: &'a Query, full_name: &'a str) -> Credential<'a> {
+    if let Some(user_sig) = query.value("usersig") {
+        return Credential::Ticket { user_sig, private_map_key: query.value("privatemapkey") };
+    }
+    match (query.value("txsecret"), query.value("txtime")) {
+        (None, None) => Credential::None,
+        (secret, time) => Credential::Url(UrlSignature {
+            stream: full_name,
+            secret: secret.unwrap_or_default(),
+            time: time.unwrap_or_default(),
+        }),
+    }
+}

@@ -1,0 +1,14 @@
+//! `heartbeat`: says that the client lives, and asks for the time.
+
+use serde::Serialize;
+
+use crate::{code::Fault, message::OkBody};
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Heartbeat {}
+
+impl Heartbeat {
+    pub(super) fn apply(self, unix_ms: u64) -> Result<Option<OkBody>, Fault> {
+        Ok(Some(OkBody::Heartbeat { now: unix_ms }))
+    }
+}

@@ -1,0 +1,294 @@
+//! A room: the users who may hear one another. Sans-IO: what happens goes in, [`Output`]s come out, and nothing is waited for.
+//!
+//! Requests of WebSocket members are applied in [`crate::request`], one file each; here is what they share: members coming and
+//! going, streams appearing and ending, and one down offer at a time for each member.
+//!
+//! Every public function leaves the room settled: members whose subscriptions changed have an offer under way.
+
+mod down;
+mod output;
+mod up;
+
+pub use down::Playable;
+pub use output::{Action, Ids, Index, Output};
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use media::{MemberId, RoomId, StreamId, TransportId, command::CloseReason};
+
+use crate::{
+    auth::authorise::Privilege,
+    code::{Code, Fault},
+    config::Limits,
+    member::{Member, Newcomer, Protocol, Stream},
+    message::{Direction, Entered, Event, LeaveReason, TransportState},
+    name::{RoomName, StreamName, StreamPath},
+};
+
+/// An RTMP publisher whose stream carries nothing that we know after this long is sent away.
+const NAMELESS_STREAM_MAX: Duration = Duration::from_secs(20);
+
+/// The users who may hear one another.
+pub struct Room {
+    pub id: RoomId,
+    sdk_app_id: u32,
+    name: RoomName,
+    heartbeat_s: u32,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) ids: Arc<Ids>,
+    pub(crate) members: BTreeMap<MemberId, Member>,
+    by_user: HashMap<String, MemberId>,
+    /// Where each stream of the room is, announced or not.
+    streams: HashMap<StreamId, (MemberId, StreamName)>,
+    transports: HashMap<TransportId, Owner>,
+}
+
+/// Whose transport it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    Up(MemberId),
+    Down(MemberId),
+    /// A WHEP player of this stream. Players are not members.
+    Player(StreamId),
+}
+
+impl Room {
+    pub fn new(sdk_app_id: u32, name: RoomName, heartbeat_s: u32, limits: Arc<Limits>, ids: Arc<Ids>) -> Room {
+        Room {
+            id: ids.room(),
+            sdk_app_id,
+            name,
+            heartbeat_s,
+            limits,
+            ids,
+            members: BTreeMap::new(),
+            by_user: HashMap::new(),
+            streams: HashMap::new(),
+            transports: HashMap::new(),
+        }
+    }
+
+    /// Nobody is in it; such a room ends.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// The address by which this member reached us.
+    pub fn reached_at(&self, member: MemberId) -> Option<IpAddr> {
+        self.members.get(&member)?.who.reached_at
+    }
+
+    pub fn members_len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Lets somebody in. The first one needs the privilege to create the room. A member of the same name is sent away: one
+    /// login per user and room.
+    pub fn enter(&mut self, who: Newcomer, out: &mut Vec<Output>) -> Result<MemberId, Fault> {
+        let needed = if self.is_empty() { Privilege::JOIN | Privilege::CREATE } else { Privilege::JOIN };
+        who.privilege.require(needed)?;
+        let same = self.by_user.get(&who.user).copied();
+        if same.and_then(|id| self.members.get(&id)).is_some_and(|m| m.who.protocol == Protocol::Test) {
+            return Err(Code::UserInUse.into());
+        }
+        if self.members.len() - usize::from(same.is_some()) >= self.limits.members_per_room {
+            return Err(Code::RoomFull.into());
+        }
+        if let Some(same) = same {
+            self.take_out(same, LeaveReason::Ejected, Some(Code::LoggedInElsewhere), out);
+        }
+        let id = self.ids.member();
+        self.by_user.insert(who.user.clone(), id);
+        let member = Member::new(id, who);
+        out.push(Output::Broadcast { except: id, event: Event::MemberEntered { member: member.info() } });
+        self.members.insert(id, member);
+        self.settle(out);
+        Ok(id)
+    }
+
+    /// What somebody who just entered is told.
+    pub fn entered(&self, member: MemberId) -> Option<Entered> {
+        let who = &self.members.get(&member)?.who;
+        Some(Entered {
+            room: self.name.clone(),
+            user: who.user.clone(),
+            role: who.role,
+            privilege: who.privilege.0,
+            heartbeat_seconds: self.heartbeat_s,
+            members: self.members.values().filter(|m| m.id != member).map(Member::info).collect(),
+        })
+    }
+
+    /// Takes a member out with everything that is his. Nothing happens if he is gone already.
+    pub fn leave(&mut self, member: MemberId, reason: LeaveReason, code: Option<Code>, out: &mut Vec<Output>) {
+        self.take_out(member, reason, code, out);
+        self.settle(out);
+    }
+
+    /// Lets an RTMP publisher in, or the built-in one, and opens his stream, of which others hear when it is known what
+    /// it carries.
+    ///
+    /// A publisher that comes back while his old connection still stands takes the stream over; the old one is closed. With
+    /// another stream he stays the same member.
+    pub fn push(
+        &mut self,
+        now: Instant,
+        who: Newcomer,
+        name: StreamName,
+        out: &mut Vec<Output>,
+    ) -> Result<StreamId, Fault> {
+        let same = self.by_user.get(&who.user).and_then(|id| self.members.get(id));
+        let same = same.filter(|m| m.who.protocol == Protocol::Rtmp && who.protocol == Protocol::Rtmp).map(|m| m.id);
+        self.check_publishers(self.by_user.get(&who.user).copied())?;
+        let member = match same {
+            Some(member) => {
+                who.privilege.require(Privilege::JOIN)?;
+                self.end_stream(member, name, true, out);
+                member
+            }
+            None => self.enter(who, out)?,
+        };
+        let stream = self.ids.stream();
+        self.open_stream(member, name, Stream::new(stream, now), out);
+        self.settle(out);
+        Ok(stream)
+    }
+
+    /// Lets a WHIP publisher in and draws his stream; [`Room::published`] follows.
+    pub fn enter_to_publish(
+        &mut self,
+        who: Newcomer,
+        name: StreamName,
+        out: &mut Vec<Output>,
+    ) -> Result<(MemberId, StreamId), Fault> {
+        self.check_publishers(self.by_user.get(&who.user).copied())?;
+        let id = self.enter(who, out)?;
+        let stream = self.ids.stream();
+        if let Some(member) = self.members.get_mut(&id) {
+            member.up.busy = true;
+            member.up.pending.insert(name, stream);
+        }
+        Ok((id, stream))
+    }
+
+    pub fn transport_connected(&mut self, transport: TransportId, out: &mut Vec<Output>) {
+        if let Some((member, direction)) = self.owner(transport) {
+            let event = Event::Transport { direction, state: TransportState::Connected, reason: None };
+            out.push(Output::Event { to: member, event });
+        }
+    }
+
+    /// A transport ended by itself.
+    pub fn transport_closed(&mut self, transport: TransportId, reason: CloseReason, out: &mut Vec<Output>) {
+        let reason = match reason {
+            CloseReason::ConsentExpired => "nothing was heard for 30 s",
+            CloseReason::ConnectTimeout => "it did not come up in time",
+            CloseReason::DtlsFailed => "DTLS failed",
+            CloseReason::ClosedByPeer => "closed by the client",
+            CloseReason::Internal => "the server discarded the room",
+        };
+        match self.transports.get(&transport).copied() {
+            Some(Owner::Up(member)) => {
+                self.forget_transport(transport, out);
+                let Some(m) = self.members.get_mut(&member) else { return };
+                m.up.transport = None;
+                if m.who.protocol == Protocol::Whip {
+                    return self.leave(member, LeaveReason::Disconnected, None, out);
+                }
+                for name in StreamName::ALL {
+                    self.end_stream(member, name, false, out);
+                }
+                let event = down::closed_event(Direction::Up, reason.to_owned());
+                out.push(Output::Event { to: member, event });
+            }
+            Some(Owner::Down(member)) => self.lose_down(member, reason.to_owned(), false, out),
+            Some(Owner::Player(_)) => self.forget_transport(transport, out),
+            None => {}
+        }
+        self.settle(out);
+    }
+
+    /// What time alone changes; to be called every few seconds.
+    pub fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let nameless: Vec<StreamId> = self
+            .members
+            .values()
+            .filter(|m| m.who.protocol == Protocol::Rtmp)
+            .flat_map(|m| m.streams.values())
+            .filter(|s| !s.is_announced() && now.duration_since(s.opened_at) >= NAMELESS_STREAM_MAX)
+            .map(|s| s.id)
+            .collect();
+        for stream in nameless {
+            self.end_pushed(stream, true, out);
+        }
+        self.settle(out);
+    }
+
+    /// Ends the transport of a WHEP player, or of a WHIP publisher, who leaves with it.
+    pub fn end_session(&mut self, transport: TransportId, out: &mut Vec<Output>) {
+        match self.transports.get(&transport).copied() {
+            Some(Owner::Up(member)) => self.take_out(member, LeaveReason::Left, None, out),
+            Some(Owner::Player(_)) => self.close_transport(transport, out),
+            Some(Owner::Down(_)) | None => {}
+        }
+        self.settle(out);
+    }
+
+    /// The stream of that name of that user.
+    pub(crate) fn stream_of(&self, user: &str, name: StreamName) -> Option<&Stream> {
+        self.members.get(self.by_user.get(user)?)?.streams.get(&name)
+    }
+
+    fn take_out(&mut self, id: MemberId, reason: LeaveReason, code: Option<Code>, out: &mut Vec<Output>) {
+        let Some(member) = self.members.get(&id) else { return };
+        // Media ends the streams of a transport with it; those that came by RTMP or from inside have none.
+        let pushed = matches!(member.who.protocol, Protocol::Rtmp | Protocol::Test);
+        for name in StreamName::ALL {
+            self.end_stream(id, name, pushed, out);
+        }
+        let Some(member) = self.members.remove(&id) else { return };
+        self.by_user.remove(&member.who.user);
+        for transport in [member.up.transport, member.down.transport].into_iter().flatten() {
+            self.close_transport(transport, out);
+        }
+        out.push(Output::Broadcast { except: id, event: Event::MemberLeft { user: member.who.user, reason } });
+        out.push(Output::Gone { member: id, code });
+    }
+
+    fn close_transport(&mut self, transport: TransportId, out: &mut Vec<Output>) {
+        out.push(Output::Media(Action::CloseTransport(transport)));
+        self.forget_transport(transport, out);
+    }
+
+    fn forget_transport(&mut self, transport: TransportId, out: &mut Vec<Output>) {
+        if self.transports.remove(&transport).is_some() {
+            out.push(Output::Index(Index::TransportClosed(transport)));
+        }
+    }
+
+    fn owner(&self, transport: TransportId) -> Option<(MemberId, Direction)> {
+        match self.transports.get(&transport)? {
+            Owner::Up(member) => Some((*member, Direction::Up)),
+            Owner::Down(member) => Some((*member, Direction::Down)),
+            Owner::Player(_) => None,
+        }
+    }
+
+    fn find_stream(&self, stream: StreamId) -> Option<(MemberId, StreamName)> {
+        self.streams.get(&stream).copied()
+    }
+
+    fn name_of(&self, stream: StreamId) -> Option<(String, StreamName)> {
+        let (member, name) = self.find_stream(stream)?;
+        Some((self.members.get(&member)?.who.user.clone(), name))
+    }
+
+    fn path(&self, user: &str, stream: StreamName) -> StreamPath {
+        StreamPath { sdk_app_id: self.sdk_app_id, room: self.name.clone(), user: user.to_owned(), stream }
+    }
+}

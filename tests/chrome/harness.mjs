@@ -1,0 +1,245 @@
+/**
+ * Starts what the tests talk to: the real server on free ports with an empty data folder, and Chromium. Each test file starts its
+ * own of both and ends them.
+ */
+
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+import { chromium } from 'playwright-core'
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url))
+/** How long the server may take until it is ready. */
+const START_MS = 15_000
+/** How long it may take to stop before it is ended by force. */
+const STOP_MS = 5_000
+
+const CHROMIUM_FLAGS = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--use-fake-ui-for-media-stream',
+  '--use-fake-device-for-media-stream=fps=30',
+  // Where only loopback exists there would be no candidate without this.
+  '--allow-loopback-in-peer-connection',
+]
+/** Pages that are not clicked need this for sound; the demo page's tests leave it out, because there a click must do. */
+const AUTOPLAY_FLAG = '--autoplay-policy=no-user-gesture-required'
+
+/** A running server. */
+export class Server {
+  #process
+  #folder
+  #output = ''
+
+  /** @param {import('node:child_process').ChildProcess} process @param {string} folder */
+  constructor(process, folder) {
+    this.#process = process
+    this.#folder = folder
+    for (const pipe of [process.stdout, process.stderr]) pipe?.on('data', (text) => (this.#output += text))
+    /** Host and port of the page. */ this.http = ''
+    /** Host and port of RTMP. */ this.rtmp = ''
+  }
+
+  /**
+   * Starts `ROOMCAST_BIN`, or else what a release build made.
+   * @param {Record<string, string>} [settings]  further settings, like { 'demo.test_stream': 'false' }
+   */
+  static async start(settings = {}) {
+    const binary = process.env.ROOMCAST_BIN ?? join(ROOT, 'target/release/roomcast')
+    if (!existsSync(binary)) throw new Error(`there is no server at ${binary}: build it with \`cargo build --release\`, or set ROOMCAST_BIN`)
+    const folder = await mkdtemp(join(tmpdir(), 'roomcast-test-'))
+    // Settings of whoever runs the tests must not change what is tested.
+    const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('ROOMCAST_')))
+    const all = {
+      'server.data_folder': join(folder, 'data'),
+      'http.listen': '127.0.0.1:0',
+      'https.listen': 'off',
+      'rtmp.listen': '127.0.0.1:0',
+      'media.first_port': '0',
+      ...settings,
+    }
+    const child = spawn(binary, Object.entries(all).flatMap(([key, value]) => ['--set', `${key}=${value}`]), { env: environment, stdio: ['ignore', 'pipe', 'pipe'] })
+    const server = new Server(child, folder)
+    await server.#ready(child).catch(async (error) => {
+      await server.stop()
+      throw error
+    })
+    return server
+  }
+
+  /** Everything that the server wrote. */
+  get output() {
+    return this.#output
+  }
+
+  get origin() {
+    return `http://${this.http.replace('127.0.0.1', 'localhost')}`
+  }
+
+  /**
+   * A ticket of the demo app.
+   * @param {string} userID @param {string | number} [roomID]
+   */
+  async ticket(userID, roomID = 1001) {
+    const response = await fetch(`http://${this.http}/demo/ticket?${new URLSearchParams({ roomID: String(roomID), userID })}`)
+    if (!response.ok) throw new Error(`no ticket: ${response.status} ${await response.text()}`)
+    return response.json()
+  }
+
+  /** The address by which ffmpeg pushes straight into a room. @param {any} ticket */
+  pushUrl({ sdkAppID, userID, userSig, roomID, privateMapKey }) {
+    const query = new URLSearchParams({ sdkappid: sdkAppID, userid: userID, usersig: userSig, ...(privateMapKey && { privatemapkey: privateMapKey }) })
+    return `rtmp://${this.rtmp}/push/${roomID}?${query}`
+  }
+
+  /** The addresses of a stream. @param {any} ticket @param {string} userID */
+  playUrls({ sdkAppID, roomID }, userID, stream = 'main') {
+    const name = `${sdkAppID}_${roomID}_${userID}_${stream}`
+    return { rtmp: `rtmp://${this.rtmp}/live/${name}`, flv: `http://${this.http}/live/${name}.flv` }
+  }
+
+  async stop() {
+    if (this.#process.exitCode === null && this.#process.signalCode === null) {
+      const ended = once(this.#process, 'exit')
+      this.#process.kill('SIGINT')
+      const timer = setTimeout(() => this.#process.kill('SIGKILL'), STOP_MS)
+      await ended
+      clearTimeout(timer)
+    }
+    await rm(this.#folder, { recursive: true, force: true })
+  }
+
+  /** Waits for the start-up text, which names the ports, and for `/readyz`. @param {import('node:child_process').ChildProcess} child */
+  async #ready(child) {
+    const port = (/** @type {string} */ what) => this.#output.match(new RegExp(`^\\s*${what}\\s+(\\S+:\\d+)`, 'm'))?.[1]
+    await until(() => child.exitCode !== null || (port('HTTP') && port('RTMP')), START_MS, 'the start-up text').catch(() => {})
+    const [http, rtmp] = [port('HTTP'), port('RTMP')]
+    if (!http || !rtmp) throw new Error(`the server did not start:\n${this.#output}`)
+    this.http = http
+    this.rtmp = rtmp
+    await until(async () => (await fetch(`http://${http}/readyz`)).ok, START_MS, 'the server to be ready')
+  }
+}
+
+/** Chromium with pages that all belong to one person. */
+export class Browser {
+  /** @param {import('playwright-core').BrowserContext} context @param {string} folder */
+  constructor(context, folder) {
+    this.context = context
+    this.folder = folder
+    /** What pages complained about. @type {string[]} */ this.complaints = []
+  }
+
+  /** @param {{ mayAutoplay?: boolean } & Parameters<typeof chromium.launchPersistentContext>[1]} [options] */
+  static async start({ mayAutoplay = true, ...options } = {}) {
+    const folder = await mkdtemp(join(tmpdir(), 'roomcast-chromium-'))
+    const context = await chromium.launchPersistentContext(folder, {
+      executablePath: process.env.CHROMIUM_BIN ?? '/usr/bin/chromium',
+      headless: true,
+      args: [...CHROMIUM_FLAGS, ...(mayAutoplay ? [AUTOPLAY_FLAG] : [])],
+      ...options,
+    })
+    const browser = new Browser(context, folder)
+    // Files of the tests, given to the page as if the server had them: so the page has the server's origin and its library.
+    await context.route('**/test/**', async (route) => {
+      const path = new URL(route.request().url()).pathname.replace(/^\/test\//, '')
+      const body = await readFile(join(ROOT, 'tests', path))
+      await route.fulfill({ body, contentType: path.endsWith('.html') ? 'text/html' : 'text/javascript' })
+    })
+    return browser
+  }
+
+  /** A new page, whose mistakes are remembered. @returns {Promise<import('playwright-core').Page>} */
+  async page() {
+    const page = await this.context.newPage()
+    page.on('pageerror', (error) => this.complaints.push(String(error.stack)))
+    page.on('console', (message) => message.type() === 'error' && this.complaints.push(`${message.text()} (${message.location().url})`))
+    return page
+  }
+
+  /**
+   * A member of a room in a page of its own.
+   * @param {Server} server @param {any} ticket @param {object} [publish]  what to publish; nothing if left out
+   */
+  async peer(server, ticket, publish) {
+    const page = await this.page()
+    await page.goto(`${server.origin}/test/chrome/page.html`)
+    await page.waitForFunction(() => 'peer' in window)
+    const members = await page.evaluate((it) => window.peer.enter(it), ticket)
+    if (publish) await page.evaluate((it) => window.peer.publish(it), publish)
+    return new PagePeer(page, ticket.userID, members)
+  }
+
+  async stop() {
+    await this.context.close()
+    await rm(this.folder, { recursive: true, force: true })
+  }
+}
+
+/** The test's end of a peer in a page. */
+export class PagePeer {
+  /** @param {import('playwright-core').Page} page @param {string} userID @param {any[]} members  who was there on entering */
+  constructor(page, userID, members) {
+    this.page = page
+    this.userID = userID
+    this.members = members
+  }
+
+  /**
+   * Waits until so many different stamps of a member were read.
+   * @param {string} userID @param {{ changes?: number, deadlineMs?: number }} [options]
+   */
+  async sees(userID, { changes = 10, deadlineMs = 10_000 } = {}) {
+    const last = () => this.page.evaluate((id) => window.peer.sees(id), userID)
+    await this.#wait(([id, least]) => (window.peer.sees(id)?.changes ?? 0) >= least, [userID, changes], deadlineMs, async () => `${this.userID} sees ${changes} pictures of ${userID}; now ${JSON.stringify(await last())}`)
+    return last()
+  }
+
+  /** Waits until a member's tone is heard. @param {string} userID @param {number} frequencyHz */
+  async hears(userID, frequencyHz, deadlineMs = 10_000) {
+    const last = () => this.page.evaluate(([id, hz]) => window.peer.hears(id, hz), [userID, frequencyHz])
+    await this.#wait(([id, hz]) => window.peer.hears(id, hz) > 0.7, [userID, frequencyHz], deadlineMs, async () => `${this.userID} hears ${frequencyHz} Hz of ${userID}; now ${await last()}`)
+    return last()
+  }
+
+  /** Waits for an event. @param {string} type @param {string} userID */
+  async event(type, userID, deadlineMs = 10_000) {
+    const matches = ([name, id]) => window.peer.events.find(({ type, detail }) => type === name && (detail.userID ?? detail.member?.userID) === id) ?? null
+    await this.#wait(matches, [type, userID], deadlineMs, async () => `${this.userID} is told ${type} of ${userID}`)
+    return this.page.evaluate(matches, [type, userID])
+  }
+
+  /** @param {Function} condition @param {unknown[]} argument @param {number} timeout @param {() => Promise<string>} what */
+  async #wait(condition, argument, timeout, what) {
+    try {
+      await this.page.waitForFunction(condition, argument, { timeout, polling: 20 })
+    } catch (error) {
+      const events = await this.page.evaluate(() => JSON.stringify(window.peer.events.slice(-12)))
+      throw new Error(`in ${timeout} ms it did not come true that ${await what()}; last events ${events}`, { cause: error })
+    }
+  }
+}
+
+/**
+ * Asks again and again, every 20 ms.
+ * @template T @param {() => T | Promise<T>} condition @param {number} deadlineMs @param {string} what
+ * @returns {Promise<NonNullable<T>>}
+ */
+export async function until(condition, deadlineMs, what) {
+  for (const end = Date.now() + deadlineMs; Date.now() < end; ) {
+    const value = await condition()
+    if (value) return value
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+  throw new Error(`in ${deadlineMs} ms there was no sign of ${what}`)
+}

@@ -1,0 +1,161 @@
+/** A WebRTC stack that is no browser and shares no code with one (werift) publishes by WHIP and plays by WHEP. */
+
+import assert from 'node:assert/strict'
+import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+
+import { MediaStreamTrack, RTCPeerConnection, useH264, useNACK, useOPUS, usePLI, useSdesMid } from 'werift'
+
+import { Player, sendRtp } from '../tools/media-tools.mjs'
+import { Browser, Server, until } from './harness.mjs'
+
+const ROOM = 4001
+/** @type {Server} */ let server
+/** @type {Browser} */ let browser
+
+before(async () => {
+  server = await Server.start()
+  browser = await Browser.start()
+})
+after(async () => {
+  await browser?.stop()
+  await server?.stop()
+})
+
+/** One peer connection of the independent stack. It knows no loopback addresses unless told of them. */
+const connection = () =>
+  new RTCPeerConnection({
+    codecs: {
+      video: [useH264({ rtcpFeedback: [useNACK(), usePLI()], parameters: 'level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f' })],
+      audio: [useOPUS()],
+    },
+    headerExtensions: { video: [useSdesMid()], audio: [useSdesMid()] },
+    iceServers: [],
+    iceAdditionalHostAddresses: ['127.0.0.1'],
+    bundlePolicy: 'max-bundle',
+  })
+
+/**
+ * Offers by HTTP, as RFC 9725 says, and takes the answer.
+ * @param {RTCPeerConnection} peer @param {'whip' | 'whep'} protocol @param {any} ticket @param {Record<string, string>} [query]
+ * @returns {Promise<{ end: () => Promise<Response> }>}
+ */
+async function negotiate(peer, protocol, { sdkAppID, roomID, userID, userSig, privateMapKey }, query = {}) {
+  await peer.setLocalDescription(await peer.createOffer())
+  await until(() => peer.iceGatheringState === 'complete', 5000, 'the candidates')
+  const parameters = new URLSearchParams({ sdkappid: sdkAppID, ...(privateMapKey && { privatemapkey: privateMapKey }), ...query })
+  const url = `http://${server.http}/${protocol}/${roomID}/${userID}?${parameters}`
+  const headers = { Authorization: `Bearer ${userSig}` }
+  const response = await fetch(url, { method: 'POST', headers: { ...headers, 'Content-Type': 'application/sdp' }, body: peer.localDescription?.sdp })
+  const answer = await response.text()
+  assert.equal(response.status, 201, answer)
+  assert.match(response.headers.get('content-type') ?? '', /^application\/sdp/)
+  const session = new URL(response.headers.get('location') ?? assert.fail('no Location'), url)
+  await peer.setRemoteDescription({ type: 'answer', sdp: answer })
+  return { end: () => fetch(session, { method: 'DELETE', headers }) }
+}
+
+/** A UDP socket on a free port of this machine. */
+async function udp() {
+  const socket = createSocket('udp4')
+  socket.bind(0, '127.0.0.1')
+  await once(socket, 'listening')
+  return socket
+}
+
+/** Publishes stamped H.264 and a tone in Opus by WHIP. @param {import('node:test').TestContext} t @param {any} ticket @param {number} toneHz */
+async function publish(t, ticket, toneHz) {
+  const peer = connection()
+  t.after(() => peer.close())
+  const [videoSocket, audioSocket] = [await udp(), await udp()]
+  for (const [socket, kind] of /** @type {const} */ ([[videoSocket, 'video'], [audioSocket, 'audio']])) {
+    const track = new MediaStreamTrack({ kind })
+    peer.addTransceiver(track, { direction: 'sendonly' })
+    socket.on('message', (packet) => peer.connectionState === 'connected' && track.writeRtp(packet))
+    t.after(() => socket.close())
+  }
+  const session = await negotiate(peer, 'whip', ticket)
+  await until(() => peer.connectionState === 'connected', 10_000, 'the WHIP connection')
+  const source = sendRtp({ videoPort: videoSocket.address().port, audioPort: audioSocket.address().port }, { toneHz })
+  t.after(() => source.kill())
+  return session
+}
+
+test('werift publishes by WHIP, and a page sees and hears it', async (t) => {
+  const anna = await browser.peer(server, await server.ticket('anna', ROOM))
+  const session = await publish(t, await server.ticket('encoder', ROOM), 1000)
+  const { detail } = await anna.event('member-entered', 'encoder')
+  assert.equal(detail.member.protocol, 'whip')
+  const view = await anna.sees('encoder')
+  assert.deepEqual([view.width, view.height], [640, 360])
+  await anna.hears('encoder', 1000)
+  assert.equal((await session.end()).status, 200)
+  await anna.event('member-left', 'encoder')
+  await anna.page.close()
+})
+
+test('werift plays a page by WHEP: stamp and tone', async (t) => {
+  const anna = await browser.peer(server, await server.ticket('anna', ROOM + 1), { codec: 'H264', toneHz: 1000 })
+  const bert = await browser.peer(server, await server.ticket('bert', ROOM + 1))
+  await bert.sees('anna')
+  await playByWhep(t, 'anna')
+  for (const { page } of [anna, bert]) await page.close()
+})
+
+test('werift plays by WHEP what werift publishes by WHIP: no browser at all', async (t) => {
+  await publish(t, await server.ticket('encoder', ROOM + 1), 1000)
+  await playByWhep(t, 'encoder')
+})
+
+/**
+ * Plays a member of the second room by WHEP. What arrives is handed to ffmpeg, as RTP, to be decoded and verified.
+ * @param {import('node:test').TestContext} t @param {string} userID
+ */
+async function playByWhep(t, userID) {
+  const peer = connection()
+  t.after(() => peer.close())
+  const sender = await udp()
+  t.after(() => sender.close())
+  const ports = { video: 0, audio: 0 }
+  for (const kind of /** @type {const} */ (['video', 'audio'])) {
+    // Two free ports side by side, because ffmpeg takes the next one for RTCP.
+    const probe = await udp()
+    ports[kind] = probe.address().port
+    probe.close()
+    peer.addTransceiver(kind, { direction: 'recvonly' })
+  }
+  const types = { video: 0, audio: 0 }
+  /** Asks for a key frame. */ let askForKey = () => {}
+  peer.onTrack.subscribe((track) => {
+    const kind = /** @type {'audio' | 'video'} */ (track.kind)
+    track.onReceiveRtp.subscribe((packet) => {
+      types[kind] = packet.header.payloadType
+      if (kind === 'video') askForKey = () => peer.getReceivers().find((receiver) => receiver.tracks.includes(track))?.sendRtcpPLI(packet.header.ssrc)
+      sender.send(packet.serialize(), ports[kind], '127.0.0.1')
+    })
+  })
+  const session = await negotiate(peer, 'whep', await server.ticket(`player-${userID}`, ROOM + 1), { play: userID })
+  await until(() => types.video !== 0 && types.audio !== 0, 10_000, 'RTP of both kinds')
+
+  const folder = await mkdtemp(join(tmpdir(), 'roomcast-whep-'))
+  t.after(() => rm(folder, { recursive: true, force: true }))
+  const description = join(folder, 'stream.sdp')
+  const lines = [
+    ...['v=0', 'o=- 0 0 IN IP4 127.0.0.1', 's=-', 'c=IN IP4 127.0.0.1', 't=0 0'],
+    ...[`m=video ${ports.video} RTP/AVP ${types.video}`, `a=rtpmap:${types.video} H264/90000`, `a=fmtp:${types.video} packetization-mode=1`],
+    ...[`m=audio ${ports.audio} RTP/AVP ${types.audio}`, `a=rtpmap:${types.audio} opus/48000/2`],
+  ]
+  await writeFile(description, `${lines.join('\r\n')}\r\n`)
+  const player = new Player(['-protocol_whitelist', 'file,udp,rtp', '-fflags', 'nobuffer', '-flags', 'low_delay', '-i', description])
+  t.after(() => player.stop())
+  // ffmpeg missed the key frame that came before it listened and cannot ask for one, so this side asks in its place.
+  const asking = setInterval(() => askForKey(), 500)
+  t.after(() => clearInterval(asking))
+  const [pictures] = await Promise.all([player.stamps(10, 20_000), player.tone(1000, 20_000)])
+  t.diagnostic(`picture of ${userID} at a WHEP player, age at best ${Math.min(...pictures.map(({ ageMs }) => ageMs))} ms`)
+  assert.equal((await session.end()).status, 200)
+}
