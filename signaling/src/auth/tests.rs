@@ -372,26 +372,19 @@ fn every_field_of_a_private_map_key_is_compared() {
 }
 
 #[test]
-fn a_changed_bit_anywhere_in_a_ticket_is_refused() {
-    // Flipped below the envelope, where every bit counts: in the JSON text.
+fn a_changed_bit_in_what_is_signed_is_refused() {
     for ticket in [V1_USER_SIG, V2_USER_SIG] {
         let json = inflated(ticket);
-        for at in 0..json.len() {
-            for bit in 0..8 {
-                let mut changed = json.clone();
-                changed[at] ^= 1 << bit;
-                let judged = judge(&Envelope::seal(&changed), "alice", NOW);
-                // Fields that are not signed may change; then the ticket says the same as before.
-                let same = Envelope::open(&Envelope::seal(&changed))
-                    .is_some_and(|envelope| ["TLS.identifier", "TLS.time", "TLS.sig"].iter().all(|f| envelope.has(f)));
-                assert!(judged != Ok(Privilege::ALL) || same, "bit {bit} of byte {at}");
-                if judged.is_ok() {
-                    let text = String::from_utf8(changed).unwrap();
-                    assert!(
-                        text.contains("\"alice\"") && text.contains("1400000001") && text.contains("300"),
-                        "{text}"
-                    );
-                }
+        let original = Envelope::open(ticket).unwrap().0;
+        for (at, bit) in (0..json.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+            let mut changed = json.clone();
+            changed[at] ^= 1 << bit;
+            let changed = Envelope::seal(&changed);
+            if judge(&changed, "alice", NOW).is_ok() {
+                // Only the version of version 1 is not signed.
+                let changed = Envelope::open(&changed).unwrap().0;
+                let kept = original.iter().filter(|(name, _)| *name != "TLS.version");
+                assert!(kept.clone().all(|(name, value)| changed.get(name) == Some(value)), "bit {bit} of byte {at}");
             }
         }
     }
