@@ -19,6 +19,9 @@ const START_MS = 15_000
 /** How long it may take to stop before it is ended by force. */
 const STOP_MS = 5_000
 
+/** How long anything in a page may take that has no deadline of its own. */
+const PAGE_MS = 15_000
+
 const CHROMIUM_FLAGS = [
   '--no-sandbox',
   '--disable-gpu',
@@ -149,6 +152,7 @@ export class Browser {
       args: [...CHROMIUM_FLAGS, ...(mayAutoplay ? [AUTOPLAY_FLAG] : [])],
       ...options,
     })
+    context.setDefaultTimeout(PAGE_MS)
     const browser = new Browser(context, folder)
     // Files of the tests, given to the page as if the server had them: so the page has the server's origin and its library.
     await context.route('**/test/**', async (route) => {
