@@ -91,9 +91,7 @@ test('a page that closes without a word is seen leaving', async () => {
 
 test('a refused ticket says why, with its code', async () => {
   const ticket = await server.ticket('anna', 2006)
-  const page = await browser.page()
-  await page.goto(`${server.origin}/test/chrome/page.html`)
-  await page.waitForFunction(() => 'peer' in window)
+  const page = await browser.peerPage(server)
   const error = await page.evaluate((it) => window.peer.enter(it).catch(({ code, message, advice }) => ({ code, message, advice })), { ...ticket, userID: 'somebody-else' })
   assert.equal(error.code, 70003)
   assert.ok(error.message && error.advice, JSON.stringify(error))
