@@ -86,7 +86,7 @@ async function join(withDevices) {
   if (!byId('join-form').reportValidity()) return
   setBusy(true)
   own.name = byId('name').value.trim()
-  remember(own.name)
+  if (!address.ticket) remember(own.name)
   // Asked at once, while the click still counts; nobody's picture waits for the answer.
   const devices = withDevices ? openDevices({ audio: true, video: true }) : null
   try {

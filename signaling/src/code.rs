@@ -94,8 +94,6 @@ codes! {
     UserInUse = 73009, 409, "this userID belongs to a stream of the server itself", "choose another userID";
     /// In the event `closed` only.
     LoggedInElsewhere = 73010, 409, "the same user entered this room again", "use one userID for each person";
-    /// In the event `closed` only.
-    TransportFailed = 73011, 500, "the media connection failed", "enter again";
     // Media.
     BadSdp = 74000, 400, "the session description cannot be used", "see the message for the line";
     NoCommonCodec = 74001, 406, "there is no codec in common", "offer H.264 or VP8, and Opus";

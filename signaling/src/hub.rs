@@ -170,14 +170,16 @@ impl Hub {
         let grant = self.0.authorise(remote, &enter.presented(), Privilege::JOIN)?;
         let key = (grant.sdk_app_id, enter.room.clone());
         let who = enter.newcomer(grant.privilege, reached_at);
-        let member = self.0.in_room(&key, |cell, out| {
-            let member = cell.room.enter(who, out)?;
+        let (member, cell) = self.0.in_room(&key, |cell, out| cell.room.enter(who, out))?;
+        // His link is added only now that what his coming caused is said: an earlier stay of his own that ended, say. What
+        // happens between the two locks he misses as events and finds in the answer.
+        self.0.with_cell(&cell, |cell, out| {
+            let entered = cell.room.entered(member).ok_or(Code::LoggedInElsewhere)?;
             cell.links.insert(member, link.clone());
-            let entered = cell.room.entered(member).expect("who has just entered is a member");
             out.push(Output::Reply { to: member, id, result: Ok(OkBody::Entered(entered)) });
-            Ok(member)
-        });
-        member.map(|(member, cell)| Seat { cell, member })
+            Ok::<_, Fault>(())
+        })?;
+        Ok(Seat { cell, member })
     }
 
     /// Applies a member's request; the answer goes into his queue, at once or later.
@@ -339,3 +341,6 @@ async fn tick(hub: Weak<Inner>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,3 +32,6 @@ pub use config::{AppConfig, ConfigError, PlayPolicy, PrivateMapKeyPolicy, Signal
 pub use hub::Hub;
 pub use name::{RoomName, StreamName};
 pub use rest::router;
+
+#[cfg(test)]
+mod protocol_tests;

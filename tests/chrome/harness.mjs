@@ -19,6 +19,9 @@ const START_MS = 15_000
 /** How long it may take to stop before it is ended by force. */
 const STOP_MS = 5_000
 
+/** How long anything in a page may take that has no deadline of its own. */
+const PAGE_MS = 15_000
+
 const CHROMIUM_FLAGS = [
   '--no-sandbox',
   '--disable-gpu',
@@ -149,12 +152,14 @@ export class Browser {
       args: [...CHROMIUM_FLAGS, ...(mayAutoplay ? [AUTOPLAY_FLAG] : [])],
       ...options,
     })
+    context.setDefaultTimeout(PAGE_MS)
     const browser = new Browser(context, folder)
-    // Files of the tests, given to the page as if the server had them: so the page has the server's origin and its library.
+    // Scripts of the tests, given to the page as if the server had them. The page itself is always the server's own: to a made-up
+    // one Chromium would refuse connections to this machine (Local Network Access).
     await context.route('**/test/**', async (route) => {
       const path = new URL(route.request().url()).pathname.replace(/^\/test\//, '')
       const body = await readFile(join(ROOT, 'tests', path))
-      await route.fulfill({ body, contentType: path.endsWith('.html') ? 'text/html' : 'text/javascript' })
+      await route.fulfill({ body, contentType: 'text/javascript' })
     })
     return browser
   }
@@ -167,14 +172,21 @@ export class Browser {
     return page
   }
 
+  /** A page with a peer in it that has not entered anywhere. @param {Server} server */
+  async peerPage(server) {
+    const page = await this.page()
+    await page.goto(`${server.origin}/healthz`)
+    await page.addScriptTag({ type: 'module', url: '/test/chrome/page.js' })
+    await page.waitForFunction(() => 'peer' in window)
+    return page
+  }
+
   /**
    * A member of a room in a page of its own.
    * @param {Server} server @param {any} ticket @param {object} [publish]  what to publish; nothing if left out
    */
   async peer(server, ticket, publish) {
-    const page = await this.page()
-    await page.goto(`${server.origin}/test/chrome/page.html`)
-    await page.waitForFunction(() => 'peer' in window)
+    const page = await this.peerPage(server)
     const members = await page.evaluate((it) => window.peer.enter(it), ticket)
     if (publish) await page.evaluate((it) => window.peer.publish(it), publish)
     return new PagePeer(page, ticket.userID, members)

@@ -27,7 +27,7 @@ test('a phone that pushes RTMP is a member whom every page sees, hears and sees 
     assert.equal(detail.member.protocol, 'rtmp')
     const view = await page.sees('phone')
     assert.deepEqual([view.width, view.height], [360, 640])
-    assert.ok(view.spoilt * 20 <= view.good, `${view.spoilt} spoilt of ${view.good} pictures`)
+    assert.ok(view.spoilt <= 1 + view.good / 20, `${view.spoilt} spoilt of ${view.good} pictures`)
     await page.hears('phone', 1000)
     t.diagnostic(`from the phone's camera to ${page.userID}'s page, median: ${view.medianAgeMs} ms`)
   }
@@ -59,11 +59,12 @@ test("a page's stream plays over RTMP and HTTP-FLV: H.264 and AAC, stamp and ton
   for (const [protocol, url] of Object.entries(server.playUrls(ticket, 'anna'))) {
     const player = play(url)
     t.after(() => player.stop())
-    const [pictures, share] = await Promise.all([player.stamps(20, 10_000), player.tone(1000, 10_000)])
-    const ages = pictures.map(({ ageMs }) => ageMs).sort((a, b) => a - b)
+    const [pictures, share] = await Promise.all([player.stamps(100, 20_000), player.tone(1000, 10_000)])
+    // The first ones may be the kept group of pictures, which is old.
+    const ages = pictures.slice(-20).map(({ ageMs }) => ageMs).sort((a, b) => a - b)
     const first = Math.round(player.firstPictureMs ?? Infinity)
     t.diagnostic(`${protocol}: first picture ${first} ms after ffmpeg started, median age ${ages[ages.length >> 1]} ms, tone ${share.toFixed(2)}`)
-    assert.ok(player.spoilt * 10 <= player.pictures, `${player.spoilt} spoilt of ${player.pictures} pictures`)
+    assert.ok(player.spoilt <= 1 + player.pictures / 20, `${player.spoilt} spoilt of ${player.pictures} pictures`)
     await player.stop()
 
     // Once more with sound and picture known to flow: what a second player waits.
@@ -75,7 +76,7 @@ test("a page's stream plays over RTMP and HTTP-FLV: H.264 and AAC, stamp and ton
     assert.ok(Math.min(first, wait) < 1000, `the first picture over ${protocol} came after ${first} and ${wait} ms`)
     await second.stop()
 
-    const streams = await probe(url)
+    const streams = (await probe(url)).filter(({ codec_type }) => codec_type !== 'data') // RTMP's own messages
     assert.deepEqual(streams.map(({ codec_name }) => codec_name).sort(), ['aac', 'h264'])
     assert.equal(streams.find(({ codec_name }) => codec_name === 'aac')?.profile, 'LC')
   }

@@ -14,10 +14,10 @@ if [ ! -d node_modules/playwright-core ] || [ ! -d node_modules/werift ]; then
 fi
 [ $# -gt 0 ] || set -- *.test.mjs
 
-inside='ip link set lo up && exec node --test --test-timeout=120000 "$@"'
+inside='ip link set lo up && exec node --test --test-timeout=300000 "$@"'
 if [ "$(id -u)" = 0 ] && unshare -n ip link set lo up 2>/dev/null; then
     exec unshare -n sh -c "$inside" sh "$@"
 elif unshare -rn ip link set lo up 2>/dev/null; then
     exec unshare -rn sh -c "$inside" sh "$@"
 fi
-exec node --test --test-timeout=120000 "$@"
+exec node --test --test-timeout=300000 "$@"

@@ -150,7 +150,7 @@ async function playByWhep(t, userID) {
     ...[`m=audio ${ports.audio} RTP/AVP ${types.audio}`, `a=rtpmap:${types.audio} opus/48000/2`],
   ]
   await writeFile(description, `${lines.join('\r\n')}\r\n`)
-  const player = new Player(['-protocol_whitelist', 'file,udp,rtp', '-fflags', 'nobuffer', '-flags', 'low_delay', '-i', description])
+  const player = new Player(['-protocol_whitelist', 'file,udp,rtp', '-flags', 'low_delay', '-i', description])
   t.after(() => player.stop())
   // ffmpeg missed the key frame that came before it listened and cannot ask for one, so this side asks in its place.
   const asking = setInterval(() => askForKey(), 500)

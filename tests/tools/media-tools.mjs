@@ -24,8 +24,11 @@ const SAMPLE_RATE_HZ = 48_000
 const TONE_WINDOW_SAMPLES = SAMPLE_RATE_HZ / 10
 /** How much of the energy must lie at the tone's frequency; what is left is the codecs' noise. */
 export const TONE_SHARE_MIN = 0.7
-/** Options that make ffmpeg show a live stream as soon as it can. */
-const LOW_DELAY = ['-fflags', 'nobuffer', '-flags', 'low_delay', '-analyzeduration', '200000', '-probesize', '32768']
+/**
+ * Options that make ffmpeg show a live stream as soon as it can. Not `-fflags nobuffer`: that throws away what was read while
+ * guessing the codecs, the first key frame with it, and a browser sends no other unless it is asked.
+ */
+const LOW_DELAY = ['-flags', 'low_delay', '-analyzeduration', '200000', '-probesize', '32768']
 
 /** @typedef {{ width: number, height: number, fps: number, seconds: number, toneHz: number, colour: [number, number] }} Source */
 

@@ -77,8 +77,10 @@ fn is_jump(track: &RtmpTrack, source_us: i64, now: Time) -> bool {
     step_us < -BACKWARD_JUMP_US || step_us - arrival_us > FORWARD_JUMP_US
 }
 
+/// Measured against the other track's newest tag, for a publisher's clock may have drifted from ours by any amount.
 fn shares_clock(other: &RtmpTrack, source_us: i64, now_us: i64) -> bool {
-    (source_us + other.offset_us - now_us).abs() < SHARED_CLOCK_US
+    let arrival_us = now_us - other.last_arrival.as_micros() as i64;
+    (source_us - other.last_source_us - arrival_us).abs() < SHARED_CLOCK_US
 }
 
 /// Follows the RTP timestamps of one track.
@@ -184,6 +186,9 @@ impl TrackClock {
 /// home in half a second.
 const SLEW_DIVISOR: i64 = 5;
 
+/// A correction forward that is larger than this is made at once: slewing would take longer than a step hurts.
+const STEP_US_MIN: i64 = 1_000_000;
+
 /// Brings video onto audio's time line once sender reports of both are known, without a visible step.
 #[derive(Debug, Default)]
 pub struct LipSync {
@@ -206,7 +211,8 @@ impl LipSync {
             Some(last_us) => {
                 let elapsed_us = (us + self.correction_us - last_us).max(0);
                 let most_us = elapsed_us / SLEW_DIVISOR;
-                self.correction_us += (target_us - self.correction_us).clamp(-most_us, most_us);
+                let off_us = target_us - self.correction_us;
+                self.correction_us += if off_us > STEP_US_MIN { off_us } else { off_us.clamp(-most_us, most_us) };
             }
         }
         let corrected_us = self.last_us.map_or(i64::MIN, |last| last + 1).max(us + self.correction_us);
@@ -312,6 +318,25 @@ mod tests {
                 assert!((shown - heard.us).abs() < 2_000, "frame {frame}: {}", shown - heard.us);
             }
         }
+    }
+
+    #[test]
+    fn video_that_is_seconds_behind_steps_forward_at_once() {
+        let mut sync = LipSync::default();
+        assert_eq!(sync.correct(0, None, Some(0)), 0);
+        assert_eq!(sync.correct(40_000, Some(STEP_US_MIN + 1), Some(0)), 40_000 + STEP_US_MIN + 1);
+    }
+
+    #[test]
+    fn audio_that_begins_after_hours_of_drift_shares_the_clock_of_video() {
+        let mut clock = RtmpClock::default();
+        let mut video = 0;
+        // Ten hours at 1,000 parts per million: 36 seconds.
+        for second in 0..36_000u64 {
+            video = clock.map(START + Duration::from_millis(second * 1_001), Kind::Video, (second * 1_000) as u32);
+        }
+        let audio = clock.map(START + Duration::from_millis(36_000 * 1_001), Kind::Audio, 36_000_000);
+        assert_eq!(audio - video, 1_000_000);
     }
 
     proptest! {

@@ -2,41 +2,17 @@
 
 use bytes::Bytes;
 
-use super::{
-    aac_codec::aac_decoder,
-    tag::{Tag, TagKind},
-    tag_body::{AudioBody, VideoBody, read_audio, read_video},
-};
+use super::aac_codec::aac_decoder;
+use crate::flv::{AudioBody, Tag, TagKind, TagReader, read_audio};
 
 pub const BASELINE_AAC44: &[u8] = include_bytes!("../../tests/data/baseline-aac44.flv");
 pub const BFRAMES: &[u8] = include_bytes!("../../tests/data/bframes.flv");
 pub const AAC16: &[u8] = include_bytes!("../../tests/data/aac16.flv");
 
 /// The tags of an FLV file.
-pub fn tags(flv: &[u8]) -> Vec<Tag> {
-    let mut rest = &flv[13..];
-    let mut tags = Vec::new();
-    while rest.len() > 15 {
-        let len = u32::from_be_bytes([0, rest[1], rest[2], rest[3]]) as usize;
-        let payload = Bytes::copy_from_slice(&rest[11..11 + len]);
-        let kind = match rest[0] {
-            8 => TagKind::Audio,
-            9 => TagKind::Video,
-            _ => TagKind::Script,
-        };
-        let (key, header) = match kind {
-            TagKind::Script => (false, true),
-            TagKind::Audio => (false, matches!(read_audio(&payload), Some(AudioBody::AacHeader(_)))),
-            TagKind::Video => match read_video(&payload) {
-                Some(VideoBody::AvcFrame { key, .. }) => (key, false),
-                other => (false, matches!(other, Some(VideoBody::AvcHeader(_)))),
-            },
-        };
-        let timestamp_ms = u32::from_be_bytes([rest[7], rest[4], rest[5], rest[6]]);
-        tags.push(Tag { kind, timestamp_ms, payload, key, header });
-        rest = &rest[11 + len + 4..];
-    }
-    tags
+pub fn tags(mut file: &[u8]) -> Vec<Tag> {
+    let mut reader = TagReader::new();
+    std::iter::from_fn(|| reader.read(&mut file).unwrap()).collect()
 }
 
 /// The AudioSpecificConfig and the access units, with their milliseconds, of AAC tags.
@@ -45,8 +21,8 @@ pub fn aac(tags: &[Tag]) -> (Bytes, Vec<(u32, Bytes)>) {
     let mut units = Vec::new();
     for tag in tags.iter().filter(|t| t.kind == TagKind::Audio) {
         match read_audio(&tag.payload) {
-            Some(AudioBody::AacHeader(c)) => config = Bytes::copy_from_slice(c),
-            Some(AudioBody::AacFrame(unit)) => units.push((tag.timestamp_ms, Bytes::copy_from_slice(unit))),
+            Ok(AudioBody::AacHeader(c)) => config = Bytes::copy_from_slice(c),
+            Ok(AudioBody::AacFrame(unit)) => units.push((tag.timestamp_ms, Bytes::copy_from_slice(unit))),
             _ => {}
         }
     }

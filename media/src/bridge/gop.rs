@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::tag::{Tag, TagKind};
+use crate::flv::{Tag, TagKind};
 
 /// Most bytes of tags kept for one stream: ten seconds at 6 Mbit/s. Larger spends memory on publishers with rare key frames;
 /// smaller makes their new players wait for the next one.

@@ -4,8 +4,10 @@ pub mod aac_codec;
 #[cfg(feature = "aac-fdk")]
 mod aac_fdk;
 pub mod assemble;
+#[cfg(all(test, feature = "aac-fdk"))]
+mod chain_tests;
 pub mod clock;
-#[cfg(test)]
+#[cfg(all(test, feature = "aac-fdk"))]
 pub(crate) mod fixture;
 pub mod frame;
 pub mod gop;
@@ -14,5 +16,4 @@ pub mod resample;
 pub mod room_to_flv;
 pub mod rtmp_to_room;
 pub mod tag;
-mod tag_body;
 pub mod transcode;

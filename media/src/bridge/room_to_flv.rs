@@ -7,8 +7,7 @@ use tracing::{debug, warn};
 use super::{
     assemble::{H264Assembler, JitterBuffer, Packet, Picture},
     clock::{LipSync, TrackClock},
-    tag::{Tag, TagKind},
-    tag_body::{Metadata, aac_frame, aac_header, avc_frame, avc_header, metadata},
+    resample::OUTPUT_RATE_HZ,
     transcode::{OpusToAac, position_of_us, us_of_position},
 };
 use crate::{
@@ -16,6 +15,7 @@ use crate::{
         Codec,
         h264::{Sps, config::write_avc_config},
     },
+    flv::{Metadata, Tag, TagKind, aac_frame, aac_header, avc_frame, avc_header},
     ids::Kind,
     rtp::{
         packet::{Header, is_rtcp},
@@ -39,12 +39,15 @@ const OVERLAP_US_MAX: i64 = 200_000;
 /// How often a key frame is asked for while none comes.
 const KEY_WANTED_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A key frame is asked for when the last one is this old: browsers send none by themselves, and a new player gets everything
+/// since then, so this is the most that it has to catch up with. Shorter costs all subscribers bitrate.
+pub const KEY_FRAME_AGE_MAX: Duration = Duration::from_secs(4);
+
 /// One stream's way out of a room. [`handle_packet`](Self::handle_packet) and, at least every 20 ms,
 /// [`handle_timeout`](Self::handle_timeout) drive it.
 pub struct RoomToFlv {
     audio: Option<AudioOut>,
     video: Option<VideoOut>,
-    aac_bitrate_bps: u32,
     /// The time on the server's line that is timestamp zero of the tags.
     zero_us: Option<i64>,
     metadata: Option<Metadata>,
@@ -67,6 +70,8 @@ struct VideoOut {
     /// The AVCDecoderConfigurationRecord that players have.
     record: Vec<u8>,
     size: Option<(u32, u32)>,
+    /// When the newest key frame arrived.
+    key_at: Option<Time>,
 }
 
 /// The receiving side of one track.
@@ -90,7 +95,7 @@ impl RoomToFlv {
             }
             None => None,
         };
-        RoomToFlv { audio, video, aac_bitrate_bps, zero_us: None, metadata: None, key_asked_at: None, tags: Vec::new() }
+        RoomToFlv { audio, video, zero_us: None, metadata: None, key_asked_at: None, tags: Vec::new() }
     }
 
     /// Takes a packet of the pipe, RTP or a sender report, that arrived at `now`. The tags that it completes are for
@@ -137,10 +142,14 @@ impl RoomToFlv {
         self.tags.drain(..)
     }
 
-    /// Whether the publisher should be asked for a key frame now. Answers yes once a second while one is missing.
+    /// Whether the publisher should be asked for a key frame now. Answers yes once a second while one is missing or the last
+    /// one is older than [`KEY_FRAME_AGE_MAX`].
     pub fn poll_key_wanted(&mut self, now: Time) -> bool {
-        let missing = self.video.as_ref().is_some_and(|video| video.assembler.awaits_key());
-        if !missing {
+        let wanted = self.video.as_ref().is_some_and(|video| {
+            let aged = video.key_at.is_none_or(|at| now.since(at) >= KEY_FRAME_AGE_MAX);
+            aged || video.assembler.awaits_key()
+        });
+        if !wanted {
             self.key_asked_at = None;
             return false;
         }
@@ -208,6 +217,9 @@ impl RoomToFlv {
             // Parameter sets that fit no record: no player could decode this.
             return;
         }
+        if picture.key {
+            video.key_at = Some(picture.arrival);
+        }
         let us = video.input.clock.map(picture.arrival, picture.timestamp).us;
         let heard = self.audio.as_ref().and_then(|audio| audio.input.clock.sender_offset_us());
         let us = video.lip_sync.correct(us, video.input.clock.sender_offset_us(), heard);
@@ -228,13 +240,20 @@ impl RoomToFlv {
 
     /// Metadata goes out before the first header and again when the picture's size becomes known or changes.
     fn emit_metadata(&mut self) {
+        let size = self.video.as_ref().and_then(|video| video.size);
         let new = Metadata {
-            video: self.video.as_ref().and_then(|video| video.size),
-            audio_bps: self.audio.as_ref().map(|_| self.aac_bitrate_bps),
+            width: size.map(|(width, _)| width),
+            height: size.map(|(_, height)| height),
+            framerate: None,
+            has_video: self.video.is_some(),
+            has_audio: self.audio.is_some(),
+            audio_sample_rate: self.audio.as_ref().map(|_| OUTPUT_RATE_HZ),
+            stereo: true,
+            encoder: "roomcast".into(),
         };
-        if self.metadata != Some(new) {
+        if self.metadata.as_ref() != Some(&new) {
+            let payload = new.to_bytes();
             self.metadata = Some(new);
-            let payload = metadata(&new);
             self.tags.push(Tag { kind: TagKind::Script, timestamp_ms: 0, payload, key: false, header: true });
         }
     }
@@ -317,6 +336,7 @@ impl VideoOut {
             lip_sync: LipSync::default(),
             record: Vec::new(),
             size: None,
+            key_at: None,
         }
     }
 

@@ -69,7 +69,7 @@ fn feed(mut bridge: RoomToFlv, pipe: &PipeReader, outlet: &Outlet) {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "aac-fdk"))]
 mod tests {
     use super::*;
     use crate::{

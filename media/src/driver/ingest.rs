@@ -30,6 +30,9 @@ pub const INGEST_TAGS_MAX: usize = 256;
 /// How often an idle thread looks whether its room still is.
 const IDLE_WAKE: Duration = Duration::from_millis(500);
 
+/// How long the first word about tracks waits for the second track, so that subscribers need not renegotiate twice.
+const TRACKS_WAIT: Duration = Duration::from_millis(300);
+
 /// Called with what the room gets, audio and video, when it becomes known or changes.
 pub type OnTracks = Box<dyn Fn(Option<Codec>, Option<Codec>) + Send>;
 
@@ -115,6 +118,7 @@ fn feed(
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);
     let mut known = (None, None);
+    let mut first_track_at = None;
     while !stopped.load(Ordering::Acquire) && !pipe.is_closed() {
         let tag = match tags.poll_recv(&mut context) {
             Poll::Ready(Some(tag)) => tag,
@@ -129,8 +133,11 @@ fn feed(
         bridge.handle_tag(now, &tag, &mut |kind, packet| pipe.write(kind, packet));
         let tracks = bridge.tracks();
         if tracks != known {
-            known = tracks;
-            on_tracks(tracks.0, tracks.1);
+            let since = *first_track_at.get_or_insert(now);
+            if (tracks.0.is_some() && tracks.1.is_some()) || now.since(since) >= TRACKS_WAIT {
+                known = tracks;
+                on_tracks(tracks.0, tracks.1);
+            }
         }
     }
 }
@@ -148,7 +155,7 @@ impl Wake for Unpark {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "aac-fdk"))]
 mod tests {
     use std::sync::mpsc as std_mpsc;
 
@@ -196,7 +203,7 @@ mod tests {
         assert_eq!(got.len(), sent.len());
         assert!(got.iter().zip(&sent).all(|(a, b)| a.payload == b.payload && a.timestamp_ms == b.timestamp_ms));
         assert!(player.is_closed());
-        assert_eq!(rig.tracks.iter().last(), Some((Some(Codec::Opus), Some(Codec::H264))));
+        assert_eq!(rig.tracks.iter().collect::<Vec<_>>(), [(Some(Codec::Opus), Some(Codec::H264))]);
         let (mut audio, mut video) = (0, 0);
         while let Some((kind, _)) = rig.reader.read() {
             *if kind == Kind::Audio { &mut audio } else { &mut video } += 1;

@@ -46,7 +46,7 @@ use crate::{
     },
     sfu::{
         down_track::DownSpec,
-        room::{Output, Room},
+        room::{OWN_SSRC, Output, Room},
         up_index::{UpEntry, UpIndex},
         up_track::{Source, UpSpec},
     },
@@ -773,10 +773,12 @@ impl Shard {
                     let Some(entry) = self.transports.get_mut(index as usize) else { continue };
                     let key = TransportKey(index);
                     if entry.twcc.next_timeout().is_some_and(|at| at <= now) {
-                        let mut feedback = Vec::new();
                         let media = entry.ups.iter().find_map(|e| e.ssrc).unwrap_or(0);
-                        entry.twcc.poll_feedback(now, 1, media, &mut feedback);
-                        self.send_rtcp(key, &feedback);
+                        let mut feedback = Vec::new();
+                        while self.transports[index as usize].twcc.poll_feedback(now, OWN_SSRC, media, &mut feedback) {
+                            self.send_rtcp(key, &feedback);
+                            feedback.clear();
+                        }
                     }
                     let event = self.transports[index as usize].transport.handle_timeout(now, &mut self.outbox);
                     self.handle_transport_event(now, key, event);

@@ -23,7 +23,7 @@ use crate::{
 /// browsers want about this.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// The SSRC under which a room speaks to publishers. It sends no media to them, so any will do.
-const OWN_SSRC: u32 = 1;
+pub const OWN_SSRC: u32 = 1;
 /// The name in SDES packets (RFC 3550 §6.5.1). One for all: browsers group tracks by `msid`.
 pub const CNAME: &str = "roomcast";
 

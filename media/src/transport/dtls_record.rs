@@ -264,15 +264,12 @@ pub(super) fn is_plausible(message: &Message) -> bool {
     if message.kind != CERTIFICATE {
         return true;
     }
-    let u24 = |bytes: &[u8]| bytes.first_chunk::<3>().map(|b| u32::from_be_bytes([0, b[0], b[1], b[2]]) as usize);
-    if u24(&message.body) != message.body.len().checked_sub(3) {
-        return false;
-    }
-    let mut rest = &message.body[3..];
-    while !rest.is_empty() {
-        match u24(rest).and_then(|len| rest.get(3 + len..)) {
-            Some(after) => rest = after,
-            None => return false,
+    let mut body = Reader(&message.body);
+    let list = body.vec24();
+    let Some(mut list) = list.filter(|_| body.0.is_empty()).map(Reader) else { return false };
+    while !list.0.is_empty() {
+        if list.vec24().is_none() {
+            return false;
         }
     }
     true
@@ -349,5 +346,153 @@ impl<'a> Reader<'a> {
     fn vec16(&mut self) -> Option<&'a [u8]> {
         let len = self.u16()?;
         self.take(usize::from(len))
+    }
+
+    fn vec24(&mut self) -> Option<&'a [u8]> {
+        let len = self.take(3).map(|b| u32::from_be_bytes([0, b[0], b[1], b[2]]))?;
+        self.take(len as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fragment(kind: u8, seq: u16, total: usize, offset: usize, data: &[u8]) -> Fragment<'_> {
+        Fragment { kind, seq, total, offset, data }
+    }
+
+    fn hello(cookie: &[u8], profiles: &[u8]) -> Vec<u8> {
+        let mut body = vec![0xfe, 0xfd];
+        body.extend_from_slice(&[9; 32]);
+        body.extend_from_slice(&[0, cookie.len() as u8]);
+        body.extend_from_slice(cookie);
+        body.extend_from_slice(&[0, 2, 0xc0, 0x2b, 1, 0]);
+        let list = profiles.len() as u8;
+        body.extend_from_slice(&[0, 4 + 2 + list + 1 + 4, 0xff, 1, 0, 0, 0, 14, 0, 3 + list, 0, list]);
+        body.extend_from_slice(profiles);
+        body.push(0);
+        body
+    }
+
+    #[test]
+    fn a_message_survives_its_record() {
+        let message = Message { kind: 11, seq: 3, body: (0..200).collect() };
+        let bytes = message_record(&message, 77);
+        let record = records(&bytes).next().unwrap();
+        assert_eq!((record.content, record.epoch, record.seq), (HANDSHAKE, 0, 77));
+        let mut inbox = Inbox::starting_at(3);
+        assert_eq!(inbox.push(&fragments(record.body).next().unwrap()), Taken::Kept);
+        assert_eq!(inbox.pop(), Some(message));
+        assert_eq!(inbox.bytes, 0);
+    }
+
+    #[test]
+    fn messages_come_out_in_order_and_old_ones_are_told() {
+        let mut inbox = Inbox::starting_at(2);
+        inbox.push(&fragment(15, 3, 1, 0, b"b"));
+        assert_eq!(inbox.pop(), None);
+        inbox.push(&fragment(14, 2, 0, 0, b""));
+        assert_eq!(inbox.pop().map(|m| m.seq), Some(2));
+        assert_eq!(inbox.pop().map(|m| m.seq), Some(3));
+        assert_eq!(inbox.push(&fragment(14, 2, 0, 0, b"")), Taken::Old);
+    }
+
+    #[test]
+    fn the_inbox_is_bounded() {
+        let mut inbox = Inbox::starting_at(0);
+        assert_eq!(inbox.push(&fragment(11, MESSAGES_AHEAD_MAX, 1, 0, b"x")), Taken::Refused);
+        for seq in 0..MESSAGES_AHEAD_MAX {
+            inbox.push(&fragment(11, seq, MESSAGE_LEN_MAX, 0, b"x"));
+            assert!(inbox.bytes <= INBOX_BYTES_MAX);
+        }
+        assert_eq!(inbox.partials.len(), INBOX_BYTES_MAX / MESSAGE_LEN_MAX);
+        for offset in (0..MESSAGE_LEN_MAX).step_by(2) {
+            inbox.push(&fragment(11, 0, MESSAGE_LEN_MAX, offset, b"x"));
+        }
+        assert!(inbox.partials.iter().all(|partial| partial.there.len() <= GAPS_MAX));
+    }
+
+    #[test]
+    fn the_latest_word_about_a_message_counts() {
+        let mut inbox = Inbox::starting_at(0);
+        inbox.push(&fragment(11, 0, 100, 0, b"forged"));
+        inbox.push(&fragment(11, 0, 4, 0, b"true"));
+        assert_eq!(inbox.pop().map(|m| m.body), Some(b"true".to_vec()));
+        assert_eq!(inbox.bytes, 0);
+    }
+
+    #[test]
+    fn impossible_fragments_are_refused() {
+        let broken = |total: [u8; 3], offset: [u8; 3], len: [u8; 3], data: &[u8]| {
+            let body = [&[11], &total[..], &[0, 0], &offset, &len, data].concat();
+            fragments(&body).next().is_none()
+        };
+        assert!(!broken([0, 0, 2], [0, 0, 1], [0, 0, 1], b"x"));
+        assert!(broken([0, 0, 2], [0, 0, 2], [0, 0, 1], b"x"), "beyond its message");
+        assert!(broken([0, 0, 2], [0, 0, 0], [0, 0, 2], b"x"), "longer than it is");
+        assert!(broken([0, 0, 2], [0, 0, 0], [0, 0, 0], b""), "empty part of a message that is not");
+        assert!(broken([0, 0x20, 1], [0, 0, 0], [0, 0, 1], b"x"), "of a message too long");
+        assert!(broken([0xff; 3], [0xff; 3], [0xff; 3], b"x"));
+    }
+
+    #[test]
+    fn a_client_hello_tells_its_cookie_and_profiles() {
+        let plain = hello(&[], &[0, 1, 0, 8, 0, 7]);
+        let parsed = ClientHello::parse(&plain).unwrap();
+        assert_eq!(parsed.profiles, [SrtpProfile::Aes128CmSha1_80, SrtpProfile::AeadAes128Gcm]);
+        assert_eq!((parsed.random, parsed.cookie), (&[9u8; 32][..], &[][..]));
+        let with_cookie = hello(&[5; 20], &[0, 1, 0, 8, 0, 7]);
+        let parsed = ClientHello::parse(&with_cookie).unwrap();
+        assert_eq!(parsed.cookie, [5; 20]);
+        assert_eq!(parsed.without_cookie(&with_cookie), plain);
+        for end in 0..plain.len() {
+            assert_eq!(ClientHello::parse(&plain[..end]), None);
+        }
+    }
+
+    #[test]
+    fn certificates_that_claim_more_than_there_is_are_implausible() {
+        let certificate = |body: &[u8]| Message { kind: CERTIFICATE, seq: 0, body: body.to_vec() };
+        assert!(is_plausible(&certificate(&[0, 0, 0])));
+        assert!(is_plausible(&certificate(&[0, 0, 8, 0, 0, 2, 1, 2, 0, 0, 0])));
+        for body in [&[][..], &[0, 0], &[0, 0, 1], &[0, 0, 3, 0xff, 0xff, 0xff], &[0, 0, 3, 0, 0, 1], &[0, 0, 1, 0]] {
+            assert!(!is_plausible(&certificate(body)), "{body:?}");
+        }
+    }
+
+    proptest! {
+        /// However a message is cut and shuffled, it is put together again.
+        #[test]
+        fn any_cut_in_any_order_is_put_together(
+            body in prop::collection::vec(any::<u8>(), 1..600),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+            seed in any::<u64>(),
+        ) {
+            let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len())).chain([0, body.len()]).collect();
+            at.sort_unstable();
+            at.dedup();
+            let mut parts: Vec<(usize, &[u8])> = at.windows(2).map(|w| (w[0], &body[w[0]..w[1]])).collect();
+            parts.sort_by_key(|(offset, _)| (*offset as u64).wrapping_mul(seed | 1) >> 7);
+            let mut inbox = Inbox::starting_at(0);
+            for (offset, part) in parts {
+                prop_assert_eq!(inbox.pop(), None);
+                inbox.push(&fragment(1, 0, body.len(), offset, part));
+            }
+            prop_assert_eq!(inbox.pop().map(|m| m.body), Some(body));
+        }
+
+        /// Nothing that arrives makes a reader panic.
+        #[test]
+        fn rubbish_is_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            for record in records(&bytes) {
+                fragments(record.body).count();
+            }
+            fragments(&bytes).count();
+            ClientHello::parse(&bytes);
+            is_plausible(&Message { kind: CERTIFICATE, seq: 0, body: bytes });
+        }
     }
 }

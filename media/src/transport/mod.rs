@@ -18,8 +18,11 @@ use crate::{command::CloseReason, drop_reason::DropReason, units::time::Time};
 
 pub mod certificate;
 mod dtls;
+mod dtls_handshake;
 mod dtls_record;
 mod ice;
+#[cfg(test)]
+mod ice_test;
 mod replay;
 pub mod srtp;
 mod srtp_cipher;

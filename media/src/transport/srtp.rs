@@ -17,7 +17,7 @@ pub use super::srtp_cipher::SrtpProfile;
 pub const RX_SSRCS_MAX: usize = 16;
 
 /// Synchronisation sources that we may send from under one key. They are never forgotten, since a forgotten one could
-/// repeat a nonce; each costs 32 bytes.
+/// repeat a nonce; each costs 40 bytes.
 pub const TX_SSRCS_MAX: usize = 4096;
 
 /// Most that protection adds to an RTP packet, in bytes.
@@ -265,4 +265,31 @@ fn rtp_seq_and_ssrc(header: &[u8]) -> Option<(u16, u32)> {
 fn rtcp_sender(packet: &[u8]) -> Option<u32> {
     let fixed = packet.first_chunk::<RTCP_HEADER_LEN>()?;
     Some(u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_srtcp_index_is_used_and_none_after_it() {
+        let profile = SrtpProfile::AeadAes128Gcm;
+        let material = vec![7; Srtp::keying_material_len(profile)];
+        let (mut a, mut b) =
+            (Srtp::new(profile, &material, true).unwrap(), Srtp::new(profile, &material, false).unwrap());
+        a.tx.rtcp_index = RTCP_INDEX_MAX;
+        let (report, mut out) = ([0x80, 201, 0, 1, 0, 0, 0, 7], Vec::new());
+        assert!(a.protect_rtcp(&report, &mut out));
+        assert!(!a.protect_rtcp(&report, &mut Vec::new()));
+        assert_eq!(b.unprotect_rtcp(&mut out), Ok(report.len()));
+    }
+
+    #[test]
+    fn keying_material_of_another_length_makes_nothing() {
+        for profile in [SrtpProfile::AeadAes128Gcm, SrtpProfile::Aes128CmSha1_80] {
+            let len = Srtp::keying_material_len(profile);
+            assert!(Srtp::new(profile, &vec![7; len - 1], true).is_none());
+            assert!(Srtp::new(profile, &vec![7; len + 1], true).is_none());
+        }
+    }
 }

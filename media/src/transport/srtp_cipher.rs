@@ -1,9 +1,6 @@
 //! The two SRTP transforms: what is encrypted, with which nonce, and what is authenticated. No memory of packets here.
 
-use aes::{
-    Aes128,
-    cipher::{KeyInit, KeyIvInit},
-};
+use aes::{Aes128Enc, cipher::KeyInit};
 use aws_lc_rs::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use ctr::cipher::{InnerIvInit, StreamCipher, StreamCipherCoreWrapper};
 use hmac::{Hmac, Mac};
@@ -11,7 +8,7 @@ use sha1::Sha1;
 
 /// AES in the counter mode of RFC 3711 §4.1.1. Its counter is the low 16 bits of the block, which a datagram never
 /// exhausts, so that a 128-bit counter does the same.
-type AesCtr = ctr::Ctr128BE<Aes128>;
+type AesCtr<'a> = ctr::Ctr128BE<&'a Aes128Enc>;
 type HmacSha1 = Hmac<Sha1>;
 
 const KEY_LEN: usize = 16;
@@ -91,8 +88,18 @@ pub(super) enum Stream {
 
 /// The session keys of one direction of RTP or RTCP.
 pub(super) enum Cipher {
-    Gcm { key: LessSafeKey, salt: [u8; GCM_NONCE_LEN] },
-    Cm { aes: Aes128, salt: [u8; SALT_LEN_MAX], mac: HmacSha1 },
+    Gcm {
+        key: LessSafeKey,
+        salt: [u8; GCM_NONCE_LEN],
+    },
+    /// Boxed, being the larger and the rarer.
+    Cm(Box<CmKeys>),
+}
+
+pub(super) struct CmKeys {
+    aes: Aes128Enc,
+    salt: [u8; SALT_LEN_MAX],
+    mac: HmacSha1,
 }
 
 impl Cipher {
@@ -109,11 +116,11 @@ impl Cipher {
                 key: LessSafeKey::new(UnboundKey::new(&aead::AES_128_GCM, &key).ok()?),
                 salt: derive.bytes(salt_label),
             },
-            SrtpProfile::Aes128CmSha1_80 => Cipher::Cm {
-                aes: Aes128::new(&key.into()),
+            SrtpProfile::Aes128CmSha1_80 => Cipher::Cm(Box::new(CmKeys {
+                aes: Aes128Enc::new(&key.into()),
                 salt: derive.bytes(salt_label),
                 mac: <HmacSha1 as Mac>::new_from_slice(&derive.bytes::<CM_AUTH_KEY_LEN>(auth_label)).ok()?,
-            },
+            })),
         })
     }
 
@@ -141,13 +148,13 @@ impl Cipher {
                     key.seal_in_place_scatter(nonce, Aad::from(header), body, &[], tag).ok()?;
                 }
             }
-            Cipher::Cm { aes, salt, mac } => {
+            Cipher::Cm(cm) => {
                 let body_len = sealed.len().checked_sub(CM_TAG_LEN)?;
                 let body = &mut sealed[..body_len];
                 copy_parts(prefix, payload, body)?;
-                cm_keystream(aes, salt, ssrc, index).try_apply_keystream(body).ok()?;
+                cm.keystream(ssrc, index).try_apply_keystream(body).ok()?;
                 let (authenticated, tag) = out.split_at_mut(header.len() + body_len);
-                tag.copy_from_slice(&cm_rtp_mac(mac, authenticated, index).finalize().into_bytes()[..CM_TAG_LEN]);
+                tag.copy_from_slice(&cm.rtp_mac(authenticated, index).finalize().into_bytes()[..CM_TAG_LEN]);
             }
         }
         Some(())
@@ -161,12 +168,12 @@ impl Cipher {
                 let nonce = gcm_rtp_nonce(salt, ssrc, index);
                 key.open_in_place(nonce, Aad::from(&*header), sealed).ok()?;
             }
-            Cipher::Cm { aes, salt, mac } => {
+            Cipher::Cm(cm) => {
                 let body_end = packet.len().checked_sub(CM_TAG_LEN)?;
                 let (authenticated, tag) = packet.split_at_mut(body_end);
-                cm_rtp_mac(mac, authenticated, index).verify_truncated_left(tag).ok()?;
+                cm.rtp_mac(authenticated, index).verify_truncated_left(tag).ok()?;
                 let body = authenticated.get_mut(header_len..)?;
-                cm_keystream(aes, salt, ssrc, index).try_apply_keystream(body).ok()?;
+                cm.keystream(ssrc, index).try_apply_keystream(body).ok()?;
             }
         }
         Some(())
@@ -185,14 +192,14 @@ impl Cipher {
                 let aad = gcm_rtcp_aad(header, trailer)?;
                 key.seal_in_place_scatter(gcm_rtcp_nonce(salt, ssrc, trailer), Aad::from(aad), body, &[], tag).ok()?;
             }
-            Cipher::Cm { aes, salt, mac } => {
+            Cipher::Cm(cm) => {
                 let index = u64::from(trailer & !(1 << 31));
                 let body = out.get_mut(RTCP_HEADER_LEN..plain.len())?;
-                cm_keystream(aes, salt, ssrc, index).try_apply_keystream(body).ok()?;
+                cm.keystream(ssrc, index).try_apply_keystream(body).ok()?;
                 let authenticated_len = plain.len() + RTCP_TRAILER_LEN;
                 let (authenticated, tag) = out.split_at_mut_checked(authenticated_len)?;
                 authenticated[plain.len()..].copy_from_slice(&trailer.to_be_bytes());
-                let made = mac.clone().chain_update(&*authenticated).finalize().into_bytes();
+                let made = cm.mac.clone().chain_update(&*authenticated).finalize().into_bytes();
                 tag.copy_from_slice(&made[..CM_TAG_LEN]);
             }
         }
@@ -208,13 +215,13 @@ impl Cipher {
                 let aad = gcm_rtcp_aad(header, trailer)?;
                 key.open_in_place(gcm_rtcp_nonce(salt, ssrc, trailer), Aad::from(aad), sealed).ok()?;
             }
-            Cipher::Cm { aes, salt, mac } => {
+            Cipher::Cm(cm) => {
                 let (authenticated, tag) = packet.split_at_mut(packet.len().checked_sub(CM_TAG_LEN)?);
-                mac.clone().chain_update(&*authenticated).verify_truncated_left(tag).ok()?;
+                cm.mac.clone().chain_update(&*authenticated).verify_truncated_left(tag).ok()?;
                 let index = u64::from(trailer & !(1 << 31));
                 let body_end = authenticated.len().checked_sub(RTCP_TRAILER_LEN)?;
                 let body = authenticated.get_mut(RTCP_HEADER_LEN..body_end)?;
-                cm_keystream(aes, salt, ssrc, index).try_apply_keystream(body).ok()?;
+                cm.keystream(ssrc, index).try_apply_keystream(body).ok()?;
             }
         }
         Some(())
@@ -256,31 +263,33 @@ fn gcm_rtcp_aad(header: &[u8], trailer: u32) -> Option<[u8; RTCP_HEADER_LEN + RT
     Some(aad)
 }
 
-/// RFC 3711 §4.1.1: IV = (salt * 2^16) XOR (SSRC * 2^64) XOR (index * 2^16).
-fn cm_keystream(aes: &Aes128, salt: &[u8; SALT_LEN_MAX], ssrc: u32, index: u64) -> AesCtr {
-    let mut iv = [0; 16];
-    iv[..SALT_LEN_MAX].copy_from_slice(salt);
-    iv[4..8].iter_mut().zip(ssrc.to_be_bytes()).for_each(|(v, s)| *v ^= s);
-    iv[8..14].iter_mut().zip(&index.to_be_bytes()[2..]).for_each(|(v, i)| *v ^= i);
-    StreamCipherCoreWrapper::from_core(ctr::CtrCore::inner_iv_init(aes.clone(), &iv.into()))
-}
+impl CmKeys {
+    /// RFC 3711 §4.1.1: IV = (salt * 2^16) XOR (SSRC * 2^64) XOR (index * 2^16).
+    fn keystream(&self, ssrc: u32, index: u64) -> AesCtr<'_> {
+        let mut iv = [0; 16];
+        iv[..SALT_LEN_MAX].copy_from_slice(&self.salt);
+        iv[4..8].iter_mut().zip(ssrc.to_be_bytes()).for_each(|(v, s)| *v ^= s);
+        iv[8..14].iter_mut().zip(&index.to_be_bytes()[2..]).for_each(|(v, i)| *v ^= i);
+        StreamCipherCoreWrapper::from_core(ctr::CtrCore::inner_iv_init(&self.aes, &iv.into()))
+    }
 
-/// RFC 3711 §4.2: the packet without its tag, then the roll-over counter.
-fn cm_rtp_mac(mac: &HmacSha1, authenticated: &[u8], index: u64) -> HmacSha1 {
-    mac.clone().chain_update(authenticated).chain_update(((index >> 16) as u32).to_be_bytes())
+    /// RFC 3711 §4.2: the packet without its tag, then the roll-over counter.
+    fn rtp_mac(&self, authenticated: &[u8], index: u64) -> HmacSha1 {
+        self.mac.clone().chain_update(authenticated).chain_update(((index >> 16) as u32).to_be_bytes())
+    }
 }
 
 /// The pseudo-random function of RFC 3711 §4.3.3; RFC 7714 §11 uses the same, with its shorter salt followed by zeros.
-struct KeyDerivation<'a> {
-    master_key: &'a [u8; KEY_LEN],
+struct KeyDerivation {
+    aes: Aes128Enc,
     salt: [u8; SALT_LEN_MAX],
 }
 
-impl<'a> KeyDerivation<'a> {
-    fn new(master_key: &'a [u8], master_salt: &[u8]) -> Option<Self> {
+impl KeyDerivation {
+    fn new(master_key: &[u8], master_salt: &[u8]) -> Option<Self> {
         let mut salt = [0; SALT_LEN_MAX];
         salt.get_mut(..master_salt.len())?.copy_from_slice(master_salt);
-        Some(KeyDerivation { master_key: master_key.try_into().ok()?, salt })
+        Some(KeyDerivation { aes: Aes128Enc::new_from_slice(master_key).ok()?, salt })
     }
 
     fn bytes<const N: usize>(&self, label: u8) -> [u8; N] {
@@ -288,7 +297,9 @@ impl<'a> KeyDerivation<'a> {
         iv[..SALT_LEN_MAX].copy_from_slice(&self.salt);
         iv[7] ^= label;
         let mut out = [0; N];
-        AesCtr::new(self.master_key.into(), &iv.into()).apply_keystream(&mut out);
+        let mut keystream: AesCtr<'_> =
+            StreamCipherCoreWrapper::from_core(ctr::CtrCore::inner_iv_init(&self.aes, &iv.into()));
+        keystream.apply_keystream(&mut out);
         out
     }
 }

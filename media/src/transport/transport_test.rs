@@ -263,7 +263,6 @@ fn a_third_of_all_datagrams_may_be_lost() {
     }
     times.sort();
     let p95 = times[times.len() * 95 / 100];
-    eprintln!("half {:?} p95 {p95:?} max {:?}", times[30], times[59]);
     assert!(p95 < Duration::from_secs(10), "half within {:?}, 95 % within {p95:?}", times[times.len() / 2]);
 }
 
@@ -507,6 +506,10 @@ fn forged_hellos_from_the_checked_address_do_not_stop_the_genuine_one() {
             all.push(vec![21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 1, seq, 0, 2, 2, 40]);
             all.push(vec![21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 2, seq, 0, 2, 1, 0]);
             all.push([&[21, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 2, seq, 0, 26][..], &[9; 26]].concat());
+            // As if they were Finished, and as if keys had changed.
+            let finished = [&[22, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 2, seq, 0, 48][..], &[9; 48]].concat();
+            all.extend(vec![finished; 5]);
+            all.push(vec![20, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 3, seq, 0, 1, 1]);
         }
         all
     });
@@ -514,6 +517,49 @@ fn forged_hellos_from_the_checked_address_do_not_stop_the_genuine_one() {
     pair.run(Duration::from_secs(10));
     assert!(pair.server.is_connected());
     pair.assert_media_flows();
+}
+
+#[test]
+fn a_peer_may_begin_sixteen_handshakes_and_no_more() {
+    let mut pair = Pair::new().meddling(|_, bytes| if is_dtls(bytes) { vec![] } else { vec![bytes.to_vec()] });
+    pair.run(Duration::from_millis(200));
+    let mut out = Outbox::default();
+    let (now, path) = (pair.now, server_path());
+    pair.server.handle_dtls(now, path, &forged_hello(0, &[], &[0xc0, 0x2b]), &mut out).unwrap();
+    // Record, message and version are 27 bytes; then comes the cookie with its length.
+    let cookie = out.datagrams[0].1[28..48].to_vec();
+    for n in 1..=dtls::HANDSHAKES_MAX as u8 {
+        out.datagrams.clear();
+        let hello = forged_hello(n, &cookie, &[0xc0, 0x2b]);
+        assert_eq!(pair.server.handle_dtls(now, path, &hello, &mut out), Ok(None), "{n}");
+        assert!(!out.datagrams.is_empty());
+    }
+    out.datagrams.clear();
+    let one_more = forged_hello(200, &cookie, &[0xc0, 0x2b]);
+    assert_eq!(pair.server.handle_dtls(now, path, &one_more, &mut out), Err(DropReason::Malformed));
+    assert!(out.datagrams.is_empty());
+}
+
+#[test]
+fn a_hello_without_common_ground_begins_nothing() {
+    let mut pair = Pair::new().meddling(|_, bytes| if is_dtls(bytes) { vec![] } else { vec![bytes.to_vec()] });
+    pair.run(Duration::from_millis(200));
+    let mut out = Outbox::default();
+    let (now, path) = (pair.now, server_path());
+    pair.server.handle_dtls(now, path, &forged_hello(0, &[], &[0xc0, 0x2b]), &mut out).unwrap();
+    let cookie = out.datagrams[0].1[28..48].to_vec();
+    // No cipher suite of ours, from a peer that does receive us: refused, and it may try again.
+    let hello = forged_hello(1, &cookie, &[0x00, 0x2f]);
+    assert_eq!(pair.server.handle_dtls(now, path, &hello, &mut out), Err(DropReason::Malformed));
+    // No SRTP profile of ours: not even a cookie.
+    let mut hello = forged_hello(2, &[], &[0xc0, 0x2b]);
+    let last = hello.len();
+    hello[last - 2] = 8;
+    out.datagrams.clear();
+    assert_eq!(pair.server.handle_dtls(now, path, &hello, &mut out), Err(DropReason::Malformed));
+    assert!(out.datagrams.is_empty());
+    pair.meddle = Box::new(|_, bytes| vec![bytes.to_vec()]);
+    assert!(pair.connects_within(Duration::from_secs(3)));
 }
 
 #[test]

@@ -76,7 +76,7 @@ impl TwccReceiver {
             reported
         } else {
             let reported = write_transport_feedback(out, sender_ssrc, media_ssrc, self.base, count, &self.arrivals);
-            if let Some(last) = self.arrivals.drain(..reported).last() {
+            if let Some(last) = self.arrivals.drain(..reported).next_back() {
                 self.base = last.seq + 1;
             }
             reported

@@ -15,3 +15,6 @@ pub mod url;
 pub mod userbuf;
 pub mod v1;
 pub mod v2;
+
+#[cfg(test)]
+pub(crate) mod tests;

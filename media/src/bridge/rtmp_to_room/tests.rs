@@ -1,0 +1,222 @@
+//! Recordings as tags into a room.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    bridge::fixture::{AAC16, BASELINE_AAC44, BFRAMES, tags},
+    codec::h264::{
+        NalKind, inspect, nal,
+        payload::{Piece, pieces},
+    },
+    flv::{avc_frame, avc_header},
+    rtp::packet::{Header, is_rtcp},
+};
+
+const START: Time = Time::from_millis(60_000);
+
+/// What the room got.
+#[derive(Default)]
+struct Got {
+    audio: Vec<(Header, Vec<u8>)>,
+    video: Vec<(Header, Vec<u8>)>,
+    reports: usize,
+}
+
+impl Got {
+    fn packet(&mut self, kind: Kind, packet: &[u8]) {
+        if is_rtcp(packet) {
+            self.reports += 1;
+            return;
+        }
+        let header = Header::parse(packet).unwrap();
+        let track = if kind == Kind::Audio { &mut self.audio } else { &mut self.video };
+        track.push((header, header.payload(packet).to_vec()));
+    }
+
+    /// Timestamps of the pictures, from the first one on.
+    fn picture_times(&self) -> Vec<u32> {
+        let ends = self.video.iter().filter(|(header, _)| header.marker).map(|(header, _)| header.timestamp);
+        let first = self.video[0].0.timestamp;
+        ends.map(|timestamp| timestamp.wrapping_sub(first)).collect()
+    }
+}
+
+fn bridge() -> RtmpToRoom {
+    RtmpToRoom::new(96_000, WallClock::new(1_700_000_000_000_000))
+}
+
+fn run_into(bridge: &mut RtmpToRoom, got: &mut Got, tags: &[Tag], base_ms: u32) {
+    for tag in tags {
+        let now = START + std::time::Duration::from_millis(u64::from(tag.timestamp_ms));
+        let tag = Tag { timestamp_ms: tag.timestamp_ms.wrapping_add(base_ms), ..tag.clone() };
+        bridge.handle_tag(now, &tag, &mut |kind, packet| {
+            got.packet(kind, packet);
+            true
+        });
+    }
+}
+
+fn run(flv: &[u8], base_ms: u32) -> (RtmpToRoom, Got) {
+    let (mut bridge, mut got) = (bridge(), Got::default());
+    run_into(&mut bridge, &mut got, &tags(flv), base_ms);
+    (bridge, got)
+}
+
+fn assert_consecutive(track: &[(Header, Vec<u8>)]) {
+    assert!(track.windows(2).all(|w| w[1].0.seq == w[0].0.seq.wrapping_add(1) && w[1].0.ssrc == w[0].0.ssrc));
+}
+
+#[test]
+fn a_recording_becomes_numbered_packets_and_wrapping_milliseconds_do_not_show() {
+    for base_ms in [0, u32::MAX - 700] {
+        let (bridge, got) = run(BASELINE_AAC44, base_ms);
+        assert_eq!(bridge.tracks(), (Some(Codec::Opus), Some(Codec::H264)));
+        assert_consecutive(&got.video);
+        assert_consecutive(&got.audio);
+        let pictures = got.picture_times();
+        assert_eq!(pictures.len(), 30);
+        // Publishers round to milliseconds; 15 pictures a second are 6,000 units apart.
+        assert!(pictures.iter().enumerate().all(|(n, t)| t.abs_diff(n as u32 * 6_000) <= 90), "{pictures:?}");
+        assert!(got.audio.windows(2).all(|w| w[1].0.timestamp.wrapping_sub(w[0].0.timestamp) == 960));
+        assert!(got.audio.len() > 95 && got.reports >= 4, "{} {}", got.audio.len(), got.reports);
+        let keys: Vec<usize> = (0..got.video.len()).filter(|n| inspect(&got.video[*n].1).key).collect();
+        let sets = keys.iter().filter(|n| {
+            let kinds: Vec<NalKind> = pieces(&got.video[**n].1)
+                .filter_map(|p| if let Ok(Piece::Whole(unit)) = p { Some(nal::kind(unit)) } else { None })
+                .collect();
+            kinds.starts_with(&[NalKind::Sps, NalKind::Pps])
+        });
+        assert_eq!(sets.count(), 2, "parameter sets before each of the two key frames");
+    }
+}
+
+#[test]
+fn audio_alone_and_video_alone_are_normal() {
+    let (bridge, got) = run(AAC16, 0);
+    assert_eq!(bridge.tracks(), (Some(Codec::Opus), None));
+    assert!(got.audio.len() > 70 && got.video.is_empty());
+    let (bridge, got) = run(BFRAMES, 0);
+    assert_eq!(bridge.tracks(), (None, Some(Codec::H264)));
+    assert!(got.audio.is_empty() && !got.video.is_empty());
+}
+
+#[test]
+fn b_frames_that_nobody_refers_to_are_left_out_and_the_rest_is_in_order() {
+    let (bridge, got) = run(BFRAMES, 0);
+    assert!(bridge.video.b_frames_seen);
+    let pictures = got.picture_times();
+    assert!((10..=14).contains(&pictures.len()), "{pictures:?}");
+    // Shown 67 ms after they are decoded, three pictures apart; the last may be nearer.
+    assert!(pictures.windows(2).take(9).all(|w| (w[1] - w[0]).abs_diff(18_000) <= 180), "{pictures:?}");
+    assert_consecutive(&got.video);
+}
+
+#[test]
+fn a_new_sequence_header_in_mid_stream_changes_what_goes_before_key_frames() {
+    let (mut bridge, mut got) = run(BASELINE_AAC44, 0);
+    let sps_of = |got: &Got| {
+        got.video.iter().rev().flat_map(|(_, payload)| pieces(payload)).find_map(|piece| match piece {
+            Ok(Piece::Whole(unit)) if nal::kind(unit) == NalKind::Sps => Some(unit.to_vec()),
+            _ => None,
+        })
+    };
+    let before = sps_of(&got).unwrap();
+    let later: Vec<Tag> =
+        tags(BFRAMES).into_iter().map(|tag| Tag { timestamp_ms: tag.timestamp_ms + 2_000, ..tag }).collect();
+    run_into(&mut bridge, &mut got, &later, 0);
+    assert_ne!(sps_of(&got).unwrap(), before);
+    assert_consecutive(&got.video);
+}
+
+#[test]
+fn a_new_audio_configuration_in_mid_stream_goes_on_in_time() {
+    let (mut bridge, mut got) = run(BASELINE_AAC44, 0);
+    let later: Vec<Tag> =
+        tags(AAC16).into_iter().map(|tag| Tag { timestamp_ms: tag.timestamp_ms + 2_000, ..tag }).collect();
+    run_into(&mut bridge, &mut got, &later, 0);
+    assert_consecutive(&got.audio);
+    let first = got.audio[0].0.timestamp;
+    let times: Vec<u32> = got.audio.iter().map(|(header, _)| header.timestamp.wrapping_sub(first)).collect();
+    assert!(times.windows(2).all(|w| w[1] - w[0] >= 960 && w[1] - w[0] < 48 * 150), "{times:?}");
+    assert!(*times.last().unwrap() > 48 * 3_300);
+}
+
+#[test]
+fn after_a_full_pipe_video_waits_for_a_key_frame_and_numbers_have_no_hole() {
+    let (mut bridge, mut got, mut offered) = (bridge(), Got::default(), 0);
+    for tag in tags(BASELINE_AAC44) {
+        let now = START + std::time::Duration::from_millis(u64::from(tag.timestamp_ms));
+        bridge.handle_tag(now, &tag, &mut |kind, packet| {
+            offered += usize::from(kind == Kind::Video);
+            let room = kind == Kind::Audio || offered != 8;
+            if room {
+                got.packet(kind, packet);
+            }
+            room
+        });
+    }
+    assert_consecutive(&got.video);
+    let pictures = got.picture_times();
+    let gap = pictures.windows(2).position(|w| w[1] - w[0] > 7_000).unwrap();
+    assert!(pictures[gap + 1].abs_diff(90_000) <= 90, "{pictures:?}");
+}
+
+#[test]
+fn a_picture_of_as_many_units_as_allowed_passes_and_one_more_does_not() {
+    let record = tags(BASELINE_AAC44).into_iter().find(|t| t.kind == TagKind::Video && t.header).unwrap();
+    for (count, passes) in [(PICTURE_NALS_MAX, true), (PICTURE_NALS_MAX + 1, false)] {
+        let (mut bridge, mut got) = (bridge(), Got::default());
+        let picture = avc_frame(true, 0, &[0, 0, 0, 2, 0x65, 0x88].repeat(count));
+        let picture = Tag { kind: TagKind::Video, timestamp_ms: 0, payload: picture, key: true, header: false };
+        run_into(&mut bridge, &mut got, &[record.clone(), picture], 0);
+        assert_eq!(!got.video.is_empty(), passes);
+    }
+}
+
+#[test]
+fn units_that_rtp_would_read_otherwise_are_left_out() {
+    let record = tags(BASELINE_AAC44).into_iter().find(|t| t.kind == TagKind::Video && t.header).unwrap();
+    let (mut bridge, mut got) = (bridge(), Got::default());
+    let units = [&[0, 0, 0, 4, 0x78, 0, 1, 0x65][..], &[0, 0, 0, 2, 0x60, 1], &[0, 0, 0, 2, 0x65, 0x88]].concat();
+    let payload = avc_frame(true, 0, &units);
+    let picture = Tag { kind: TagKind::Video, timestamp_ms: 0, payload, key: true, header: false };
+    run_into(&mut bridge, &mut got, &[record, picture], 0);
+    // The parameter sets together, and the slice.
+    assert_eq!(got.video.len(), 2);
+    assert_eq!(got.video[1].1, [0x65, 0x88]);
+}
+
+#[test]
+fn parameter_sets_at_the_bound_are_taken_and_over_it_are_not() {
+    for (len, taken) in [(PARAMETER_SETS_BYTES_MAX - 2, true), (PARAMETER_SETS_BYTES_MAX - 1, false)] {
+        let mut record = vec![1, 66, 0xc0, 30, 0xff, 0xe1];
+        record.extend_from_slice(&(len as u16).to_be_bytes());
+        record.push(0x67);
+        record.resize(record.len() + len - 1, 1);
+        record.extend_from_slice(&[1, 0, 2, 0x68, 0xce]);
+        let header =
+            Tag { kind: TagKind::Video, timestamp_ms: 0, payload: avc_header(&record), key: false, header: true };
+        let mut bridge = bridge();
+        bridge.handle_tag(START, &header, &mut |_, _| true);
+        assert_eq!(!bridge.video.sets.sps.is_empty(), taken);
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_tag_panics(bodies in prop::collection::vec((any::<bool>(), any::<u32>(), prop::collection::vec(any::<u8>(), 0..80)), 0..30)) {
+        let (mut bridge, mut got) = run(BFRAMES, 0);
+        let prefixes: [&[u8]; 4] = [&[0x17, 1, 0, 0, 0], &[0xaf, 0], &[0xaf, 1], &[]];
+        for (n, (audio, timestamp_ms, body)) in bodies.into_iter().enumerate() {
+            let kind = if audio { TagKind::Audio } else { TagKind::Video };
+            let payload = [prefixes[n % 4], &body].concat().into();
+            let tag = Tag { kind, timestamp_ms, payload, key: false, header: false };
+            bridge.handle_tag(START, &tag, &mut |kind, packet| {
+                got.packet(kind, packet);
+                true
+            });
+        }
+        assert_consecutive(&got.video);
+    }
+}
