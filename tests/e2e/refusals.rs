@@ -266,12 +266,13 @@ async fn rtmp(server: SocketAddr, purpose: Purpose, path: &str) -> Option<u32> {
             return Some(0);
         }
         let mut data = &buffer[..read];
-        while let Ok(Some(event)) = session.handle_input(&mut data) {
-            match event {
-                ClientEvent::Started | ClientEvent::Media(_) => return None,
-                ClientEvent::Refused { description, .. } => return Some(number_in(&description)),
-                ClientEvent::Ended { code } => return Some(number_in(&code)),
+        match session.handle_input(&mut data) {
+            Ok(Some(ClientEvent::Started | ClientEvent::Media(_))) => return None,
+            Ok(Some(ClientEvent::Refused { description: text, .. } | ClientEvent::Ended { code: text })) => {
+                return Some(number_in(&text));
             }
+            Ok(None) => {}
+            Err(_) => return Some(0),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Streams by URL: FLV over HTTP and WebSocket, and a push by ffmpeg that comes out again.
 
 use std::{
+    net::SocketAddr,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -91,22 +92,26 @@ async fn what_ffmpeg_pushes_comes_out_as_flv_and_the_player_ends_with_it() {
     );
     let mut ffmpeg = Ffmpeg::push(&url);
     let path = "/live/1400000001_77_pusher_main.flv";
-    let response = timeout(PIECE_MAX, async {
-        loop {
-            // ffmpeg takes a moment to start; each try is a question to the server, so this does not spin.
-            let response = open(server.http, "GET", path, &[], "").await;
-            if response.status() == 200 {
-                return response;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    });
-    let mut player = HttpPlayer::new(response.await.expect("the stream appears").into_body());
+    let response = until(server.http, path, 200).await;
+    let mut player = HttpPlayer::new(response.into_body());
     assert_starts_well(&mut player, 60).await;
     ffmpeg.end();
     let ended = timeout(PIECE_MAX, async { while player.next().await.is_some() {} });
     assert!(ended.await.is_ok(), "the player does not notice that the stream is over");
-    assert_eq!(ask(server.http, "GET", path, &[], "").await.status, 404);
+    until(server.http, path, 404).await;
+}
+
+/// Asks until the answer has this status: ffmpeg takes a moment to start, and the room a moment to learn of an end.
+async fn until(server: SocketAddr, path: &str, status: u16) -> hyper::Response<Incoming> {
+    let answer = timeout(PIECE_MAX, async {
+        loop {
+            let response = open(server, "GET", path, &[], "").await;
+            if response.status() == status {
+                return response;
+            }
+        }
+    });
+    answer.await.unwrap_or_else(|_| panic!("{path} never answers with {status}"))
 }
 
 /// Metadata and sequence headers come first, then a key frame, and time never runs backwards.
