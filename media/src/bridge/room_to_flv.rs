@@ -41,7 +41,7 @@ const KEY_WANTED_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A key frame is asked for when the last one is this old: browsers send none by themselves, and a new player gets everything
 /// since then, so this is the most that it has to catch up with. Shorter costs all subscribers bitrate.
-pub const KEY_FRAME_AGE_MAX: Duration = Duration::from_secs(4);
+pub const KEY_FRAME_AGE_MAX: Duration = Duration::from_secs(2);
 
 /// One stream's way out of a room. [`handle_packet`](Self::handle_packet) and, at least every 20 ms,
 /// [`handle_timeout`](Self::handle_timeout) drive it.

@@ -835,6 +835,15 @@ impl Shard {
     /// Seals what the turn decided, each packet in one pass from its ring slot into the send buffer, and hands all of it
     /// to the kernel.
     fn flush(&mut self) {
+        // The last flight of a handshake goes before the media that it is the key to.
+        for (path, datagram) in self.outbox.datagrams.drain(..) {
+            match path.via {
+                Via::Udp => {
+                    self.send.push(origin_of(path), &datagram);
+                }
+                Via::Tcp(connection) => send_tcp(&self.tcp, connection, &datagram),
+            }
+        }
         let mut dirty = std::mem::take(&mut self.dirty);
         for key in dirty.drain(..) {
             let Some(entry) = self.transports.get_mut(key.0 as usize) else { continue };
@@ -885,14 +894,6 @@ impl Shard {
             entry.queue.clear();
         }
         self.dirty = dirty;
-        for (path, datagram) in self.outbox.datagrams.drain(..) {
-            match path.via {
-                Via::Udp => {
-                    self.send.push(origin_of(path), &datagram);
-                }
-                Via::Tcp(connection) => send_tcp(&self.tcp, connection, &datagram),
-            }
-        }
         if !self.send.is_empty() {
             self.counts.send_refused += self.socket.send(&mut self.send) as u64;
         }
