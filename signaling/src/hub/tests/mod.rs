@@ -3,6 +3,7 @@
 mod limits;
 mod refusals;
 mod rooms;
+mod secrets;
 mod streams;
 
 use std::{net::SocketAddr, time::Duration};

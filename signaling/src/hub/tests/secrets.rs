@@ -1,0 +1,82 @@
+//! Nothing secret reaches a log, at any level.
+
+use std::{
+    fmt::{Debug, Write},
+    sync::{Arc, Mutex},
+};
+
+use serde_json::json;
+use tracing::{
+    Metadata, Subscriber,
+    field::{Field, Visit},
+    span,
+};
+
+use super::*;
+use crate::auth::url::{tx_secret, tx_time};
+
+/// Keeps the text of every field of every event.
+#[derive(Clone, Default)]
+struct Recorder(Arc<Mutex<String>>);
+
+impl Visit for Recorder {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        writeln!(self.0.lock().unwrap(), "{field}={value:?}").unwrap();
+    }
+}
+
+impl Subscriber for Recorder {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
+        attributes.record(&mut self.clone());
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, values: &span::Record<'_>) {
+        values.record(&mut self.clone());
+    }
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut self.clone());
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[tokio::test]
+async fn no_ticket_key_or_signature_is_logged_whether_it_is_good_or_bad() {
+    let recorder = Recorder::default();
+    let _guard = tracing::subscriber::set_default(recorder.clone());
+    let house = House::new();
+    let (sig, key) = (user_sig("eve"), map_key("eve", &RoomName::Number(ROOM), 255));
+    let mut eve = house.client();
+    let shown = json!({ "userID": "eve", "userSig": sig, "privateMapKey": key });
+    assert_eq!(eve.enter_with(shown).await["type"], "ok");
+    let bad = json!({ "userID": "eve", "userSig": "canary-user-sig", "privateMapKey": "canary-map-key" });
+    assert_eq!(code_of(&house.client().enter_with(bad).await), number(Code::UserSigInvalid));
+
+    let name = format!("{APP}_{ROOM}_cam_main");
+    let secret = tx_secret("pushkey", &name, now_s() + 60);
+    let query = format!("txSecret={secret}&txTime={}", tx_time(now_s() + 60));
+    assert!(house.push("live", &name, &query).await.is_ok());
+    assert!(house.push("live", &name, "txSecret=canary-secret&txTime=5C07932C").await.is_err());
+    assert!(house.push("push", "1001", "userid=eve&usersig=canary-user-sig").await.is_err());
+    assert!(house.play(&name, "userid=eve&usersig=canary-user-sig").await.is_err());
+    let http =
+        PublishOffer { user_sig: Some("canary-user-sig".into()), ..offer("eve", "privatemapkey=canary-map-key") };
+    assert!(house.hub.open_publish(http.clone()).await.is_err());
+    assert!(house.hub.open_play(http).await.is_err());
+
+    let log = recorder.0.lock().unwrap().clone();
+    assert!(log.contains("member entered") && log.contains("refused"), "{log}");
+    for canary in [&sig, &key, &secret, "canary", "pushkey", "secret=", "PRIVATE KEY"] {
+        assert!(!log.contains(canary), "{canary} in {log}");
+    }
+}
