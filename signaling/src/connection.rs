@@ -12,6 +12,7 @@ use futures_util::{
     stream::{SplitSink, SplitStream},
 };
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_tungstenite::tungstenite;
 use tracing::debug;
 
 use crate::{
@@ -43,6 +44,11 @@ pub async fn serve(socket: WebSocket, hub: Hub, remote: Option<IpAddr>, reached_
             if timeout(FAREWELL_MAX, &mut writer).await.is_err() {
                 writer.abort();
             }
+            if code == Some(Code::MessageTooBig) {
+                // The library reads no further, so the rest of the message cannot be drained; the client gets the time to
+                // read why.
+                sleep(FAREWELL_MAX).await;
+            }
         }
         // The last word is said, or cannot be.
         _ = &mut writer => drop(reader),
@@ -65,7 +71,8 @@ struct Reader {
 impl Reader {
     /// Reads until the connection ends; returns why if that is for us to say.
     async fn run(&mut self, stream: &mut SplitStream<WebSocket>) -> Option<Code> {
-        let config = self.hub.config().clone();
+        let hub = self.hub.clone();
+        let config = hub.config();
         let mut deadline = Instant::now() + config.limits.enter_within;
         loop {
             let message = match timeout_at(deadline, stream.next()).await {
@@ -73,7 +80,7 @@ impl Reader {
                 Err(_) => return Some(Code::EnterTimeout),
                 Ok(None) => return None,
                 // Too long, not UTF-8, or no WebSocket any more: the library knows which and answers what it can.
-                Ok(Some(Err(error))) => return broken(&error),
+                Ok(Some(Err(error))) => return broken(error),
                 Ok(Some(Ok(message))) => message,
             };
             let was_seated = self.seat.is_some();
@@ -164,18 +171,14 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, mut outbound: Outbound) 
     }
 }
 
-/// What a failed read means.
-fn broken(error: &axum::Error) -> Option<Code> {
+/// What a failed read means; `None` if the connection itself is gone.
+fn broken(error: axum::Error) -> Option<Code> {
     debug!(%error, "signaling connection broken");
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(inner) = source {
-        let text = inner.to_string();
-        if text.contains("too long") || text.contains("too big") {
-            return Some(Code::MessageTooBig);
-        }
-        source = inner.source();
+    match error.into_inner().downcast_ref::<tungstenite::Error>() {
+        Some(tungstenite::Error::Capacity(_)) => Some(Code::MessageTooBig),
+        Some(tungstenite::Error::Utf8(_)) => Some(Code::BadMessage),
+        _ => None,
     }
-    None
 }
 
 /// Lets messages through at a steady rate with some at once. Who sends faster is read later, so that TCP slows him down.

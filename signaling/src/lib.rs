@@ -13,6 +13,7 @@ pub mod code;
 pub mod config;
 pub mod connection;
 pub mod dialect;
+pub mod fields;
 pub mod hub;
 pub mod link;
 pub mod member;

@@ -51,7 +51,7 @@ pub struct PublishArgs {
     /// How long to publish once the server has agreed.
     #[arg(long, value_name = "S", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=604_800))]
     pub seconds: u64,
-    /// Fill the video up to this rate, with filler data that decoders skip. The clip alone has about 250 kbit/s.
+    /// Fill the video up to this rate, with filler data that decoders skip. The clip alone has about 340 kbit/s.
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub video_kbps: Option<u32>,
     /// An FLV file with H.264 and AAC instead of the built-in clip.

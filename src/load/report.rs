@@ -128,7 +128,7 @@ pub fn rate(bps: u64) -> String {
 }
 
 fn ms(value: Option<f64>) -> String {
-    value.map_or("-".to_owned(), |ms| format!("{ms:.0} ms"))
+    value.map_or("-".to_owned(), |ms| if ms < 10.0 { format!("{ms:.1} ms") } else { format!("{ms:.0} ms") })
 }
 
 fn three(p50: Option<f64>, p95: Option<f64>, p99: Option<f64>) -> String {

@@ -149,6 +149,8 @@ impl Client {
         let open = async {
             let socket = UdpSocket::bind((any, 0)).await?;
             socket.connect(remote).await?;
+            // Until the runtime has seen it writable, it takes nothing, and the first check would be lost.
+            socket.writable().await?;
             Ok::<_, io::Error>(socket)
         };
         let socket = open.await.map_err(|error| LoadError::new(format!("cannot open a UDP socket: {error}")))?;

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 
-import { Browser, Server } from './harness.mjs'
+import { Browser, PagePeer, Server } from './harness.mjs'
 
 /** @type {Server} */ let server
 /** @type {Browser} */ let browser
@@ -51,6 +51,37 @@ for (const [codec, roomID] of [['H264', 2001], ['VP8', 2002]])
     await carl.sees('anna', { changes: (await carl.page.evaluate(() => window.peer.sees('anna').changes)) + 10 })
     for (const { page } of [anna, bert, carl]) await page.close()
   })
+
+for (const [codec, roomID] of [['VP9', 2011], ['AV1', 2012]])
+  test(`${codec} passes through`, async () => {
+    const anna = await browser.peer(server, await server.ticket('anna', roomID), { codec, toneHz: 700 })
+    const bert = await browser.peer(server, await server.ticket('bert', roomID))
+    await Promise.all([bert.sees('anna'), bert.hears('anna', 700)])
+    assert.ok((await bert.page.evaluate(() => window.peer.codecs('down'))).includes(`video/${codec}`))
+    for (const { page } of [anna, bert]) await page.close()
+  })
+
+test('a page that UDP does not reach takes TCP', async () => {
+  const ticket = await server.ticket('anna', 2013)
+  const page = await browser.peerPage(server)
+  await page.evaluate(() => {
+    const set = RTCPeerConnection.prototype.setRemoteDescription
+    RTCPeerConnection.prototype.setRemoteDescription = function ({ type, sdp }) {
+      return set.call(this, { type, sdp: sdp.replace(/^a=candidate:\S+ \d+ udp .*\r\n/gim, '') })
+    }
+  })
+  await page.evaluate((it) => window.peer.enter(it), ticket)
+  await page.evaluate(() => window.peer.publish({ toneHz: 700, hue: 0 }))
+  const anna = new PagePeer(page, 'anna', [])
+  const bert = await browser.peer(server, await server.ticket('bert', 2013), { toneHz: 1300, hue: 220 })
+  await Promise.all([anna.sees('bert'), anna.hears('bert', 1300), bert.sees('anna'), bert.hears('anna', 700)])
+  const protocols = await page.evaluate(async () => {
+    const { up, down } = await window.peer.room.stats()
+    return [up, down].map((report) => [...report.values()].find(({ type, state, nominated }) => type === 'candidate-pair' && nominated && state === 'succeeded')).map((pair, n) => [up, down][n].get(pair.localCandidateId).protocol)
+  })
+  assert.deepEqual(protocols, ['tcp', 'tcp'])
+  for (const peer of [anna, bert]) await peer.page.close()
+})
 
 test('a muted microphone is silent to the others, who are told', async () => {
   const anna = await browser.peer(server, await server.ticket('anna', 2003), { toneHz: 700 })

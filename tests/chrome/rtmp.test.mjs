@@ -70,9 +70,9 @@ test("a page's stream plays over RTMP and HTTP-FLV: H.264 and AAC, stamp and ton
     // Once more with sound and picture known to flow: what a second player waits.
     const second = play(url)
     t.after(() => second.stop())
-    await second.stamps(1, 5_000)
+    const [{ ageMs }] = await second.stamps(1, 5_000)
     const wait = Math.round(second.firstPictureMs ?? Infinity)
-    t.diagnostic(`${protocol}: a second player's first picture after ${wait} ms`)
+    t.diagnostic(`${protocol}: a second player's first picture after ${wait} ms, ${ageMs} ms old`)
     assert.ok(Math.min(first, wait) < 1000, `the first picture over ${protocol} came after ${first} and ${wait} ms`)
     await second.stop()
 

@@ -3,7 +3,7 @@
 use crate::{
     code::{Code, Fault},
     config::Limits,
-    message::{Fields, read_object},
+    fields::{Fields, read_object},
     request::Request,
 };
 

@@ -6,8 +6,9 @@ use serde::Serialize;
 use crate::{
     code::{Code, Fault},
     config::Limits,
+    fields::Fields,
     member::DownState,
-    message::{Fields, OkBody},
+    message::OkBody,
     room::{Action, Output, Room},
 };
 

@@ -10,8 +10,8 @@ use crate::{
         envelope::ENCODED_BYTES_MAX,
     },
     code::Fault,
+    fields::Fields,
     member::{Newcomer, Protocol, Role},
-    message::Fields,
     name::{DISPLAY_NAME_BYTES_MAX, RoomName, USER_ID_BYTES_MAX, has_control, is_user_id},
 };
 

@@ -20,7 +20,8 @@ use serde_json::{Map, Value};
 use crate::{
     code::{Code, Fault},
     config::Limits,
-    message::{Fields, OkBody},
+    fields::Fields,
+    message::OkBody,
     room::{Output, Room},
 };
 

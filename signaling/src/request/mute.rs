@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use crate::{
     code::{Code, Fault},
-    message::{Event, Fields, OkBody, TrackKind},
+    fields::Fields,
+    message::{Event, OkBody, TrackKind},
     name::StreamName,
     room::{Action, Output, Room},
 };

@@ -7,8 +7,9 @@ use crate::{
     auth::authorise::Privilege,
     code::{Code, Fault},
     config::Limits,
+    fields::Fields,
     member::Media,
-    message::{Fields, OkBody},
+    message::OkBody,
     name::{StreamName, USER_ID_BYTES_MAX},
     room::Room,
 };

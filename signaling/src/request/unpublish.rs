@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use crate::{
     code::{Code, Fault},
-    message::{Fields, OkBody},
+    fields::Fields,
+    message::OkBody,
     name::StreamName,
     room::{Output, Room},
 };

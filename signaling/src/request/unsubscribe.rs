@@ -7,7 +7,8 @@ use serde::Serialize;
 use crate::{
     code::{Code, Fault},
     config::Limits,
-    message::{Fields, OkBody},
+    fields::Fields,
+    message::OkBody,
     name::{StreamName, USER_ID_BYTES_MAX},
     room::Room,
 };
