@@ -38,6 +38,11 @@ pub enum ShardCommand {
         credentials: IceCredentials,
         fingerprint: Fingerprint,
     },
+    /// New ICE credentials of ours.
+    RestartIce {
+        id: TransportId,
+        credentials: IceCredentials,
+    },
     RemoveTransport {
         id: TransportId,
     },

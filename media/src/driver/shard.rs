@@ -160,6 +160,8 @@ struct Entry {
     id: TransportId,
     room: u32,
     ufrag: String,
+    /// Of before an ICE restart.
+    previous_ufrag: Option<String>,
     transport: Transport,
     ups: UpIndex,
     downs: Vec<(DownSetup, DownKey)>,
@@ -534,6 +536,7 @@ impl Shard {
                     id,
                     room,
                     ufrag: ufrag.clone(),
+                    previous_ufrag: None,
                     transport,
                     ups: UpIndex::default(),
                     downs: Vec::new(),
@@ -553,6 +556,18 @@ impl Shard {
                     warn!(transport = %id, "the peer came back with another certificate: the transport ends");
                     self.remove_transport(key);
                     let _ = self.events.send(ShardEvent::Closed { id, reason: CloseReason::DtlsFailed });
+                }
+            }
+            ShardCommand::RestartIce { id, credentials } => {
+                if let Some(&key) = self.by_id.get(&id) {
+                    let entry = &mut self.transports[key.0 as usize];
+                    let previous = std::mem::replace(&mut entry.ufrag, credentials.ufrag.clone());
+                    // Checks may name the fragment before this one, but none of before that.
+                    if let Some(older) = entry.previous_ufrag.replace(previous) {
+                        self.by_ufrag.remove(&older);
+                    }
+                    self.by_ufrag.insert(credentials.ufrag.clone(), key);
+                    entry.transport.restart_ice(credentials);
                 }
             }
             ShardCommand::RemoveTransport { id } => {
@@ -731,6 +746,7 @@ impl Shard {
         let entry = self.transports.remove(key.0 as usize);
         self.by_id.remove(&entry.id);
         self.by_ufrag.remove(&entry.ufrag);
+        entry.previous_ufrag.as_ref().map(|previous| self.by_ufrag.remove(previous));
         for path in &entry.paths {
             if self.by_path.get(&(path.remote, path.via)) == Some(&key) {
                 self.by_path.remove(&(path.remote, path.via));
