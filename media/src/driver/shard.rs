@@ -219,7 +219,7 @@ impl Shard {
             let wait = if more {
                 Duration::ZERO
             } else {
-                self.timers.next().map_or(COUNTS_INTERVAL, |at| at.since(now)).min(COUNTS_INTERVAL)
+                self.timers.next_due().map_or(COUNTS_INTERVAL, |at| at.since(now)).min(COUNTS_INTERVAL)
             };
             if let Err(error) = poll.poll(&mut events, Some(wait))
                 && error.kind() != io::ErrorKind::Interrupted
