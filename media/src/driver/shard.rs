@@ -385,8 +385,7 @@ impl Shard {
         if resolved.learned
             && let Some(up) = self.rooms[room as usize].room.up_mut(resolved.key)
         {
-            let known = if resolved.rtx { &mut up.spec.rtx_ssrc } else { &mut up.spec.ssrc };
-            *known = Some(header.ssrc);
+            up.set_ssrc(resolved.rtx, header.ssrc);
         }
         self.in_room(key, |shard| {
             shard.rooms[room as usize].room.handle_rtp(now, resolved.key, resolved.rtx, slot, &mut shard.output);
@@ -627,7 +626,11 @@ impl Shard {
         }
         for setup in setups {
             let entry = &mut self.transports[key.0 as usize];
-            if entry.ups.iter().any(|e| e.track == setup.track) {
+            if let Some(up) = entry.ups.set_ssrcs(setup.track, setup.ssrc, setup.rtx_ssrc) {
+                if let Some(up) = self.rooms[room as usize].room.up_mut(up) {
+                    setup.ssrc.into_iter().for_each(|ssrc| up.set_ssrc(false, ssrc));
+                    setup.rtx_ssrc.into_iter().for_each(|ssrc| up.set_ssrc(true, ssrc));
+                }
                 continue;
             }
             if let Some(stray) = self.rooms[room as usize].room.find(setup.track) {

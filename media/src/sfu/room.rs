@@ -200,15 +200,20 @@ impl Room {
         }
         up.muted = muted;
         if !muted {
-            for key in &up.downs {
-                if let Some(down) = self.downs.get_mut(key.0 as usize).filter(|d| d.is_live()) {
-                    down.start();
-                }
+            Self::restart_downs(now, up, &mut self.downs, out);
+        }
+    }
+
+    /// After a break in the flow: each subscriber goes on at the next packet that a decoder can start at.
+    fn restart_downs(now: Time, up: &mut UpTrack, downs: &mut Slab<DownTrack>, out: &mut Output) {
+        for key in &up.downs {
+            if let Some(down) = downs.get_mut(key.0 as usize).filter(|d| d.is_live()) {
+                down.start();
             }
-            if up.kind() == Kind::Video {
-                up.key_frames.want();
-                Self::ask_for_key_frame(now, up, out);
-            }
+        }
+        if up.kind() == Kind::Video {
+            up.key_frames.want();
+            Self::ask_for_key_frame(now, up, out);
         }
     }
 
@@ -218,7 +223,12 @@ impl Room {
             out.drops.count(DropReason::UnknownSsrc);
             return;
         };
+        let source_changed = up.source_changed() && !via_rtx;
         let accepted = match up.accept(now, slot, via_rtx) {
+            Ok(accepted) if source_changed => {
+                Self::restart_downs(now, up, &mut self.downs, out);
+                accepted
+            }
             Ok(accepted) => accepted,
             Err(reason) => {
                 out.drops.count(reason);
