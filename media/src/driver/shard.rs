@@ -29,17 +29,14 @@ use super::{
     timers::Timers,
 };
 use crate::{
-    buf::{
-        pipe::PipeReader,
-        slot::{SLOT_BYTES, Slot},
-    },
+    buf::{pipe::PipeReader, slot::Slot},
     codec::Codec,
     command::CloseReason,
     config::MediaConfig,
     drop_reason::{DropCounts, DropReason},
     forward::{DownKey, Forward, TransportKey, UpKey},
     ids::{Kind, RoomId, StreamId, TransportId},
-    io::udp::{Origin, RecvBatch, SendBatch, UdpSocket},
+    io::udp::{Origin, Packet, RecvBatch, SendBatch, UdpSocket},
     rtp::{
         ext,
         packet::{self, Header},
@@ -75,6 +72,10 @@ pub struct Counts {
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub retransmissions: u64,
+    /// Sends as the kernel counts them: a run of packets to one destination is one.
+    pub runs_out: u64,
+    /// System calls that sent.
+    pub send_calls: u64,
     pub send_refused: u64,
     /// Clients that were followed to a new address by their media.
     pub paths_moved: u64,
@@ -168,8 +169,8 @@ struct Entry {
     twcc: TwccReceiver,
     /// Whether the transport's timer already covers the feedback that is pending.
     twcc_armed: bool,
-    /// What is to leave by this transport at the end of the turn.
-    queue: Vec<Forward>,
+    /// What is to leave by this transport at the end of the turn, sealed.
+    queue: Vec<Packet>,
     paths: Vec<Path>,
 }
 
@@ -226,7 +227,7 @@ impl Shard {
             let wait = if more {
                 Duration::ZERO
             } else {
-                self.timers.next().map_or(COUNTS_INTERVAL, |at| at.since(now)).min(COUNTS_INTERVAL)
+                self.timers.next_due().map_or(COUNTS_INTERVAL, |at| at.since(now)).min(COUNTS_INTERVAL)
             };
             if let Err(error) = poll.poll(&mut events, Some(wait))
                 && error.kind() != io::ErrorKind::Interrupted
@@ -285,8 +286,8 @@ impl Shard {
                 let path = Path { remote: origin.remote, local_ip: origin.local_ip, via: Via::Udp };
                 self.handle_datagram(now, path, slot);
             }
+            // Sealed now and sent when nothing more is there: what arrives while this is sealed joins its runs.
             self.drain_output();
-            self.flush();
         }
         true
     }
@@ -854,19 +855,54 @@ impl Shard {
 
     // ---- out ---------------------------------------------------------------------------------------------------
 
-    /// Sorts what the rooms decided by transport, so that what goes to one destination goes as one run.
+    /// Seals what the rooms decided, each packet in one pass from its ring slot into the send buffer, and sorts it by
+    /// transport, so that what goes to one destination goes as one run.
     fn drain_output(&mut self) {
-        for forward in self.output.forwards.drain(..) {
-            let Some(entry) = self.transports.get_mut(forward.to.0 as usize) else { continue };
-            if entry.queue.is_empty() {
-                self.dirty.push(forward.to);
+        let mut forwards = std::mem::take(&mut self.output.forwards);
+        for forward in forwards.drain(..) {
+            if self.send.is_full() {
+                self.flush();
             }
-            entry.queue.push(forward);
+            if let Err(reason) = self.seal(&forward) {
+                self.counts.drops.count(reason);
+            }
         }
+        self.output.forwards = forwards;
         if !self.output.rtcp.is_empty() {
             for (to, packet) in std::mem::take(&mut self.output.rtcp) {
                 self.send_rtcp(to, &packet);
             }
+        }
+    }
+
+    fn seal(&mut self, forward: &Forward) -> Result<(), DropReason> {
+        let entry = self.transports.get_mut(forward.to.0 as usize).ok_or(DropReason::NotConnected)?;
+        let path = entry.transport.path().ok_or(DropReason::NotConnected)?;
+        let room = &self.rooms.get(entry.room as usize).ok_or(DropReason::NotInRing)?.room;
+        let payload = room.up(forward.up).and_then(|up| up.payload(forward.seq)).ok_or(DropReason::NotInRing)?;
+        let transport = &mut entry.transport;
+        let sealed = self.send.keep(|space| match forward.original_seq {
+            None => transport.protect_rtp(&forward.header, payload, space),
+            Some(seq) => transport.protect_rtp_parts(&forward.header, &seq.to_be_bytes(), payload, space),
+        });
+        let packet = sealed.ok_or(DropReason::NotConnected)?;
+        self.counts.packets_out += 1;
+        self.counts.bytes_out += payload.len() as u64 + 12;
+        self.counts.retransmissions += u64::from(forward.original_seq.is_some());
+        self.queue(forward.to, path, packet);
+        Ok(())
+    }
+
+    fn queue(&mut self, to: TransportKey, path: Path, packet: Packet) {
+        match path.via {
+            Via::Udp => {
+                let queue = &mut self.transports[to.0 as usize].queue;
+                if queue.is_empty() {
+                    self.dirty.push(to);
+                }
+                queue.push(packet);
+            }
+            Via::Tcp(connection) => send_tcp(&self.tcp, connection, self.send.bytes(packet)),
         }
     }
 
@@ -875,80 +911,41 @@ impl Shard {
         let Some(path) = entry.transport.path().filter(|_| !packet.is_empty()) else { return };
         self.scratch.clear();
         if entry.transport.protect_rtcp(packet, &mut self.scratch) {
-            match path.via {
-                Via::Udp => {
-                    self.send.push(origin_of(path), &self.scratch);
-                }
-                Via::Tcp(connection) => send_tcp(&self.tcp, connection, &self.scratch),
+            if self.send.is_full() {
+                self.flush();
+            }
+            if let Some(packet) = self.send.keep_copy(&self.scratch) {
+                self.queue(to, path, packet);
             }
         }
     }
 
-    /// Seals what the turn decided, each packet in one pass from its ring slot into the send buffer, and hands all of it
-    /// to the kernel.
+    /// Hands what was sealed to the kernel.
     fn flush(&mut self) {
         // The last flight of a handshake goes before the media that it is the key to.
         for (path, datagram) in self.outbox.datagrams.drain(..) {
             match path.via {
                 Via::Udp => {
-                    self.send.push(origin_of(path), &datagram);
+                    if let Some(packet) = self.send.keep_copy(&datagram) {
+                        self.send.address(origin_of(path), &[packet], false);
+                    }
                 }
                 Via::Tcp(connection) => send_tcp(&self.tcp, connection, &datagram),
             }
         }
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for key in dirty.drain(..) {
+        let gso = self.socket.uses_gso();
+        for key in self.dirty.drain(..) {
             let Some(entry) = self.transports.get_mut(key.0 as usize) else { continue };
-            let Some(path) = entry.transport.path() else {
-                entry.queue.clear();
-                continue;
-            };
-            let Some(slot) = self.rooms.get(entry.room as usize) else {
-                entry.queue.clear();
-                continue;
-            };
-            let gso = self.socket.uses_gso();
-            for forward in &entry.queue {
-                let payload = slot.room.up(forward.up).and_then(|up| up.payload(forward.seq));
-                let Some(payload) = payload else {
-                    self.counts.drops.count(DropReason::NotInRing);
-                    continue;
-                };
-                let transport = &mut entry.transport;
-                let mut seal = |space: &mut [u8]| match forward.original_seq {
-                    None => transport.protect_rtp(&forward.header, payload, space),
-                    Some(seq) => transport.protect_rtp_parts(&forward.header, &seq.to_be_bytes(), payload, space),
-                };
-                let sent = match path.via {
-                    Via::Udp => self.send.push_with(origin_of(path), gso, seal),
-                    Via::Tcp(connection) => {
-                        let mut space = [0; SLOT_BYTES + 64];
-                        match seal(&mut space) {
-                            Some(len) => {
-                                send_tcp(&self.tcp, connection, &space[..len]);
-                                true
-                            }
-                            None => false,
-                        }
-                    }
-                };
-                if sent {
-                    self.counts.packets_out += 1;
-                    self.counts.bytes_out += payload.len() as u64 + 12;
-                    self.counts.retransmissions += u64::from(forward.original_seq.is_some());
-                } else {
-                    self.counts.drops.count(DropReason::NotConnected);
-                }
-                if self.send.is_full() {
-                    self.counts.send_refused += self.socket.send(&mut self.send) as u64;
-                }
+            if let Some(path) = entry.transport.path() {
+                self.send.address(origin_of(path), &entry.queue, gso);
             }
             entry.queue.clear();
         }
-        self.dirty = dirty;
-        if !self.send.is_empty() {
-            self.counts.send_refused += self.socket.send(&mut self.send) as u64;
-        }
+        // Also when nothing is to be sent: packets of a transport that ended meanwhile are let go.
+        let sent = self.socket.send(&mut self.send);
+        self.counts.runs_out += sent.runs;
+        self.counts.send_calls += sent.calls;
+        self.counts.send_refused += sent.refused;
     }
 
     fn publish_counts(&mut self) {
