@@ -196,6 +196,14 @@ export class Room extends EventTarget {
   }
 
   /**
+   * Finds new paths to the server for both directions (ICE restart). Done by itself when a path is lost; a page that knows of a
+   * new network earlier may ask for it.
+   */
+  async restart() {
+    await Promise.all([this.#up?.restart(), this.#down && this.#signaling.request('restart')])
+  }
+
+  /**
    * What is received from a member: the same object for as long as the member publishes that stream, with tracks coming and
    * going.
    * @param {string} userID @param {StreamName} [stream]
@@ -308,6 +316,7 @@ export class Room extends EventTarget {
 
   /** @param {'up' | 'down'} direction @param {RTCPeerConnectionState} reason */
   #onPeerState(direction, reason) {
+    if (reason === 'disconnected') this.#inBackground(this.restart())
     const state = reason === 'failed' ? 'closed' : reason
     if (state === 'connecting' || state === 'connected' || state === 'closed') this.#emit('transport', { direction, state, reason })
   }

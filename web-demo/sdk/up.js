@@ -66,6 +66,15 @@ export class Up {
     })
   }
 
+  /** Finds a new path to the server (ICE restart). What is sent goes on over the old one meanwhile, if that still leads there. */
+  restart() {
+    return this.#next(async () => {
+      if (this.#streams.size === 0) return
+      this.#connection.restartIce()
+      await this.#negotiate()
+    })
+  }
+
   /** What carries this kind of medium in a stream. @param {string} stream @param {string} kind */
   sender(stream, kind) {
     return this.#streams.get(stream)?.find(({ sender }) => sender.track?.kind === kind)?.sender
