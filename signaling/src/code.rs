@@ -94,6 +94,12 @@ codes! {
     UserInUse = 73009, 409, "this userID belongs to a stream of the server itself", "choose another userID";
     /// In the event `closed` only.
     LoggedInElsewhere = 73010, 409, "the same user entered this room again", "use one userID for each person";
+    /// In the event `closed` only.
+    Kicked = 73011, 403, "you were sent away", "ask whoever runs the room";
+    /// In the event `closed` only.
+    RoomDissolved = 73012, 410, "the room was dissolved", "enter another room";
+    NoSuchRoom = 73013, 404, "there is no such room", "check the roomID";
+    NoSuchMember = 73014, 404, "there is no such member in the room", "check the userID against the list of members";
     // Media.
     BadSdp = 74000, 400, "the session description cannot be used", "see the message for the line";
     NoCommonCodec = 74001, 406, "there is no codec in common", "offer H.264 or VP8, and Opus";
