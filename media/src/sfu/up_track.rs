@@ -7,7 +7,11 @@ use super::{
     nack::{Arrival, NackList},
 };
 use crate::{
-    buf::{pipe::PipeWriter, ring::Ring, slot::Slot},
+    buf::{
+        pipe::{KeyWish, PipeWriter},
+        ring::Ring,
+        slot::Slot,
+    },
     codec::Codec,
     drop_reason::DropReason,
     forward::{DownKey, TransportKey},
@@ -31,6 +35,8 @@ pub enum Source {
     Transport(TransportKey),
     /// The bridge: nothing is lost on the way, and nothing can be asked for.
     Pipe,
+    /// The same track on another shard, whose publisher can be asked for key frames.
+    Relay,
 }
 
 /// What was agreed on with the publisher.
@@ -96,6 +102,12 @@ pub struct UpTrack {
     pub downs: Vec<DownKey>,
     /// The pipes that copy this one out of the room.
     pub taps: Vec<PipeWriter>,
+    /// The pipes that feed copies of this one on other shards.
+    pub relays: Vec<PipeWriter>,
+    /// Of a [`Source::Relay`]: asks the other shard for a key frame.
+    pub key_wish: Option<KeyWish>,
+    /// Packets are kept, but nobody gets them yet: what was kept elsewhere is still on its way here.
+    pub filling: bool,
     pub muted: bool,
     pub key_frames: KeyFrameRequests,
     pub nacks: NackList,
@@ -115,6 +127,9 @@ impl UpTrack {
         UpTrack {
             downs: Vec::new(),
             taps: Vec::new(),
+            relays: Vec::new(),
+            key_wish: None,
+            filling: false,
             muted: false,
             key_frames: KeyFrameRequests::new(spec.key_frame_interval),
             nacks: NackList::default(),
@@ -136,7 +151,8 @@ impl UpTrack {
             self.restore(slot)?;
         }
         let header = Header::parse(slot.data())?;
-        if header.payload_type != self.spec.payload_type && self.spec.source != Source::Pipe {
+        let negotiated_here = matches!(self.spec.source, Source::Transport(_));
+        if negotiated_here && header.payload_type != self.spec.payload_type {
             return Err(DropReason::UnknownPayloadType);
         }
         let seq = self.seq.peek(header.seq);
