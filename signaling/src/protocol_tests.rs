@@ -71,7 +71,18 @@ fn every_example_is_what_the_code_reads_and_writes() {
         }
     }
     requests.sort_unstable();
-    let all = ["answer", "enter", "heartbeat", "leave", "mute", "publish", "subscribe", "unpublish", "unsubscribe"];
+    let all = [
+        "answer",
+        "enter",
+        "heartbeat",
+        "leave",
+        "mute",
+        "publish",
+        "restart",
+        "subscribe",
+        "unpublish",
+        "unsubscribe",
+    ];
     assert_eq!(requests, all);
     events.sort_unstable();
     events.dedup();
