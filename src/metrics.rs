@@ -123,6 +123,8 @@ const MEDIA_FAMILIES: [MediaFamily; 12] = [
     ("roomcast_transports", Kind::Gauge, "WebRTC connections.", |c| c.transports as u64),
     ("roomcast_up_tracks", Kind::Gauge, "Tracks that arrive from publishers.", |c| c.up_tracks as u64),
     ("roomcast_down_tracks", Kind::Gauge, "Tracks that leave to subscribers.", |c| c.down_tracks as u64),
+    ("roomcast_copies", Kind::Gauge, "Tracks that arrive from another shard for viewers here.", |c| c.copies as u64),
+    ("roomcast_relayed_packets_total", Kind::Counter, "RTP packets from other shards.", |c| c.packets_relayed),
     ("roomcast_datagrams_received_total", Kind::Counter, "UDP datagrams that arrived.", |c| c.datagrams_in),
     ("roomcast_packets_received_total", Kind::Counter, "RTP packets that arrived.", |c| c.packets_in),
     ("roomcast_packets_sent_total", Kind::Counter, "RTP packets that left.", |c| c.packets_out),

@@ -9,6 +9,7 @@
 //! [`room::Output`]s; the [`hub::Hub`] carries those out.
 
 pub mod auth;
+pub mod callback;
 pub mod code;
 pub mod config;
 pub mod connection;
@@ -23,6 +24,7 @@ pub mod offer;
 pub mod request;
 pub mod rest;
 pub mod room;
+pub mod store;
 
 pub use auth::{
     authorise::Privilege,
@@ -33,6 +35,7 @@ pub use config::{AppConfig, ConfigError, PlayPolicy, PrivateMapKeyPolicy, Signal
 pub use hub::Hub;
 pub use name::{RoomName, StreamName};
 pub use rest::router;
+pub use store::{Store, StoreError};
 
 #[cfg(test)]
 mod protocol_tests;

@@ -25,18 +25,21 @@ use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 use super::{
-    mailbox::{DownSetup, Mailbox, ShardCommand, ShardEvent, UpSetup, tracks_of},
+    mailbox::{Bell, DownSetup, Mailbox, ShardCommand, ShardEvent, UpSetup, tracks_of},
     roaming::Roaming,
     timers::Timers,
 };
 use crate::{
-    buf::{pipe::PipeReader, slot::Slot},
+    buf::{
+        pipe::{PipeReader, PipeWriter},
+        slot::Slot,
+    },
     codec::Codec,
     command::CloseReason,
     config::MediaConfig,
     drop_reason::{DropCounts, DropReason},
     forward::{DownKey, Forward, TransportKey, UpKey},
-    ids::{Kind, RoomId, StreamId, TransportId},
+    ids::{Kind, RoomId, StreamId, TrackId, TransportId},
     io::udp::{Origin, Packet, RecvBatch, SendBatch, UdpSocket},
     rtp::{
         ext,
@@ -90,6 +93,10 @@ pub struct Counts {
     pub rooms: usize,
     pub up_tracks: usize,
     pub down_tracks: usize,
+    /// Up tracks beside those above that are copies of another shard's.
+    pub copies: usize,
+    /// RTP packets that came from another shard, beside [`packets_in`](Self::packets_in).
+    pub packets_relayed: u64,
     pub gso: bool,
 }
 
@@ -122,8 +129,7 @@ pub fn start(
 ) -> io::Result<ShardHandle> {
     let poll = Poll::new()?;
     poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), UDP, Interest::READABLE)?;
-    let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
-    let (mailbox, commands) = Mailbox::new(waker);
+    let (mailbox, commands) = Mailbox::new(Bell::new(Waker::new(poll.registry(), WAKE)?));
     let counts = Arc::new(Mutex::new(Counts::default()));
     let addr = socket.local_addr();
     let shard = Shard {
@@ -139,6 +145,8 @@ pub fn start(
         rooms: Slab::new(),
         room_by_id: HashMap::default(),
         pipes: Vec::new(),
+        relays: Vec::new(),
+        bell: mailbox.bell().clone(),
         roaming: Roaming::new(),
         handshakes: VecDeque::new(),
         tcp: HashMap::default(),
@@ -191,8 +199,18 @@ struct PipeSource {
     room: u32,
     stream: StreamId,
     pipe: PipeReader,
+    /// Both the same for a copy of one track.
     audio: UpKey,
     video: UpKey,
+    /// A copy of another shard's track.
+    copy: bool,
+}
+
+/// A track of ours that is copied on another shard.
+struct RelaySource {
+    room: u32,
+    track: TrackId,
+    pipe: PipeWriter,
 }
 
 struct Shard {
@@ -208,6 +226,9 @@ struct Shard {
     rooms: Slab<RoomSlot>,
     room_by_id: HashMap<RoomId, u32>,
     pipes: Vec<PipeSource>,
+    /// Looked at each turn: what they wrote is announced, what their readers wish is done.
+    relays: Vec<RelaySource>,
+    bell: Bell,
     roaming: Roaming,
     /// Datagrams of DTLS that wait for the media of the turn.
     handshakes: VecDeque<(Path, Box<[u8]>)>,
@@ -245,6 +266,7 @@ impl Shard {
                 return;
             }
             more = false;
+            self.bell.hush();
             let now = self.now();
             for taken in 0.. {
                 if taken == COMMANDS_PER_TURN {
@@ -258,6 +280,7 @@ impl Shard {
                 }
             }
             more |= self.drain_pipes(now);
+            self.grant_key_wishes(now);
             more |= self.receive(&mut batch);
             self.handle_timers(self.now());
             self.flush();
@@ -436,8 +459,7 @@ impl Shard {
         if resolved.learned
             && let Some(up) = self.rooms[room as usize].room.up_mut(resolved.key)
         {
-            let known = if resolved.rtx { &mut up.spec.rtx_ssrc } else { &mut up.spec.ssrc };
-            *known = Some(header.ssrc);
+            up.set_ssrc(resolved.rtx, header.ssrc);
         }
         self.in_room(key, |shard| {
             shard.rooms[room as usize].room.handle_rtp(now, resolved.key, resolved.rtx, slot, &mut shard.output);
@@ -532,35 +554,97 @@ impl Shard {
 
     /// Moves what is waiting in the pipes into their rooms; true if something may be left.
     fn drain_pipes(&mut self, now: Time) -> bool {
-        let mut more = false;
-        let mut pipes = std::mem::take(&mut self.pipes);
-        for source in &mut pipes {
-            for taken in 0.. {
-                if taken == PIPE_PACKETS_PER_TURN {
-                    more = true;
-                    break;
+        let (mut more, mut ended) = (false, false);
+        let mut broken = Vec::new();
+        let pipes = std::mem::take(&mut self.pipes);
+        for source in &pipes {
+            // Read before the packets are, so that none is left behind.
+            let closed = source.pipe.is_closed();
+            match catch_unwind(AssertUnwindSafe(|| self.drain_pipe(now, source))) {
+                Ok(left) => {
+                    more |= left;
+                    ended |= source.copy && closed && !left;
                 }
-                let Some((kind, mut slot)) = source.pipe.read() else { break };
-                let up = if kind == Kind::Audio { source.audio } else { source.video };
-                let Some(room) = self.rooms.get_mut(source.room as usize) else { break };
-                if packet::is_rtcp(slot.data()) {
-                    for packet in rtcp::packets(slot.data()).flatten() {
-                        if let Rtcp::SenderReport(report) = packet {
-                            room.room.handle_sender_report(now, up, &report);
-                        }
-                    }
-                } else {
-                    self.counts.packets_in += 1;
-                    room.room.handle_rtp(now, up, false, &mut slot, &mut self.output);
-                }
-                source.pipe.recycle(slot);
+                Err(_) => broken.push(source.room),
             }
-            self.touch(source.room);
         }
         // Nothing in this loop adds a pipe.
         self.pipes = pipes;
+        broken.into_iter().for_each(|room| self.discard_room(room));
         self.drain_output();
+        if ended {
+            self.remove_ended_copies();
+        }
         more
+    }
+
+    /// Moves what is waiting in one pipe; true if something may be left.
+    fn drain_pipe(&mut self, now: Time, source: &PipeSource) -> bool {
+        let Some(slot) = self.rooms.get_mut(source.room as usize) else { return false };
+        let caught_up = source.pipe.is_caught_up();
+        let mut taken = 0;
+        while taken < PIPE_PACKETS_PER_TURN {
+            let Some((kind, mut packet)) = source.pipe.read() else { break };
+            taken += 1;
+            let up = if kind == Kind::Audio { source.audio } else { source.video };
+            if packet::is_rtcp(packet.data()) {
+                for packet in rtcp::packets(packet.data()).flatten() {
+                    if let Rtcp::SenderReport(report) = packet {
+                        slot.room.handle_sender_report(now, up, &report);
+                    }
+                }
+            } else {
+                let counter = if source.copy { &mut self.counts.packets_relayed } else { &mut self.counts.packets_in };
+                *counter += 1;
+                slot.room.handle_rtp(now, up, false, &mut packet, &mut self.output);
+            }
+            source.pipe.recycle(packet);
+        }
+        let left = taken == PIPE_PACKETS_PER_TURN;
+        if source.copy && caught_up && !left && slot.room.up(source.video).is_some_and(|up| up.filling) {
+            slot.room.end_filling(source.video, &mut self.output);
+        }
+        if taken > 0 {
+            self.touch(source.room);
+        }
+        left
+    }
+
+    /// Copies whose origin is gone go with the last packet.
+    fn remove_ended_copies(&mut self) {
+        // What the last packets became still points into their rings.
+        self.flush();
+        let over: Vec<(u32, UpKey)> =
+            (self.pipes.iter()).filter(|p| p.copy && p.pipe.is_closed()).map(|p| (p.room, p.video)).collect();
+        for (room, up) in over {
+            self.unpublish(room, up);
+            self.remove_room_if_empty(room);
+        }
+    }
+
+    /// Passes on what the viewers of our tracks on other shards wish for.
+    fn grant_key_wishes(&mut self, now: Time) {
+        let mut touched = false;
+        for relay in &self.relays {
+            if relay.pipe.take_key_wanted()
+                && let Some(slot) = self.rooms.get_mut(relay.room as usize)
+            {
+                slot.room.want_key_frame(now, relay.track, &mut self.output);
+                if !slot.touched {
+                    slot.touched = true;
+                    self.touched.push(relay.room);
+                }
+                touched = true;
+            }
+        }
+        if touched {
+            self.drain_output();
+        }
+    }
+
+    /// Tells the other shards of what was written for them, each at most once.
+    fn announce_relays(&self) {
+        self.relays.iter().for_each(|relay| relay.pipe.announce());
     }
 
     // ---- commands ----------------------------------------------------------------------------------------------
@@ -634,7 +718,27 @@ impl Shard {
                         key_frame_interval: self.config.key_frame_interval,
                     })
                 });
-                self.pipes.push(PipeSource { room, stream, pipe, audio, video });
+                self.pipes.push(PipeSource { room, stream, pipe, audio, video, copy: false });
+            }
+            ShardCommand::AddCopy { room, track, codec, can_ask, pipe } => {
+                self.add_copy(now, room, track, codec, can_ask, pipe);
+            }
+            ShardCommand::RemoveCopy { room, track } => {
+                let Some(&room) = self.room_by_id.get(&room) else { return };
+                let copy = |p: &&PipeSource| p.copy && p.room == room && p.stream == track.stream;
+                let ups: Vec<UpKey> = self.pipes.iter().filter(copy).map(|p| p.video).collect();
+                let find = self.rooms[room as usize].room.find(track);
+                if let Some(up) = find.filter(|up| ups.contains(up)) {
+                    self.unpublish(room, up);
+                    self.remove_room_if_empty(room);
+                }
+            }
+            ShardCommand::Relay { room, track, pipe } => {
+                let Some(&room) = self.room_by_id.get(&room) else { return pipe.close() };
+                if !self.rooms[room as usize].room.relay(now, track, pipe.clone(), &mut self.output) {
+                    return pipe.close();
+                }
+                self.relays.push(RelaySource { room, track, pipe });
             }
             ShardCommand::RemoveStream { room, stream } => {
                 let Some(&room) = self.room_by_id.get(&room) else { return };
@@ -644,6 +748,7 @@ impl Shard {
                 for (_, entry) in self.transports.iter_mut().filter(|(_, e)| e.room == room) {
                     tracks_of(stream).into_iter().for_each(|track| entry.ups.remove(track));
                 }
+                self.remove_room_if_empty(room);
             }
             ShardCommand::Tap { room, stream, pipe } => {
                 let Some(&room) = self.room_by_id.get(&room) else { return pipe.close() };
@@ -701,6 +806,32 @@ impl Shard {
         key
     }
 
+    fn add_copy(&mut self, now: Time, room: RoomId, track: TrackId, codec: Codec, can_ask: bool, pipe: PipeReader) {
+        let room = self.room(now, room);
+        if let Some(stray) = self.rooms[room as usize].room.find(track) {
+            self.unpublish(room, stray);
+        }
+        let copies = &mut self.rooms[room as usize].room;
+        let up = copies.publish(UpSpec {
+            id: track,
+            source: if can_ask { Source::Relay } else { Source::Pipe },
+            codec,
+            payload_type: 0,
+            rtx_payload_type: None,
+            ssrc: None,
+            rtx_ssrc: None,
+            // What the publisher lost is asked for by its own shard, and comes by the pipe when it is there.
+            nack: false,
+            ring_packets: ring_packets(&self.config, track.kind),
+            key_frame_interval: self.config.key_frame_interval,
+        });
+        if let Some(copy) = copies.up_mut(up) {
+            copy.key_wish = Some(pipe.key_wish());
+            copy.filling = !can_ask && track.kind == Kind::Video;
+        }
+        self.pipes.push(PipeSource { room, stream: track.stream, pipe, audio: up, video: up, copy: true });
+    }
+
     fn set_ups(&mut self, id: TransportId, ext: ext::ExtIds, setups: Vec<UpSetup>) {
         let Some(&key) = self.by_id.get(&id) else { return };
         let entry = &mut self.transports[key.0 as usize];
@@ -716,7 +847,11 @@ impl Shard {
         }
         for setup in setups {
             let entry = &mut self.transports[key.0 as usize];
-            if entry.ups.iter().any(|e| e.track == setup.track) {
+            if let Some(up) = entry.ups.set_ssrcs(setup.track, setup.ssrc, setup.rtx_ssrc) {
+                if let Some(up) = self.rooms[room as usize].room.up_mut(up) {
+                    setup.ssrc.into_iter().for_each(|ssrc| up.set_ssrc(false, ssrc));
+                    setup.rtx_ssrc.into_iter().for_each(|ssrc| up.set_ssrc(true, ssrc));
+                }
                 continue;
             }
             if let Some(stray) = self.rooms[room as usize].room.find(setup.track) {
@@ -774,11 +909,14 @@ impl Shard {
     }
 
     fn unpublish(&mut self, room: u32, up: UpKey) {
+        // Its number may be given to another track: no pipe may lead there any more.
+        self.pipes.retain(|p| !(p.copy && p.room == room && p.video == up));
         for (transport, down) in self.rooms[room as usize].room.unpublish(up) {
             if let Some(entry) = self.transports.get_mut(transport.0 as usize) {
                 entry.downs.retain(|(_, d)| *d != down);
             }
         }
+        self.relays.retain(|relay| !relay.pipe.is_closed());
     }
 
     fn remove_transport(&mut self, key: TransportKey) {
@@ -810,6 +948,13 @@ impl Shard {
             self.remove_transport(key);
         }
         self.pipes.retain(|p| p.room != room);
+        self.relays.retain(|relay| {
+            let keep = relay.room != room;
+            if !keep {
+                relay.pipe.close();
+            }
+            keep
+        });
         if let Some(slot) = self.rooms.try_remove(room as usize) {
             self.room_by_id.remove(&slot.id);
             self.timers.set(TimerKey::Room(room), None);
@@ -960,6 +1105,7 @@ impl Shard {
 
     /// Hands what was sealed to the kernel.
     fn flush(&mut self) {
+        self.announce_relays();
         // The last flight of a handshake goes before the media that it is the key to.
         for (path, datagram) in self.outbox.datagrams.drain(..) {
             match path.via {
@@ -994,7 +1140,11 @@ impl Shard {
         self.publish_at = now + COUNTS_INTERVAL;
         self.counts.transports = self.transports.len();
         self.counts.rooms = self.rooms.len();
-        self.counts.up_tracks = self.rooms.iter().map(|(_, slot)| slot.room.ups().count()).sum();
+        self.counts.copies = self.pipes.iter().filter(|p| p.copy).count();
+        let ups: usize = self.rooms.iter().map(|(_, slot)| slot.room.ups().count()).sum();
+        self.counts.up_tracks = ups.saturating_sub(self.counts.copies);
+        // A copy that nobody watches any more has closed its pipe from the other end.
+        self.relays.retain(|relay| !relay.pipe.is_closed());
         self.counts.down_tracks = self.rooms.iter().map(|(_, slot)| slot.room.downs_len()).sum();
         self.counts.gso = self.socket.uses_gso();
         let mut counts = self.counts.clone();
