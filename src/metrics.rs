@@ -138,6 +138,9 @@ const MEDIA_FAMILIES: &[MediaFamily] = &[
     ),
     ("roomcast_send_calls_total", Kind::Counter, "System calls that sent.", |c| c.send_calls),
     ("roomcast_retransmissions_total", Kind::Counter, "Packets sent again for a NACK.", |c| c.retransmissions),
+    ("roomcast_path_moves_total", Kind::Counter, "Clients that were followed to a new address by their media.", |c| {
+        c.paths_moved
+    }),
     ("roomcast_gso", Kind::Gauge, "1 where the kernel takes many packets in one call.", |c| u64::from(c.gso)),
 ];
 

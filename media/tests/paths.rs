@@ -225,10 +225,10 @@ impl Client {
         let (now, path) = (self.now(), self.path());
         match classify(datagram[0]) {
             Protocol::Stun => drop(self.transport.handle_stun(now, path, datagram, &mut self.outbox)),
-            Protocol::Dtls => match self.transport.handle_dtls(now, path, datagram, &mut self.outbox) {
-                Ok(Some(TransportEvent::Closed(_))) => self.ended = true,
-                _ => {}
-            },
+            Protocol::Dtls => {
+                let event = self.transport.handle_dtls(now, path, datagram, &mut self.outbox);
+                self.ended |= matches!(event, Ok(Some(TransportEvent::Closed(_))));
+            }
             Protocol::Rtp if is_rtcp(datagram) => drop(self.transport.unprotect_rtcp(now, path, datagram)),
             Protocol::Rtp => {
                 if let Ok(len) = self.transport.unprotect_rtp(now, path, datagram) {
@@ -479,6 +479,32 @@ fn u4_joins_succeed_under_a_flood_of_client_hellos() {
 }
 
 #[test]
+fn u6_dtls_from_a_checked_address_delays_nobody_and_has_a_bound() {
+    const DATAGRAMS: usize = 20_000;
+    let house = House::new();
+    let (mut publisher, mut viewers) = call(&house, 2, loopback());
+    let hostile = viewers.pop().unwrap();
+    let begun = Instant::now();
+    for n in 0..DATAGRAMS {
+        hostile.socket.send(&client_hello(n as u8)).unwrap();
+        if n % 500 == 0 {
+            flow(&mut publisher, &mut viewers, Duration::from_millis(5));
+        }
+    }
+    let took = begun.elapsed();
+    flow(&mut publisher, &mut viewers, Duration::from_millis(300));
+    let full = house.counts().drops.get(DropReason::HandshakesFull);
+    println!(
+        "U6 {DATAGRAMS} DTLS datagrams in {took:?}: {} packets lost, {full} datagrams too many",
+        viewers[0].lost()
+    );
+    assert_eq!(viewers[0].lost(), 0);
+    assert!(!viewers[0].ended && !publisher.ended);
+    let mut joiner = house.viewer(loopback());
+    assert!(joiner.connect(Duration::from_secs(5)), "others still join");
+}
+
+#[test]
 fn u8_a_live_call_survives_a_flood_of_unauthenticated_srtp() {
     let house = House::new();
     let (mut publisher, mut viewers) = call(&house, 1, loopback());
@@ -578,7 +604,8 @@ impl Flood {
             let mut n = 0;
             while !stopped.load(Ordering::Relaxed) {
                 let due = (begun.elapsed().as_secs_f64() * per_second as f64) as u64;
-                for _ in n..due.min(n + 200) {
+                let end = due.min(n + 200);
+                while n < end {
                     let _ = sockets[n as usize % sockets.len()].send(&make(n));
                     n += 1;
                 }

@@ -4,7 +4,6 @@
 //! [`Shard::handle_media`]: everything on its way is one call from there.
 
 use std::{
-    collections::VecDeque,
     io,
     net::SocketAddr,
     os::fd::AsRawFd,
@@ -25,6 +24,7 @@ use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 use super::{
+    handshakes::{self, Handshakes},
     mailbox::{Bell, DownSetup, Mailbox, ShardCommand, ShardEvent, UpSetup, tracks_of},
     roaming::Roaming,
     timers::Timers,
@@ -62,11 +62,6 @@ const WAKE: Token = Token(1);
 const COMMANDS_PER_TURN: usize = 64;
 /// Receive calls in one turn.
 const RECEIVES_PER_TURN: usize = 8;
-/// Datagrams of DTLS handled in one turn. The dearest takes 0.13 ms (`benches/handshake.rs`), so that a storm of joins delays
-/// packets by about half a millisecond; more would finish it sooner by as much as packets wait longer.
-const HANDSHAKES_PER_TURN: usize = 4;
-/// Datagrams of DTLS that may wait; what comes on top is lost, and repeated by its sender. A second's work.
-const HANDSHAKES_MAX: usize = 4096;
 /// Packets taken out of one pipe in one turn.
 const PIPE_PACKETS_PER_TURN: usize = 256;
 /// Time between two publications of the counters.
@@ -148,7 +143,7 @@ pub fn start(
         relays: Vec::new(),
         bell: mailbox.bell().clone(),
         roaming: Roaming::new(),
-        handshakes: VecDeque::new(),
+        handshakes: Handshakes::default(),
         tcp: HashMap::default(),
         timers: Timers::new(),
         touched: Vec::new(),
@@ -231,7 +226,7 @@ struct Shard {
     bell: Bell,
     roaming: Roaming,
     /// Datagrams of DTLS that wait for the media of the turn.
-    handshakes: VecDeque<(Path, Box<[u8]>)>,
+    handshakes: Handshakes,
     tcp: HashMap<u64, mpsc::Sender<Bytes>>,
     timers: Timers<TimerKey>,
     /// Rooms whose deadline may have moved in this turn.
@@ -380,21 +375,16 @@ impl Shard {
         if !self.by_path.contains_key(&(path.remote, path.via)) {
             return Err(DropReason::UnknownPath);
         }
-        if self.handshakes.len() >= HANDSHAKES_MAX {
-            return Err(DropReason::HandshakesFull);
-        }
-        self.handshakes.push_back((path, data.into()));
-        Ok(())
+        self.handshakes.push(path, data)
     }
 
-    /// Goes on with handshakes that wait, a few in a turn, when its media has left: a signature takes as long as a hundred
-    /// packets. True if more are waiting.
+    /// Goes on with handshakes that wait, a few in a turn, when its media has left. True if more are waiting.
     fn shake_hands(&mut self) -> bool {
         if self.handshakes.is_empty() {
             return false;
         }
-        for _ in 0..HANDSHAKES_PER_TURN {
-            let Some((path, datagram)) = self.handshakes.pop_front() else { break };
+        for _ in 0..handshakes::PER_TURN {
+            let Some((path, datagram)) = self.handshakes.pop() else { break };
             if let Err(reason) = self.handle_dtls(self.now(), path, &datagram) {
                 self.drop(reason);
             }
