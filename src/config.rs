@@ -202,6 +202,14 @@ settings! {
         key_frame_interval_ms: Whole<100, 10000> = "500",
         /// WebRTC connections at once.
         transports_max: Whole<1, 1000000> = "10000",
+        /// Viewers of a room go to another shard than the room's when that one has so many packets per second less to
+        /// send. 2000 are ten viewers at 1.3 Mbit/s; 0: always to the one with the least.
+        spread_packets_per_second: Whole<0, 10000000> = "2000",
+        /// What was copied to another shard for viewers there is kept for this many seconds after the last of them.
+        copy_linger_seconds: Whole<0, 3600> = "5",
+        /// Memory that packets and WebRTC connections may come to hold, in bytes; beyond it nobody can start to publish.
+        /// 0: half of the machine's.
+        memory_max_bytes: Whole<0, 1000000000000000> = "0",
         /// Opus bitrate, in bits per second, for WebRTC members who hear an RTMP stream.
         opus_bitrate_bps: Whole<16000, 510000> = "96000",
         /// AAC bitrate, in bits per second, for RTMP and FLV players who hear a WebRTC member.
@@ -361,6 +369,12 @@ impl Config {
             key_frame_interval: Duration::from_millis(media.key_frame_interval_ms.get()),
             rtmp_connections_max: self.rtmp.connections_max.get() as usize,
             transports_max: media.transports_max.get() as usize,
+            spread_packets_per_second: media.spread_packets_per_second.get(),
+            copy_linger: Duration::from_secs(media.copy_linger_seconds.get()),
+            memory_max_bytes: match media.memory_max_bytes.get() {
+                0 => default.memory_max_bytes,
+                bytes => bytes,
+            },
             opus_bitrate_bps: media.opus_bitrate_bps.get() as u32,
             aac_bitrate_bps: media.aac_bitrate_bps.get() as u32,
         }

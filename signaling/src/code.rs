@@ -121,6 +121,13 @@ codes! {
     StreamBusy = 74003, 409, "the stream is being published already", "stop the other publisher";
     MediaUnavailable = 74004, 503, "the media side did not answer in time", "try again";
     ShuttingDown = 74005, 503, "the server is shutting down", "connect to another, or again in a moment";
+    // The store.
+    StoreDamaged = 75000, 500, "the store is damaged",
+        "put back a backup of store.redb and store.mark, or move both away to begin without what is in them";
+    StoreInUse = 75001, 500, "the store is used by another process", "stop it, or take another folder with --data";
+    StoreFormat = 75002, 500, "the store was written by a newer version", "run that version, or take another folder";
+    StoreUnavailable = 75003, 503, "the store cannot be read or written",
+        "look for a full disk or missing rights in the server's log, then restart it";
 }
 
 impl Code {
