@@ -45,8 +45,7 @@ impl Hub {
     /// One room.
     pub fn room(&self, sdk_app_id: u32, room: &RoomName) -> Option<RoomView> {
         let cell = self.0.cell(sdk_app_id, room).ok()?;
-        let view = lock(&cell).view(sdk_app_id);
-        view
+        lock(&cell).view(sdk_app_id)
     }
 
     /// Makes a room; its record says whether it outlives its members. Nothing is done if it exists.
