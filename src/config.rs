@@ -133,6 +133,24 @@ settings! {
         heartbeat_seconds: Whole<1, 300> = "15",
         /// A client that sent nothing for this long leaves the room, in seconds.
         dead_after_seconds: Whole<2, 900> = "45",
+        /// How long a client whose connection broke stays in the room, so that he can come back unnoticed, in seconds. 0: not.
+        resume_seconds: Whole<0, 300> = "15",
+        /// Messages that are kept for a client who comes back.
+        replay_messages: Whole<1, 65536> = "1024",
+        /// Bytes of them.
+        replay_bytes: Whole<1024, 67108864> = "1048576",
+        /// Bytes of a text message to one member.
+        message_bytes_to_one: Whole<1, 65536> = "12000",
+        /// Bytes of a text message to a room.
+        message_bytes_to_room: Whole<1, 65536> = "8898",
+        /// Text messages that a member may send per second for long.
+        messages_per_second: Whole<1, 10000> = "20",
+        /// Text messages that a member may send at once.
+        messages_burst: Whole<1, 10000> = "60",
+        /// Bytes of a room's or a member's metadata.
+        metadata_bytes: Whole<0, 65536> = "8192",
+        /// Users who are banned from one room, and users who are muted in it.
+        bans_per_room: Whole<0, 100000> = "1000",
         /// Members of one room.
         members_per_room: Whole<1, 10000> = "300",
         /// Members of one room who publish.
@@ -234,6 +252,8 @@ settings! {
         rights_end: RightsEnd = "key",
         /// Whether each privateMapKey opens the door once only. RTMP pushes with a ticket then cannot reconnect by themselves.
         private_map_key_once: bool = "false",
+        /// How many of the last text messages to a room its newcomers are told. 0: none.
+        history_messages: Whole<0, 1000> = "0",
     }
 }
 
@@ -272,6 +292,7 @@ impl AppSettings {
             push_key: text(&self.push_key),
             rights_end: self.rights_end,
             private_map_key_once: self.private_map_key_once,
+            history_messages: self.history_messages.get() as usize,
             ..AppConfig::default()
         }
     }
@@ -395,6 +416,7 @@ impl Config {
             rtmp_port: self.rtmp.listen.addr().map(|addr| addr.port()),
             heartbeat_s: ours.heartbeat_seconds.get() as u32,
             dead_after: Duration::from_secs(ours.dead_after_seconds.get()),
+            resume_within: Duration::from_secs(ours.resume_seconds.get()),
             origins: ours.origins.0.clone(),
             ..SignalingConfig::default()
         };
@@ -403,6 +425,14 @@ impl Config {
         limits.publishers_per_room = ours.publishers_per_room.get() as usize;
         limits.players_per_room = ours.players_per_room.get() as usize;
         limits.rooms_per_app = ours.rooms_per_app.get() as usize;
+        limits.replay_messages = ours.replay_messages.get() as usize;
+        limits.replay_bytes = ours.replay_bytes.get() as usize;
+        limits.chat_bytes_to_one = ours.message_bytes_to_one.get() as usize;
+        limits.chat_bytes_to_room = ours.message_bytes_to_room.get() as usize;
+        limits.chat_per_second = ours.messages_per_second.get() as u32;
+        limits.chat_burst = ours.messages_burst.get() as u32;
+        limits.metadata_bytes = ours.metadata_bytes.get() as usize;
+        limits.bans_per_room = ours.bans_per_room.get() as usize;
         limits.connections_per_ip = ours.connections_per_ip.get() as usize;
         limits.joins_per_user_per_minute = ours.joins_per_user_per_minute.get() as u32;
         limits.spent_keys_max = ours.spent_keys_max.get() as usize;

@@ -145,7 +145,7 @@ impl Inner {
         }
     }
 
-    fn check_failures(&self, now: Instant, counted: Option<IpAddr>) -> Result<(), Code> {
+    pub(super) fn check_failures(&self, now: Instant, counted: Option<IpAddr>) -> Result<(), Code> {
         let limit = self.config.limits.failed_auths_per_minute;
         match counted.is_some_and(|ip| lock(&self.gate.failures).is_full(now, &ip, limit)) {
             true => Err(Code::TooManyFailures),
@@ -153,7 +153,7 @@ impl Inner {
         }
     }
 
-    fn count_failure(&self, now: Instant, counted: Option<IpAddr>) {
+    pub(super) fn count_failure(&self, now: Instant, counted: Option<IpAddr>) {
         if let Some(ip) = counted {
             lock(&self.gate.failures).count(now, ip);
         }
