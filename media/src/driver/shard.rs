@@ -30,7 +30,7 @@ use super::{
 use crate::{
     buf::{
         pipe::{PipeReader, PipeWriter},
-        slot::{SLOT_BYTES, Slot},
+        slot::Slot,
     },
     codec::Codec,
     command::CloseReason,
@@ -38,7 +38,7 @@ use crate::{
     drop_reason::{DropCounts, DropReason},
     forward::{DownKey, Forward, TransportKey, UpKey},
     ids::{Kind, RoomId, StreamId, TrackId, TransportId},
-    io::udp::{Origin, RecvBatch, SendBatch, UdpSocket},
+    io::udp::{Origin, Packet, RecvBatch, SendBatch, UdpSocket},
     rtp::{
         ext,
         packet::{self, Header},
@@ -74,6 +74,10 @@ pub struct Counts {
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub retransmissions: u64,
+    /// Sends as the kernel counts them: a run of packets to one destination is one.
+    pub runs_out: u64,
+    /// System calls that sent.
+    pub send_calls: u64,
     pub send_refused: u64,
     pub drops: DropCounts,
     pub transports: usize,
@@ -167,8 +171,8 @@ struct Entry {
     twcc: TwccReceiver,
     /// Whether the transport's timer already covers the feedback that is pending.
     twcc_armed: bool,
-    /// What is to leave by this transport at the end of the turn.
-    queue: Vec<Forward>,
+    /// What is to leave by this transport at the end of the turn, sealed.
+    queue: Vec<Packet>,
     paths: Vec<Path>,
 }
 
@@ -298,8 +302,8 @@ impl Shard {
                 let path = Path { remote: origin.remote, local_ip: origin.local_ip, via: Via::Udp };
                 self.handle_datagram(now, path, slot);
             }
+            // Sealed now and sent when nothing more is there: what arrives while this is sealed joins its runs.
             self.drain_output();
-            self.flush();
         }
         true
     }
@@ -523,7 +527,7 @@ impl Shard {
         }
         let left = taken == PIPE_PACKETS_PER_TURN;
         if source.copy && caught_up && !left && slot.room.up(source.video).is_some_and(|up| up.filling) {
-            slot.room.end_filling(source.video, &mut self.output);
+            slot.room.end_filling(now, source.video, &mut self.output);
         }
         if taken > 0 {
             self.touch(source.room);
@@ -533,8 +537,6 @@ impl Shard {
 
     /// Copies whose origin is gone go with the last packet.
     fn remove_ended_copies(&mut self) {
-        // What the last packets became still points into their rings.
-        self.flush();
         let over: Vec<(u32, UpKey)> =
             (self.pipes.iter()).filter(|p| p.copy && p.pipe.is_closed()).map(|p| (p.room, p.video)).collect();
         for (room, up) in over {
@@ -735,7 +737,7 @@ impl Shard {
         });
         if let Some(copy) = copies.up_mut(up) {
             copy.key_wish = Some(pipe.key_wish());
-            copy.filling = !can_ask && track.kind == Kind::Video;
+            copy.filling = track.kind == Kind::Video;
         }
         self.pipes.push(PipeSource { room, stream: track.stream, pipe, audio: up, video: up, copy: true });
     }
@@ -941,19 +943,56 @@ impl Shard {
 
     // ---- out ---------------------------------------------------------------------------------------------------
 
-    /// Sorts what the rooms decided by transport, so that what goes to one destination goes as one run.
+    /// Seals what the rooms decided, each packet in one pass from its ring slot into the send buffer, and sorts it by
+    /// transport, so that what goes to one destination goes as one run.
     fn drain_output(&mut self) {
-        for forward in self.output.forwards.drain(..) {
-            let Some(entry) = self.transports.get_mut(forward.to.0 as usize) else { continue };
-            if entry.queue.is_empty() {
-                self.dirty.push(forward.to);
+        // First, so that the other shards work while this one seals.
+        self.announce_relays();
+        let mut forwards = std::mem::take(&mut self.output.forwards);
+        for forward in forwards.drain(..) {
+            if self.send.is_full() {
+                self.flush();
             }
-            entry.queue.push(forward);
+            if let Err(reason) = self.seal(&forward) {
+                self.counts.drops.count(reason);
+            }
         }
+        self.output.forwards = forwards;
         if !self.output.rtcp.is_empty() {
             for (to, packet) in std::mem::take(&mut self.output.rtcp) {
                 self.send_rtcp(to, &packet);
             }
+        }
+    }
+
+    fn seal(&mut self, forward: &Forward) -> Result<(), DropReason> {
+        let entry = self.transports.get_mut(forward.to.0 as usize).ok_or(DropReason::NotConnected)?;
+        let path = entry.transport.path().ok_or(DropReason::NotConnected)?;
+        let room = &self.rooms.get(entry.room as usize).ok_or(DropReason::NotInRing)?.room;
+        let payload = room.up(forward.up).and_then(|up| up.payload(forward.seq)).ok_or(DropReason::NotInRing)?;
+        let transport = &mut entry.transport;
+        let sealed = self.send.keep(|space| match forward.original_seq {
+            None => transport.protect_rtp(&forward.header, payload, space),
+            Some(seq) => transport.protect_rtp_parts(&forward.header, &seq.to_be_bytes(), payload, space),
+        });
+        let packet = sealed.ok_or(DropReason::NotConnected)?;
+        self.counts.packets_out += 1;
+        self.counts.bytes_out += payload.len() as u64 + 12;
+        self.counts.retransmissions += u64::from(forward.original_seq.is_some());
+        self.queue(forward.to, path, packet);
+        Ok(())
+    }
+
+    fn queue(&mut self, to: TransportKey, path: Path, packet: Packet) {
+        match path.via {
+            Via::Udp => {
+                let queue = &mut self.transports[to.0 as usize].queue;
+                if queue.is_empty() {
+                    self.dirty.push(to);
+                }
+                queue.push(packet);
+            }
+            Via::Tcp(connection) => send_tcp(&self.tcp, connection, self.send.bytes(packet)),
         }
     }
 
@@ -962,81 +1001,41 @@ impl Shard {
         let Some(path) = entry.transport.path().filter(|_| !packet.is_empty()) else { return };
         self.scratch.clear();
         if entry.transport.protect_rtcp(packet, &mut self.scratch) {
-            match path.via {
-                Via::Udp => {
-                    self.send.push(origin_of(path), &self.scratch);
-                }
-                Via::Tcp(connection) => send_tcp(&self.tcp, connection, &self.scratch),
+            if self.send.is_full() {
+                self.flush();
+            }
+            if let Some(packet) = self.send.keep_copy(&self.scratch) {
+                self.queue(to, path, packet);
             }
         }
     }
 
-    /// Seals what the turn decided, each packet in one pass from its ring slot into the send buffer, and hands all of it
-    /// to the kernel.
+    /// Hands what was sealed to the kernel.
     fn flush(&mut self) {
-        self.announce_relays();
         // The last flight of a handshake goes before the media that it is the key to.
         for (path, datagram) in self.outbox.datagrams.drain(..) {
             match path.via {
                 Via::Udp => {
-                    self.send.push(origin_of(path), &datagram);
+                    if let Some(packet) = self.send.keep_copy(&datagram) {
+                        self.send.address(origin_of(path), &[packet], false);
+                    }
                 }
                 Via::Tcp(connection) => send_tcp(&self.tcp, connection, &datagram),
             }
         }
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for key in dirty.drain(..) {
+        let gso = self.socket.uses_gso();
+        for key in self.dirty.drain(..) {
             let Some(entry) = self.transports.get_mut(key.0 as usize) else { continue };
-            let Some(path) = entry.transport.path() else {
-                entry.queue.clear();
-                continue;
-            };
-            let Some(slot) = self.rooms.get(entry.room as usize) else {
-                entry.queue.clear();
-                continue;
-            };
-            let gso = self.socket.uses_gso();
-            for forward in &entry.queue {
-                let payload = slot.room.up(forward.up).and_then(|up| up.payload(forward.seq));
-                let Some(payload) = payload else {
-                    self.counts.drops.count(DropReason::NotInRing);
-                    continue;
-                };
-                let transport = &mut entry.transport;
-                let mut seal = |space: &mut [u8]| match forward.original_seq {
-                    None => transport.protect_rtp(&forward.header, payload, space),
-                    Some(seq) => transport.protect_rtp_parts(&forward.header, &seq.to_be_bytes(), payload, space),
-                };
-                let sent = match path.via {
-                    Via::Udp => self.send.push_with(origin_of(path), gso, seal),
-                    Via::Tcp(connection) => {
-                        let mut space = [0; SLOT_BYTES + 64];
-                        match seal(&mut space) {
-                            Some(len) => {
-                                send_tcp(&self.tcp, connection, &space[..len]);
-                                true
-                            }
-                            None => false,
-                        }
-                    }
-                };
-                if sent {
-                    self.counts.packets_out += 1;
-                    self.counts.bytes_out += payload.len() as u64 + 12;
-                    self.counts.retransmissions += u64::from(forward.original_seq.is_some());
-                } else {
-                    self.counts.drops.count(DropReason::NotConnected);
-                }
-                if self.send.is_full() {
-                    self.counts.send_refused += self.socket.send(&mut self.send) as u64;
-                }
+            if let Some(path) = entry.transport.path() {
+                self.send.address(origin_of(path), &entry.queue, gso);
             }
             entry.queue.clear();
         }
-        self.dirty = dirty;
-        if !self.send.is_empty() {
-            self.counts.send_refused += self.socket.send(&mut self.send) as u64;
-        }
+        // Also when nothing is to be sent: packets of a transport that ended meanwhile are let go.
+        let sent = self.socket.send(&mut self.send);
+        self.counts.runs_out += sent.runs;
+        self.counts.send_calls += sent.calls;
+        self.counts.send_refused += sent.refused;
     }
 
     fn publish_counts(&mut self) {

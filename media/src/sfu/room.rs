@@ -1,7 +1,7 @@
 //! The users who may hear one another, as media sees them: up tracks, the down tracks that copy them, and what each side
 //! must be told by RTCP. A packet comes in, [`Forward`]s come out.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, ops::RangeInclusive, time::Duration};
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use slab::Slab;
@@ -22,6 +22,9 @@ use crate::{
 /// Time between two reports about, and to, each track. RFC 3550 §6.2 would allow less often; lip sync and loss estimates of
 /// browsers want about this.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest kept group that a newcomer gets in one burst if the publisher could be asked for a key frame instead. More is a
+/// burst that a narrow network would lose; 128 packets are a second at 1.2 Mbit/s.
+const BURST_PACKETS_MAX: u64 = 128;
 /// The SSRC under which a room speaks to publishers. It sends no media to them, so any will do.
 pub const OWN_SSRC: u32 = 1;
 /// The name in SDES packets (RFC 3550 §6.5.1). One for all: browsers group tracks by `msid`.
@@ -134,8 +137,8 @@ impl Room {
         }
     }
 
-    /// Lets a down track flow: its transport is up. From a bridged publisher, who cannot be asked for a key frame, the kept
-    /// group of pictures is sent at once; a WebRTC publisher is asked.
+    /// Lets a down track flow: its transport is up. A video begins with the kept group of pictures if there is one, which
+    /// costs the publisher nothing and shows a picture at once; else a WebRTC publisher is asked for a key frame.
     pub fn start(&mut self, now: Time, key: DownKey, out: &mut Output) {
         let Some(down) = self.downs.get_mut(key.0 as usize) else { return };
         if !down.is_idle() {
@@ -146,25 +149,25 @@ impl Room {
             return;
         }
         let Some(up) = self.ups.get_mut(down.up.0 as usize) else { return };
-        match up.spec.source {
-            Source::Transport(_) | Source::Relay => {
-                up.key_frames.want();
-                Self::ask_for_key_frame(now, up, out);
-            }
-            Source::Pipe => Self::start_with_kept_group(up, down, out),
+        if !up.filling {
+            Self::begin(now, up, down, out);
         }
     }
 
-    /// Begins a down track with the kept group of pictures, if there is one.
-    fn start_with_kept_group(up: &UpTrack, down: &mut DownTrack, out: &mut Output) {
-        let Some(group) = up.kept_group().filter(|_| !up.filling) else { return };
+    /// Begins a video with the kept group of pictures, or asks for a key frame.
+    fn begin(now: Time, up: &mut UpTrack, down: &mut DownTrack, out: &mut Output) {
+        let Some(group) = Self::group_for_newcomer(up) else {
+            up.key_frames.want();
+            Self::ask_for_key_frame(now, up, out);
+            return;
+        };
         let mut timestamps: Vec<u32> = Vec::new();
         for meta in group.clone().filter_map(|seq| up.meta(seq)) {
             if timestamps.last() != Some(&meta.timestamp) {
                 timestamps.push(meta.timestamp);
             }
         }
-        down.start_burst(*group.start(), &timestamps);
+        down.start_burst(&group, &timestamps);
         for seq in group {
             let Some(meta) = up.meta(seq) else { continue };
             match down.forward(&Accepted { seq, meta, empty: false }) {
@@ -174,29 +177,35 @@ impl Room {
         }
     }
 
-    /// What was kept elsewhere is here now: those who waited for it start.
-    pub fn end_filling(&mut self, key: UpKey, out: &mut Output) {
-        let Some(up) = self.ups.get_mut(key.0 as usize) else { return };
-        up.filling = false;
-        for down in &up.downs {
-            if let Some(down) = self.downs.get_mut(down.0 as usize).filter(|d| d.awaits_key()) {
-                Self::start_with_kept_group(up, down, out);
-            }
-        }
+    /// What a newcomer begins with: the kept group of pictures, unless it is long and a key frame can be had instead.
+    fn group_for_newcomer(up: &UpTrack) -> Option<RangeInclusive<u64>> {
+        let askable = up.spec.source != Source::Pipe;
+        up.kept_group().filter(|g| !up.muted && (!askable || g.end() - g.start() < BURST_PACKETS_MAX))
     }
 
-    /// Feeds a copy of a track on another shard from here on. If the publisher cannot be asked for a key frame, what is kept
-    /// of its pictures goes first.
+    /// What was kept elsewhere is here now: those who waited for it start.
+    pub fn end_filling(&mut self, now: Time, key: UpKey, out: &mut Output) {
+        let Some(up) = self.ups.get_mut(key.0 as usize) else { return };
+        up.filling = false;
+        // The list is as it was before: starting adds nobody to it.
+        let downs = std::mem::take(&mut up.downs);
+        for down in &downs {
+            if let Some(down) = self.downs.get_mut(down.0 as usize).filter(|d| d.awaits_key()) {
+                Self::begin(now, up, down, out);
+            }
+        }
+        up.downs = downs;
+    }
+
+    /// Feeds a copy of a track on another shard from here on. What a newcomer here would begin with goes first.
     pub fn relay(&mut self, now: Time, track: TrackId, pipe: PipeWriter, out: &mut Output) -> bool {
         let Some(key) = self.find(track) else { return false };
         let Some(up) = self.ups.get_mut(key.0 as usize) else { return false };
         Self::write_clock(now, up, &pipe);
-        if up.spec.source == Source::Pipe {
-            let kept = up.kept_group().filter(|_| track.kind == Kind::Video);
-            for packet in kept.into_iter().flatten().filter_map(|seq| up.packet(seq)) {
-                if !pipe.write(track.kind, packet) {
-                    out.drops.count(DropReason::PipeFull);
-                }
+        let kept = Self::group_for_newcomer(up).filter(|_| track.kind == Kind::Video);
+        for packet in kept.into_iter().flatten().filter_map(|seq| up.packet(seq)) {
+            if !pipe.write(track.kind, packet) {
+                out.drops.count(DropReason::PipeFull);
             }
         }
         pipe.set_caught_up();
@@ -547,6 +556,21 @@ mod tests {
     }
 
     #[test]
+    fn a_newcomer_to_a_page_gets_a_short_kept_group_and_otherwise_the_publisher_is_asked() {
+        for (packets, asked) in [(BURST_PACKETS_MAX as u16, 0), (BURST_PACKETS_MAX as u16 + 1, 1)] {
+            let mut room = Room::new(Time::ZERO, 7);
+            let up = room.publish(spec(Kind::Video, Source::Transport(PUBLISHER)));
+            for seq in 1..=packets {
+                feed(&mut room, Time::ZERO, up, seq, seq == 1);
+            }
+            let down = room.subscribe(subscriber(Kind::Video, 1)).unwrap();
+            let mut out = Output::default();
+            room.start(Time::ZERO, down, &mut out);
+            assert_eq!((plis(&out), out.forwards.is_empty()), (asked, asked == 1), "{packets} packets");
+        }
+    }
+
+    #[test]
     fn sender_reports_tell_the_publishers_clock_in_the_subscribers_timestamps() {
         let mut room = Room::new(Time::ZERO, 7);
         let mut out = Output::default();
@@ -612,7 +636,7 @@ mod tests {
         let copy = other.publish(UpSpec { nack: false, ssrc: None, ..spec(Kind::Video, copied) });
         let copied = other.up_mut(copy).unwrap();
         copied.key_wish = Some(reader.key_wish());
-        copied.filling = source == Source::Pipe;
+        copied.filling = true;
         (room, up, other, copy, reader, writer)
     }
 
@@ -639,7 +663,7 @@ mod tests {
         assert!(reader.is_caught_up());
         carry(Time::ZERO, &reader, &mut other, copy, &mut out);
         assert!(out.forwards.is_empty(), "old pictures do not come as if they were live");
-        other.end_filling(copy, &mut out);
+        other.end_filling(Time::ZERO, copy, &mut out);
         let timestamps: Vec<u32> =
             out.forwards.iter().map(|f| u32::from_be_bytes(f.header[4..8].try_into().unwrap())).collect();
         assert_eq!(timestamps.len(), 8);
@@ -662,6 +686,7 @@ mod tests {
         assert_eq!(out.drops.get(DropReason::PipeFull), 2);
         assert_eq!(plis(&out), 1);
         let down = other.subscribe(subscriber(Kind::Video, 1)).unwrap();
+        other.end_filling(now, copy, &mut out);
         other.start(now, down, &mut out);
         carry(now, &reader, &mut other, copy, &mut out);
         assert_eq!(out.forwards.len(), 4, "what fitted arrives");
@@ -673,6 +698,7 @@ mod tests {
         let mut out = Output::default();
         assert!(room.relay(Time::ZERO, TRACK, writer, &mut out));
         let down = other.subscribe(subscriber(Kind::Video, 1)).unwrap();
+        other.end_filling(Time::ZERO, copy, &mut out);
         other.start(Time::ZERO, down, &mut out);
         feed(&mut room, Time::ZERO, up, 1, true);
         let mut probe = Slot::copy_of(&rtp_header(false, 96, 2, 3000, 0x1111)).unwrap();
@@ -686,15 +712,17 @@ mod tests {
 
     #[test]
     fn wishes_on_the_other_shard_reach_the_publisher_as_one() {
-        let (mut room, _, mut other, _, reader, writer) = with_copy(Source::Transport(PUBLISHER), 64);
+        let (mut room, _, mut other, copy, reader, writer) = with_copy(Source::Transport(PUBLISHER), 64);
         let mut out = Output::default();
         let watched = writer.clone();
         assert!(room.relay(Time::ZERO, TRACK, writer, &mut out));
-        let now = Time::from_millis(1000);
+        let now = Time::from_millis(100);
         for n in 1..=40 {
             let down = other.subscribe(subscriber(Kind::Video, n)).unwrap();
             other.start(now, down, &mut out);
         }
+        assert!(!watched.take_key_wanted(), "nothing is asked for that may be on its way");
+        other.end_filling(now, copy, &mut out);
         assert!(watched.take_key_wanted());
         room.want_key_frame(now, TRACK, &mut out);
         assert!(!watched.take_key_wanted());

@@ -28,6 +28,9 @@ use crate::{
     },
 };
 
+/// Bytes kept ready for an audio packet: 20 ms of Opus at 110 kbit/s with its header. A longer one takes a whole slot.
+const AUDIO_PACKET_BYTES: usize = 320;
+
 /// Where an up track's packets come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -123,7 +126,10 @@ pub struct UpTrack {
 
 impl UpTrack {
     pub fn new(spec: UpSpec) -> Self {
-        let ring = Ring::new(spec.ring_packets);
+        let ring = match spec.id.kind {
+            Kind::Audio => Ring::with_small(spec.ring_packets, AUDIO_PACKET_BYTES),
+            Kind::Video => Ring::new(spec.ring_packets),
+        };
         UpTrack {
             downs: Vec::new(),
             taps: Vec::new(),
@@ -144,7 +150,7 @@ impl UpTrack {
         }
     }
 
-    /// Takes a plaintext packet: parses it once, counts it and swaps its slot into the ring. `via_rtx`: it came as a
+    /// Takes a plaintext packet: parses it once, counts it and puts it into the ring, by swapping slots. `via_rtx`: it came as a
     /// retransmission and is first turned into what was lost.
     pub fn accept(&mut self, now: Time, slot: &mut Slot, via_rtx: bool) -> Result<Accepted, DropReason> {
         if via_rtx {
@@ -188,7 +194,7 @@ impl UpTrack {
                 }
             }
             self.metas[(seq % self.metas.len() as u64) as usize] = meta;
-            self.ring.swap_in(seq, slot);
+            self.ring.put(seq, slot);
         }
         Ok(Accepted { seq, meta, empty })
     }
@@ -222,14 +228,14 @@ impl UpTrack {
 
     /// The whole plaintext packet, as it came.
     pub fn packet(&self, seq: u64) -> Option<&[u8]> {
-        self.ring.get(seq).map(Slot::data)
+        self.ring.get(seq)
     }
 
     /// The payload of packet `seq`, without padding.
     pub fn payload(&self, seq: u64) -> Option<&[u8]> {
         let meta = self.meta(seq)?;
         let start = usize::from(meta.payload_offset);
-        self.ring.get(seq)?.data().get(start..start + usize::from(meta.payload_len))
+        self.ring.get(seq)?.get(start..start + usize::from(meta.payload_len))
     }
 
     pub fn highest(&self) -> Option<u64> {
