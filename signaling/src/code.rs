@@ -94,6 +94,12 @@ codes! {
     UserInUse = 73009, 409, "this userID belongs to a stream of the server itself", "choose another userID";
     /// In the event `closed` only.
     LoggedInElsewhere = 73010, 409, "the same user entered this room again", "use one userID for each person";
+    /// In the event `closed` only.
+    Kicked = 73011, 403, "you were sent away", "ask whoever runs the room";
+    /// In the event `closed` only.
+    RoomDissolved = 73012, 410, "the room was dissolved", "enter another room";
+    NoSuchRoom = 73013, 404, "there is no such room", "check the roomID";
+    NoSuchMember = 73014, 404, "there is no such member in the room", "check the userID against the list of members";
     // Media.
     BadSdp = 74000, 400, "the session description cannot be used", "see the message for the line";
     NoCommonCodec = 74001, 406, "there is no codec in common", "offer H.264 or VP8, and Opus";
@@ -101,6 +107,13 @@ codes! {
     StreamBusy = 74003, 409, "the stream is being published already", "stop the other publisher";
     MediaUnavailable = 74004, 503, "the media side did not answer in time", "try again";
     ShuttingDown = 74005, 503, "the server is shutting down", "connect to another, or again in a moment";
+    // The store.
+    StoreDamaged = 75000, 500, "the store is damaged",
+        "put back a backup of store.redb and store.mark, or move both away to begin without what is in them";
+    StoreInUse = 75001, 500, "the store is used by another process", "stop it, or take another folder with --data";
+    StoreFormat = 75002, 500, "the store was written by a newer version", "run that version, or take another folder";
+    StoreUnavailable = 75003, 503, "the store cannot be read or written",
+        "look for a full disk or missing rights in the server's log, then restart it";
 }
 
 impl Code {

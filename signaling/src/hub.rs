@@ -5,7 +5,9 @@
 //! reach a member in the order in which they happened; sending is putting into a bounded queue.
 
 mod carry;
+mod control;
 mod events;
+pub mod notice;
 mod session;
 mod url;
 
@@ -26,6 +28,10 @@ use tracing::info;
 
 pub(crate) use self::carry::reply_text;
 pub use self::session::{PlayOffer, PublishOffer, SessionKind, SessionOpened};
+pub use self::{
+    control::RoomView,
+    notice::{Fact, Notice},
+};
 use crate::{
     auth::{
         authorise::{Authority, Credential, Grant, Presented, Privilege},
@@ -66,6 +72,7 @@ struct Inner {
     by_path: DashMap<String, (StreamPath, StreamId)>,
     sessions: DashMap<String, session::Session>,
     connections: Mutex<HashMap<IpAddr, usize>>,
+    listeners: notice::Listeners,
     /// The server is going down: nobody enters any more.
     closing: AtomicBool,
 }
@@ -75,6 +82,8 @@ struct Cell {
     key: RoomKey,
     room: Room,
     links: HashMap<MemberId, Link>,
+    /// Listeners know of it: somebody got in.
+    announced: bool,
     /// Out of the map: whoever still holds it has to look again.
     ended: bool,
 }
@@ -123,6 +132,7 @@ impl Hub {
             by_path: DashMap::new(),
             sessions: DashMap::new(),
             connections: Mutex::default(),
+            listeners: notice::Listeners::default(),
             closing: AtomicBool::new(false),
             config,
         });
@@ -310,7 +320,7 @@ impl Inner {
                 }
                 let room = Room::new(key.0, key.1.clone(), self.config.heartbeat_s, limits, self.ids.clone());
                 info!(app = key.0, room = %key.1, id = %room.id, "room opened");
-                let cell = Cell { key: key.clone(), room, links: HashMap::new(), ended: false };
+                let cell = Cell { key: key.clone(), room, links: HashMap::new(), announced: false, ended: false };
                 Ok(place.insert(Arc::new(Mutex::new(cell))).clone())
             }
         }

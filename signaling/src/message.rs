@@ -183,6 +183,10 @@ pub enum LeaveReason {
     Disconnected,
     /// The same user entered again.
     Ejected,
+    /// Somebody with the right to do so sent him away.
+    Kicked,
+    /// The room was dissolved.
+    Dissolved,
     /// The media side refused him.
     Failed,
 }

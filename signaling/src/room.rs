@@ -130,6 +130,23 @@ impl Room {
         self.settle(out);
     }
 
+    /// The member of this name.
+    pub fn member_of(&self, user: &str) -> Option<MemberId> {
+        self.by_user.get(user).copied()
+    }
+
+    /// Sends everybody away.
+    pub fn dissolve(&mut self, out: &mut Vec<Output>) {
+        let members: Vec<MemberId> = self.members.keys().copied().collect();
+        // First all are told of their own end, so that nobody is told of everybody else's.
+        for member in &members {
+            out.push(Output::Gone { member: *member, code: Some(Code::RoomDissolved) });
+        }
+        for member in members {
+            self.take_out(member, LeaveReason::Dissolved, Some(Code::RoomDissolved), out);
+        }
+    }
+
     /// Lets an RTMP publisher in, or the built-in one, and opens his stream, of which others hear when it is known what
     /// it carries.
     ///

@@ -408,8 +408,7 @@ impl Shard {
         if resolved.learned
             && let Some(up) = self.rooms[room as usize].room.up_mut(resolved.key)
         {
-            let known = if resolved.rtx { &mut up.spec.rtx_ssrc } else { &mut up.spec.ssrc };
-            *known = Some(header.ssrc);
+            up.set_ssrc(resolved.rtx, header.ssrc);
         }
         self.in_room(key, |shard| {
             shard.rooms[room as usize].room.handle_rtp(now, resolved.key, resolved.rtx, slot, &mut shard.output);
@@ -512,16 +511,9 @@ impl Shard {
             let Some((kind, mut packet)) = source.pipe.read() else { break };
             taken += 1;
             let up = if kind == Kind::Audio { source.audio } else { source.video };
-            if packet::is_rtcp(packet.data()) {
-                for packet in rtcp::packets(packet.data()).flatten() {
-                    if let Rtcp::SenderReport(report) = packet {
-                        slot.room.handle_sender_report(now, up, &report);
-                    }
-                }
-            } else {
-                let counter = if source.copy { &mut self.counts.packets_relayed } else { &mut self.counts.packets_in };
-                *counter += 1;
-                slot.room.handle_rtp(now, up, false, &mut packet, &mut self.output);
+            if slot.room.handle_piped(now, up, &mut packet, &mut self.output) {
+                let counts = &mut self.counts;
+                *(if source.copy { &mut counts.packets_relayed } else { &mut counts.packets_in }) += 1;
             }
             source.pipe.recycle(packet);
         }
@@ -757,7 +749,11 @@ impl Shard {
         }
         for setup in setups {
             let entry = &mut self.transports[key.0 as usize];
-            if entry.ups.iter().any(|e| e.track == setup.track) {
+            if let Some(up) = entry.ups.set_ssrcs(setup.track, setup.ssrc, setup.rtx_ssrc) {
+                if let Some(up) = self.rooms[room as usize].room.up_mut(up) {
+                    setup.ssrc.into_iter().for_each(|ssrc| up.set_ssrc(false, ssrc));
+                    setup.rtx_ssrc.into_iter().for_each(|ssrc| up.set_ssrc(true, ssrc));
+                }
                 continue;
             }
             if let Some(stray) = self.rooms[room as usize].room.find(setup.track) {

@@ -13,9 +13,12 @@ use super::{
 use crate::{
     buf::{pipe::PipeWriter, slot::Slot},
     drop_reason::{DropCounts, DropReason},
-    forward::{DownKey, Forward, TransportKey, UpKey},
+    forward::{DownKey, Forward, TransportKey, UpKey, rtp_header},
     ids::{Kind, StreamId, TrackId},
-    rtp::rtcp::{self, SenderInfo, SenderReport},
+    rtp::{
+        packet,
+        rtcp::{self, Rtcp, SenderInfo, SenderReport},
+    },
     units::time::Time,
 };
 
@@ -254,15 +257,20 @@ impl Room {
         }
         up.muted = muted;
         if !muted {
-            for key in &up.downs {
-                if let Some(down) = self.downs.get_mut(key.0 as usize).filter(|d| d.is_live()) {
-                    down.start();
-                }
+            Self::restart_downs(now, up, &mut self.downs, out);
+        }
+    }
+
+    /// After a break in the flow: each subscriber goes on at the next packet that a decoder can start at.
+    fn restart_downs(now: Time, up: &mut UpTrack, downs: &mut Slab<DownTrack>, out: &mut Output) {
+        for key in &up.downs {
+            if let Some(down) = downs.get_mut(key.0 as usize).filter(|d| d.is_live()) {
+                down.start();
             }
-            if up.kind() == Kind::Video {
-                up.key_frames.want();
-                Self::ask_for_key_frame(now, up, out);
-            }
+        }
+        if up.kind() == Kind::Video {
+            up.key_frames.want();
+            Self::ask_for_key_frame(now, up, out);
         }
     }
 
@@ -272,7 +280,13 @@ impl Room {
             out.drops.count(DropReason::UnknownSsrc);
             return;
         };
+        let source_changed = up.source_changed() && !via_rtx;
         let accepted = match up.accept(now, slot, via_rtx) {
+            Ok(accepted) if source_changed => {
+                Self::restart_downs(now, up, &mut self.downs, out);
+                Self::write_break(up);
+                accepted
+            }
             Ok(accepted) => accepted,
             Err(reason) => {
                 out.drops.count(reason);
@@ -293,7 +307,7 @@ impl Room {
             }
         }
         if !up.relays.is_empty() {
-            Self::write_relays(now, up, &accepted, slot, out);
+            Self::write_relays(now, up, &accepted, out);
         }
         if !up.taps.is_empty() && !accepted.empty {
             let (kind, packet) = (up.spec.id.kind, up.packet(accepted.seq).unwrap_or(&[]));
@@ -312,11 +326,45 @@ impl Room {
         }
     }
 
+    /// Takes what came by a pipe: a packet, or a report. True if it was a packet.
+    pub fn handle_piped(&mut self, now: Time, key: UpKey, slot: &mut Slot, out: &mut Output) -> bool {
+        if !packet::is_rtcp(slot.data()) {
+            self.handle_rtp(now, key, false, slot, out);
+            return true;
+        }
+        for packet in rtcp::packets(slot.data()).flatten() {
+            match packet {
+                Rtcp::SenderReport(report) => self.handle_sender_report(now, key, &report),
+                // The source changed on the original's shard: what comes now does not follow on what came before.
+                Rtcp::Bye(_) => {
+                    if let Some(up) = self.ups.get_mut(key.0 as usize) {
+                        Self::restart_downs(now, up, &mut self.downs, out);
+                    }
+                }
+                _ => {}
+            }
+        }
+        false
+    }
+
+    /// Tells the copies on other shards that the source changed (RFC 3550 §6.6).
+    fn write_break(up: &UpTrack) {
+        if !up.relays.is_empty() {
+            let mut bye = Vec::new();
+            rtcp::write_bye(&mut bye, &[up.spec.ssrc.unwrap_or(0)]);
+            for relay in &up.relays {
+                // A pipe that is full has a hole anyway, and asks for a key frame with the next packet.
+                let _ = relay.write(up.kind(), &bye);
+            }
+        }
+    }
+
     /// Copies a packet to the other shards that have viewers. What carries nothing goes too, so that its number is left
     /// out there as it is here.
-    fn write_relays(now: Time, up: &mut UpTrack, accepted: &Accepted, slot: &Slot, out: &mut Output) {
-        // A packet without payload was not swapped into the ring.
-        let packet = if accepted.empty { slot.data() } else { up.packet(accepted.seq).unwrap_or_default() };
+    fn write_relays(now: Time, up: &mut UpTrack, accepted: &Accepted, out: &mut Output) {
+        // A packet without payload is in no ring: its number is all there is to it.
+        let bare = rtp_header(false, up.spec.payload_type, accepted.seq as u16, accepted.meta.timestamp, 0);
+        let packet = if accepted.empty { &bare } else { up.packet(accepted.seq).unwrap_or_default() };
         let (mut closed, mut overrun) = (false, false);
         for relay in &up.relays {
             if relay.write(up.spec.id.kind, packet) {
@@ -344,7 +392,9 @@ impl Room {
         up.on_sender_report(now, report);
         if !up.taps.is_empty() || !up.relays.is_empty() {
             let mut bytes = Vec::new();
-            let SenderReport { ssrc, ntp, rtp_timestamp, packets, bytes: sent, .. } = *report;
+            let SenderReport { ssrc, ntp, packets, bytes: sent, .. } = *report;
+            // In the timestamps that the packets have in the ring.
+            let rtp_timestamp = up.anchor.map_or(report.rtp_timestamp, |anchor| anchor.rtp);
             rtcp::write_sender_report(&mut bytes, &SenderInfo { ssrc, ntp, rtp_timestamp, packets, bytes: sent }, &[]);
             for pipe in up.taps.iter().chain(&up.relays) {
                 pipe.write(up.spec.id.kind, &bytes);
@@ -378,7 +428,7 @@ impl Room {
     pub fn handle_timeout(&mut self, now: Time, out: &mut Output) {
         for (_, up) in &mut self.ups {
             self.due.clear();
-            if up.nacks.poll(now, &mut self.due) && up.kind() == Kind::Video {
+            if up.poll_nacks(now, &mut self.due) && up.kind() == Kind::Video {
                 up.key_frames.want();
             }
             if let (Source::Transport(to), Some(ssrc), false) = (up.spec.source, up.spec.ssrc, self.due.is_empty()) {
@@ -423,7 +473,7 @@ impl Room {
         let mut next = self.next_report;
         for (_, up) in &self.ups {
             if up.spec.source != Source::Pipe {
-                let requests = [up.nacks.next_timeout(), up.key_frames.next_timeout()];
+                let requests = [up.next_nack(), up.key_frames.next_timeout()];
                 next = requests.into_iter().flatten().fold(next, Time::min);
             }
         }
@@ -453,8 +503,6 @@ mod tests {
     use crate::{
         buf::pipe::{PipeReader, relay},
         codec::Codec,
-        forward::rtp_header,
-        rtp::rtcp::Rtcp,
         units::time::Ntp,
     };
 
@@ -642,7 +690,7 @@ mod tests {
 
     fn carry(now: Time, pipe: &PipeReader, to: &mut Room, copy: UpKey, out: &mut Output) {
         while let Some((_, mut slot)) = pipe.read() {
-            to.handle_rtp(now, copy, false, &mut slot, out);
+            to.handle_piped(now, copy, &mut slot, out);
             pipe.recycle(slot);
         }
     }
@@ -708,6 +756,29 @@ mod tests {
         let numbers: Vec<u16> = out.forwards.iter().map(|f| u16::from_be_bytes([f.header[2], f.header[3]])).collect();
         assert_eq!(numbers.len(), 2);
         assert_eq!(numbers[1], numbers[0].wrapping_add(1));
+    }
+
+    #[test]
+    fn a_new_source_goes_on_without_a_hole_on_the_other_shard_too() {
+        let (mut room, up, mut other, copy, reader, writer) = with_copy(Source::Transport(PUBLISHER), 64);
+        let mut out = Output::default();
+        assert!(room.relay(Time::ZERO, TRACK, writer, &mut out));
+        let down = other.subscribe(subscriber(Kind::Video, 1)).unwrap();
+        other.end_filling(Time::ZERO, copy, &mut out);
+        other.start(Time::ZERO, down, &mut out);
+        feed(&mut room, Time::ZERO, up, 60_000, true);
+        room.up_mut(up).unwrap().set_ssrc(false, 0x2222);
+        let now = Time::from_millis(100);
+        for (seq, key) in [(7, true), (8, false)] {
+            let mut slot = frame(seq, key);
+            slot.data_mut()[8..12].copy_from_slice(&0x2222u32.to_be_bytes());
+            room.handle_rtp(now, up, false, &mut slot, &mut out);
+        }
+        carry(now, &reader, &mut other, copy, &mut out);
+        let number = |f: &Forward| u16::from_be_bytes([f.header[2], f.header[3]]);
+        let numbers: Vec<u16> = out.forwards.iter().map(number).collect();
+        assert_eq!(numbers.len(), 3);
+        assert!(numbers.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1)), "{numbers:?}");
     }
 
     #[test]

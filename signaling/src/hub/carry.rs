@@ -13,7 +13,11 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use super::{Cell, Inner, Route};
+use super::{
+    Cell, Inner, Route,
+    notice::{Fact, Notice},
+    unix_ms,
+};
 use crate::{
     code::{Code, Fault},
     message::{Event, LeaveReason, Reply, to_text},
@@ -57,7 +61,7 @@ impl Inner {
             }
             Output::Event { to, event } => send(guard, to, || to_text(&event).into(), overrun),
             Output::Broadcast { except, event } => {
-                self.log(guard, &event);
+                self.note(guard, &event);
                 // One text for all: a clone of it is a count.
                 let text = Utf8Bytes::from(to_text(&event));
                 for (member, link) in guard.links.iter().filter(|(member, _)| **member != except) {
@@ -168,24 +172,49 @@ impl Inner {
             count.fetch_sub(1, Ordering::Relaxed);
         }
         self.tell(Command::CloseRoom { room: guard.room.id });
+        if guard.announced {
+            self.tell_listeners(guard, Fact::RoomDissolved);
+        }
         info!(app = guard.key.0, room = %guard.key.1, id = %guard.room.id, "room closed");
     }
 
-    fn log(&self, guard: &Cell, event: &Event) {
+    /// Logs what happened, and tells whoever listens.
+    fn note(&self, guard: &mut Cell, event: &Event) {
         let (app, room) = (guard.key.0, &guard.key.1);
-        match event {
+        let fact = match event {
             Event::MemberEntered { member } => {
                 info!(app, %room, user = %member.user, protocol = ?member.protocol, "member entered");
+                Fact::MemberEntered { member: member.clone() }
             }
-            Event::MemberLeft { user, reason } => info!(app, %room, %user, ?reason, "member left"),
+            Event::MemberLeft { user, reason } => {
+                info!(app, %room, %user, ?reason, "member left");
+                Fact::MemberLeft { user: user.clone(), reason: *reason }
+            }
             Event::StreamAdded { user, stream } => {
                 let codec = |track: &Option<crate::message::TrackInfo>| track.as_ref().map(|t| t.codec.clone());
                 let (audio, video) = (codec(&stream.audio), codec(&stream.video));
                 info!(app, %room, %user, stream = %stream.stream, ?audio, ?video, "stream added");
+                Fact::PublishStarted { user: user.clone(), stream: stream.clone() }
             }
-            Event::StreamRemoved { user, stream } => info!(app, %room, %user, %stream, "stream removed"),
-            _ => {}
+            Event::StreamChanged { user, stream } => {
+                Fact::PublishChanged { user: user.clone(), stream: stream.clone() }
+            }
+            Event::StreamRemoved { user, stream } => {
+                info!(app, %room, %user, %stream, "stream removed");
+                Fact::PublishStopped { user: user.clone(), stream: *stream }
+            }
+            _ => return,
+        };
+        if !guard.announced {
+            guard.announced = true;
+            self.tell_listeners(guard, Fact::RoomCreated);
         }
+        self.tell_listeners(guard, fact);
+    }
+
+    pub(super) fn tell_listeners(&self, guard: &Cell, fact: Fact) {
+        let (sdk_app_id, room) = guard.key.clone();
+        self.listeners.tell(&Notice { sdk_app_id, room, unix_ms: unix_ms(), fact });
     }
 }
 

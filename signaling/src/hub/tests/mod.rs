@@ -1,6 +1,7 @@
 //! The hub with a test in the place of media: the test holds the other end of the channels and answers the commands.
 
 mod limits;
+mod notices;
 mod refusals;
 mod rooms;
 mod secrets;
