@@ -8,7 +8,7 @@ use crate::{
     config::Limits,
     dialect::native,
     message::{Event, Reply},
-    rest::DemoTicket,
+    rest::{DemoTicket, SignedTicket},
 };
 
 const PAGE: &str = include_str!("../PROTOCOL.md");
@@ -66,12 +66,24 @@ fn every_example_is_what_the_code_reads_and_writes() {
                 events.push(name);
             }
             "body" if name == "demo ticket" => same_as::<DemoTicket>(text),
+            "body" if name == "signed ticket" => same_as::<SignedTicket>(text),
             "body" => same_as::<FaultBody>(text),
             _ => panic!("{class}: {name}"),
         }
     }
     requests.sort_unstable();
-    let all = ["answer", "enter", "heartbeat", "leave", "mute", "publish", "subscribe", "unpublish", "unsubscribe"];
+    let all = [
+        "answer",
+        "enter",
+        "heartbeat",
+        "leave",
+        "mute",
+        "publish",
+        "restart",
+        "subscribe",
+        "unpublish",
+        "unsubscribe",
+    ];
     assert_eq!(requests, all);
     events.sort_unstable();
     events.dedup();

@@ -9,6 +9,7 @@ pub mod heartbeat;
 pub mod leave;
 pub mod mute;
 pub mod publish;
+pub mod restart;
 pub mod subscribe;
 pub mod unpublish;
 pub mod unsubscribe;
@@ -26,7 +27,7 @@ use crate::{
 };
 
 pub use self::{
-    answer::Answer, enter::Enter, heartbeat::Heartbeat, leave::Leave, mute::Mute, publish::Publish,
+    answer::Answer, enter::Enter, heartbeat::Heartbeat, leave::Leave, mute::Mute, publish::Publish, restart::Restart,
     subscribe::Subscribe, unpublish::Unpublish, unsubscribe::Unsubscribe,
 };
 
@@ -42,6 +43,7 @@ pub enum Request {
     Unsubscribe(Unsubscribe),
     Answer(Answer),
     Mute(Mute),
+    Restart(Restart),
     Heartbeat(Heartbeat),
 }
 
@@ -60,6 +62,7 @@ impl Request {
             "unsubscribe" => Request::Unsubscribe(Unsubscribe::read(fields, limits)?),
             "answer" => Request::Answer(Answer::read(fields, limits)?),
             "mute" => Request::Mute(Mute::read(fields)?),
+            "restart" => Request::Restart(Restart {}),
             "heartbeat" => Request::Heartbeat(Heartbeat {}),
             _ => return Err(Code::UnknownRequest.into()),
         })
@@ -80,6 +83,7 @@ impl Room {
             Request::Unsubscribe(unsubscribe) => unsubscribe.apply(self, member),
             Request::Answer(answer) => answer.apply(self, member, id, out),
             Request::Mute(mute) => mute.apply(self, member, out),
+            Request::Restart(restart) => restart.apply(self, member),
             Request::Heartbeat(heartbeat) => heartbeat.apply(unix_ms),
         };
         match answer {

@@ -56,6 +56,7 @@ pub enum Action {
         member: MemberId,
         transport: Option<TransportId>,
         wanted: Vec<Wanted>,
+        restart_ice: bool,
     },
     /// Answered to [`super::Room::answer_applied`].
     SubscribeAnswer {
