@@ -105,7 +105,7 @@ fn a_packet_reaches_the_viewers_of_another_shard_without_an_allocation() {
         }
         writer.announce();
         while let Some((_, mut packet)) = reader.read() {
-            away.handle_rtp(now, copy, false, &mut packet, &mut output);
+            away.handle_piped(now, copy, &mut packet, &mut output);
             reader.recycle(packet);
         }
         delivered += output.forwards.len();

@@ -6,4 +6,5 @@ mod http;
 mod program;
 mod refusals;
 mod server;
+mod shards;
 mod streams;

@@ -577,22 +577,15 @@ impl Shard {
             let Some((kind, mut packet)) = source.pipe.read() else { break };
             taken += 1;
             let up = if kind == Kind::Audio { source.audio } else { source.video };
-            if packet::is_rtcp(packet.data()) {
-                for packet in rtcp::packets(packet.data()).flatten() {
-                    if let Rtcp::SenderReport(report) = packet {
-                        slot.room.handle_sender_report(now, up, &report);
-                    }
-                }
-            } else {
-                let counter = if source.copy { &mut self.counts.packets_relayed } else { &mut self.counts.packets_in };
-                *counter += 1;
-                slot.room.handle_rtp(now, up, false, &mut packet, &mut self.output);
+            if slot.room.handle_piped(now, up, &mut packet, &mut self.output) {
+                let counts = &mut self.counts;
+                *(if source.copy { &mut counts.packets_relayed } else { &mut counts.packets_in }) += 1;
             }
             source.pipe.recycle(packet);
         }
         let left = taken == PIPE_PACKETS_PER_TURN;
         if source.copy && caught_up && !left && slot.room.up(source.video).is_some_and(|up| up.filling) {
-            slot.room.end_filling(source.video, &mut self.output);
+            slot.room.end_filling(now, source.video, &mut self.output);
         }
         if taken > 0 {
             self.touch(source.room);
@@ -602,8 +595,6 @@ impl Shard {
 
     /// Copies whose origin is gone go with the last packet.
     fn remove_ended_copies(&mut self) {
-        // What the last packets became still points into their rings.
-        self.flush();
         let over: Vec<(u32, UpKey)> =
             (self.pipes.iter()).filter(|p| p.copy && p.pipe.is_closed()).map(|p| (p.room, p.video)).collect();
         for (room, up) in over {
@@ -817,7 +808,7 @@ impl Shard {
         });
         if let Some(copy) = copies.up_mut(up) {
             copy.key_wish = Some(pipe.key_wish());
-            copy.filling = !can_ask && track.kind == Kind::Video;
+            copy.filling = track.kind == Kind::Video;
         }
         self.pipes.push(PipeSource { room, stream: track.stream, pipe, audio: up, video: up, copy: true });
     }
@@ -1031,6 +1022,8 @@ impl Shard {
     /// Seals what the rooms decided, each packet in one pass from its ring slot into the send buffer, and sorts it by
     /// transport, so that what goes to one destination goes as one run.
     fn drain_output(&mut self) {
+        // First, so that the other shards work while this one seals.
+        self.announce_relays();
         let mut forwards = std::mem::take(&mut self.output.forwards);
         for forward in forwards.drain(..) {
             if self.send.is_full() {
@@ -1095,7 +1088,6 @@ impl Shard {
 
     /// Hands what was sealed to the kernel.
     fn flush(&mut self) {
-        self.announce_relays();
         // The last flight of a handshake goes before the media that it is the key to.
         for (path, datagram) in self.outbox.datagrams.drain(..) {
             match path.via {

@@ -13,9 +13,12 @@ use super::{
 use crate::{
     buf::{pipe::PipeWriter, slot::Slot},
     drop_reason::{DropCounts, DropReason},
-    forward::{DownKey, Forward, TransportKey, UpKey},
+    forward::{DownKey, Forward, TransportKey, UpKey, rtp_header},
     ids::{Kind, StreamId, TrackId},
-    rtp::rtcp::{self, SenderInfo, SenderReport},
+    rtp::{
+        packet,
+        rtcp::{self, Rtcp, SenderInfo, SenderReport},
+    },
     units::time::Time,
 };
 
@@ -149,17 +152,18 @@ impl Room {
             return;
         }
         let Some(up) = self.ups.get_mut(down.up.0 as usize) else { return };
-        let askable = up.spec.source != Source::Pipe;
-        if !Self::start_with_kept_group(up, down, if askable { BURST_PACKETS_MAX } else { u64::MAX }, out) {
-            up.key_frames.want();
-            Self::ask_for_key_frame(now, up, out);
+        if !up.filling {
+            Self::begin(now, up, down, out);
         }
     }
 
-    /// Begins a down track with the kept group of pictures, if there is one of at most `packets_max` packets.
-    fn start_with_kept_group(up: &UpTrack, down: &mut DownTrack, packets_max: u64, out: &mut Output) -> bool {
-        let short = |g: &RangeInclusive<u64>| g.end() - g.start() < packets_max;
-        let Some(group) = up.kept_group().filter(|g| !up.filling && !up.muted && short(g)) else { return false };
+    /// Begins a video with the kept group of pictures, or asks for a key frame.
+    fn begin(now: Time, up: &mut UpTrack, down: &mut DownTrack, out: &mut Output) {
+        let Some(group) = Self::group_for_newcomer(up) else {
+            up.key_frames.want();
+            Self::ask_for_key_frame(now, up, out);
+            return;
+        };
         let mut timestamps: Vec<u32> = Vec::new();
         for meta in group.clone().filter_map(|seq| up.meta(seq)) {
             if timestamps.last() != Some(&meta.timestamp) {
@@ -174,32 +178,37 @@ impl Room {
                 Err(reason) => out.drops.count(reason),
             }
         }
-        true
+    }
+
+    /// What a newcomer begins with: the kept group of pictures, unless it is long and a key frame can be had instead.
+    fn group_for_newcomer(up: &UpTrack) -> Option<RangeInclusive<u64>> {
+        let askable = up.spec.source != Source::Pipe;
+        up.kept_group().filter(|g| !up.muted && (!askable || g.end() - g.start() < BURST_PACKETS_MAX))
     }
 
     /// What was kept elsewhere is here now: those who waited for it start.
-    pub fn end_filling(&mut self, key: UpKey, out: &mut Output) {
+    pub fn end_filling(&mut self, now: Time, key: UpKey, out: &mut Output) {
         let Some(up) = self.ups.get_mut(key.0 as usize) else { return };
         up.filling = false;
-        for down in &up.downs {
+        // The list is as it was before: starting adds nobody to it.
+        let downs = std::mem::take(&mut up.downs);
+        for down in &downs {
             if let Some(down) = self.downs.get_mut(down.0 as usize).filter(|d| d.awaits_key()) {
-                Self::start_with_kept_group(up, down, u64::MAX, out);
+                Self::begin(now, up, down, out);
             }
         }
+        up.downs = downs;
     }
 
-    /// Feeds a copy of a track on another shard from here on. If the publisher cannot be asked for a key frame, what is kept
-    /// of its pictures goes first.
+    /// Feeds a copy of a track on another shard from here on. What a newcomer here would begin with goes first.
     pub fn relay(&mut self, now: Time, track: TrackId, pipe: PipeWriter, out: &mut Output) -> bool {
         let Some(key) = self.find(track) else { return false };
         let Some(up) = self.ups.get_mut(key.0 as usize) else { return false };
         Self::write_clock(now, up, &pipe);
-        if up.spec.source == Source::Pipe {
-            let kept = up.kept_group().filter(|_| track.kind == Kind::Video);
-            for packet in kept.into_iter().flatten().filter_map(|seq| up.packet(seq)) {
-                if !pipe.write(track.kind, packet) {
-                    out.drops.count(DropReason::PipeFull);
-                }
+        let kept = Self::group_for_newcomer(up).filter(|_| track.kind == Kind::Video);
+        for packet in kept.into_iter().flatten().filter_map(|seq| up.packet(seq)) {
+            if !pipe.write(track.kind, packet) {
+                out.drops.count(DropReason::PipeFull);
             }
         }
         pipe.set_caught_up();
@@ -275,6 +284,7 @@ impl Room {
         let accepted = match up.accept(now, slot, via_rtx) {
             Ok(accepted) if source_changed => {
                 Self::restart_downs(now, up, &mut self.downs, out);
+                Self::write_break(up);
                 accepted
             }
             Ok(accepted) => accepted,
@@ -297,7 +307,7 @@ impl Room {
             }
         }
         if !up.relays.is_empty() {
-            Self::write_relays(now, up, &accepted, slot, out);
+            Self::write_relays(now, up, &accepted, out);
         }
         if !up.taps.is_empty() && !accepted.empty {
             let (kind, packet) = (up.spec.id.kind, up.packet(accepted.seq).unwrap_or(&[]));
@@ -316,11 +326,45 @@ impl Room {
         }
     }
 
+    /// Takes what came by a pipe: a packet, or a report. True if it was a packet.
+    pub fn handle_piped(&mut self, now: Time, key: UpKey, slot: &mut Slot, out: &mut Output) -> bool {
+        if !packet::is_rtcp(slot.data()) {
+            self.handle_rtp(now, key, false, slot, out);
+            return true;
+        }
+        for packet in rtcp::packets(slot.data()).flatten() {
+            match packet {
+                Rtcp::SenderReport(report) => self.handle_sender_report(now, key, &report),
+                // The source changed on the original's shard: what comes now does not follow on what came before.
+                Rtcp::Bye(_) => {
+                    if let Some(up) = self.ups.get_mut(key.0 as usize) {
+                        Self::restart_downs(now, up, &mut self.downs, out);
+                    }
+                }
+                _ => {}
+            }
+        }
+        false
+    }
+
+    /// Tells the copies on other shards that the source changed (RFC 3550 §6.6).
+    fn write_break(up: &UpTrack) {
+        if !up.relays.is_empty() {
+            let mut bye = Vec::new();
+            rtcp::write_bye(&mut bye, &[up.spec.ssrc.unwrap_or(0)]);
+            for relay in &up.relays {
+                // A pipe that is full has a hole anyway, and asks for a key frame with the next packet.
+                let _ = relay.write(up.kind(), &bye);
+            }
+        }
+    }
+
     /// Copies a packet to the other shards that have viewers. What carries nothing goes too, so that its number is left
     /// out there as it is here.
-    fn write_relays(now: Time, up: &mut UpTrack, accepted: &Accepted, slot: &Slot, out: &mut Output) {
-        // A packet without payload was not swapped into the ring.
-        let packet = if accepted.empty { slot.data() } else { up.packet(accepted.seq).unwrap_or_default() };
+    fn write_relays(now: Time, up: &mut UpTrack, accepted: &Accepted, out: &mut Output) {
+        // A packet without payload is in no ring: its number is all there is to it.
+        let bare = rtp_header(false, up.spec.payload_type, accepted.seq as u16, accepted.meta.timestamp, 0);
+        let packet = if accepted.empty { &bare } else { up.packet(accepted.seq).unwrap_or_default() };
         let (mut closed, mut overrun) = (false, false);
         for relay in &up.relays {
             if relay.write(up.spec.id.kind, packet) {
@@ -348,7 +392,9 @@ impl Room {
         up.on_sender_report(now, report);
         if !up.taps.is_empty() || !up.relays.is_empty() {
             let mut bytes = Vec::new();
-            let SenderReport { ssrc, ntp, rtp_timestamp, packets, bytes: sent, .. } = *report;
+            let SenderReport { ssrc, ntp, packets, bytes: sent, .. } = *report;
+            // In the timestamps that the packets have in the ring.
+            let rtp_timestamp = up.anchor.map_or(report.rtp_timestamp, |anchor| anchor.rtp);
             rtcp::write_sender_report(&mut bytes, &SenderInfo { ssrc, ntp, rtp_timestamp, packets, bytes: sent }, &[]);
             for pipe in up.taps.iter().chain(&up.relays) {
                 pipe.write(up.spec.id.kind, &bytes);
@@ -457,8 +503,6 @@ mod tests {
     use crate::{
         buf::pipe::{PipeReader, relay},
         codec::Codec,
-        forward::rtp_header,
-        rtp::rtcp::Rtcp,
         units::time::Ntp,
     };
 
@@ -640,13 +684,13 @@ mod tests {
         let copy = other.publish(UpSpec { nack: false, ssrc: None, ..spec(Kind::Video, copied) });
         let copied = other.up_mut(copy).unwrap();
         copied.key_wish = Some(reader.key_wish());
-        copied.filling = source == Source::Pipe;
+        copied.filling = true;
         (room, up, other, copy, reader, writer)
     }
 
     fn carry(now: Time, pipe: &PipeReader, to: &mut Room, copy: UpKey, out: &mut Output) {
         while let Some((_, mut slot)) = pipe.read() {
-            to.handle_rtp(now, copy, false, &mut slot, out);
+            to.handle_piped(now, copy, &mut slot, out);
             pipe.recycle(slot);
         }
     }
@@ -667,7 +711,7 @@ mod tests {
         assert!(reader.is_caught_up());
         carry(Time::ZERO, &reader, &mut other, copy, &mut out);
         assert!(out.forwards.is_empty(), "old pictures do not come as if they were live");
-        other.end_filling(copy, &mut out);
+        other.end_filling(Time::ZERO, copy, &mut out);
         let timestamps: Vec<u32> =
             out.forwards.iter().map(|f| u32::from_be_bytes(f.header[4..8].try_into().unwrap())).collect();
         assert_eq!(timestamps.len(), 8);
@@ -690,6 +734,7 @@ mod tests {
         assert_eq!(out.drops.get(DropReason::PipeFull), 2);
         assert_eq!(plis(&out), 1);
         let down = other.subscribe(subscriber(Kind::Video, 1)).unwrap();
+        other.end_filling(now, copy, &mut out);
         other.start(now, down, &mut out);
         carry(now, &reader, &mut other, copy, &mut out);
         assert_eq!(out.forwards.len(), 4, "what fitted arrives");
@@ -701,6 +746,7 @@ mod tests {
         let mut out = Output::default();
         assert!(room.relay(Time::ZERO, TRACK, writer, &mut out));
         let down = other.subscribe(subscriber(Kind::Video, 1)).unwrap();
+        other.end_filling(Time::ZERO, copy, &mut out);
         other.start(Time::ZERO, down, &mut out);
         feed(&mut room, Time::ZERO, up, 1, true);
         let mut probe = Slot::copy_of(&rtp_header(false, 96, 2, 3000, 0x1111)).unwrap();
@@ -713,8 +759,31 @@ mod tests {
     }
 
     #[test]
+    fn a_new_source_goes_on_without_a_hole_on_the_other_shard_too() {
+        let (mut room, up, mut other, copy, reader, writer) = with_copy(Source::Transport(PUBLISHER), 64);
+        let mut out = Output::default();
+        assert!(room.relay(Time::ZERO, TRACK, writer, &mut out));
+        let down = other.subscribe(subscriber(Kind::Video, 1)).unwrap();
+        other.end_filling(Time::ZERO, copy, &mut out);
+        other.start(Time::ZERO, down, &mut out);
+        feed(&mut room, Time::ZERO, up, 60_000, true);
+        room.up_mut(up).unwrap().set_ssrc(false, 0x2222);
+        let now = Time::from_millis(100);
+        for (seq, key) in [(7, true), (8, false)] {
+            let mut slot = frame(seq, key);
+            slot.data_mut()[8..12].copy_from_slice(&0x2222u32.to_be_bytes());
+            room.handle_rtp(now, up, false, &mut slot, &mut out);
+        }
+        carry(now, &reader, &mut other, copy, &mut out);
+        let number = |f: &Forward| u16::from_be_bytes([f.header[2], f.header[3]]);
+        let numbers: Vec<u16> = out.forwards.iter().map(number).collect();
+        assert_eq!(numbers.len(), 3);
+        assert!(numbers.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1)), "{numbers:?}");
+    }
+
+    #[test]
     fn wishes_on_the_other_shard_reach_the_publisher_as_one() {
-        let (mut room, _, mut other, _, reader, writer) = with_copy(Source::Transport(PUBLISHER), 64);
+        let (mut room, _, mut other, copy, reader, writer) = with_copy(Source::Transport(PUBLISHER), 64);
         let mut out = Output::default();
         let watched = writer.clone();
         assert!(room.relay(Time::ZERO, TRACK, writer, &mut out));
@@ -723,6 +792,8 @@ mod tests {
             let down = other.subscribe(subscriber(Kind::Video, n)).unwrap();
             other.start(now, down, &mut out);
         }
+        assert!(!watched.take_key_wanted(), "nothing is asked for that may be on its way");
+        other.end_filling(now, copy, &mut out);
         assert!(watched.take_key_wanted());
         room.want_key_frame(now, TRACK, &mut out);
         assert!(!watched.take_key_wanted());
