@@ -119,7 +119,7 @@ fn members(counts: hub::Counts, out: &mut Exposition) {
 /// One row of the table below: name, kind, help, and where the number stands.
 type MediaFamily = (&'static str, Kind, &'static str, fn(&Counts) -> u64);
 
-const MEDIA_FAMILIES: [MediaFamily; 12] = [
+const MEDIA_FAMILIES: [MediaFamily; 14] = [
     ("roomcast_transports", Kind::Gauge, "WebRTC connections.", |c| c.transports as u64),
     ("roomcast_up_tracks", Kind::Gauge, "Tracks that arrive from publishers.", |c| c.up_tracks as u64),
     ("roomcast_down_tracks", Kind::Gauge, "Tracks that leave to subscribers.", |c| c.down_tracks as u64),
