@@ -377,3 +377,6 @@ impl Room {
         StreamPath { sdk_app_id: self.sdk_app_id, room: self.name.clone(), user: user.to_owned(), stream }
     }
 }
+
+#[cfg(test)]
+mod tests;
