@@ -11,7 +11,9 @@ pub mod setting;
 use std::{fmt, fmt::Write as _, fs, net::IpAddr, path::Path, time::Duration};
 
 use media::{codec::Codec, config::MediaConfig};
-use signaling::{AppConfig, ConfigError as SignalingError, PlayPolicy, PrivateMapKeyPolicy, RoomName, SignalingConfig};
+use signaling::{
+    AppConfig, ConfigError as SignalingError, PlayPolicy, PrivateMapKeyPolicy, RightsEnd, RoomName, SignalingConfig,
+};
 use toml::de::{DeTable, DeValue};
 
 use crate::data::DemoKeys;
@@ -159,6 +161,11 @@ settings! {
         rooms_per_app: Whole<1, 1000000> = "10000",
         /// WebSockets from one address; this machine's own are not counted.
         connections_per_ip: Whole<1, 100000> = "50",
+        /// Times that one user may enter or publish anew per minute, whatever his address.
+        joins_per_user_per_minute: Whole<1, 100000> = "10",
+        /// Used privateMapKeys that are remembered, of apps where each may be used once. When so many are remembered and none
+        /// has expired, nobody enters with another.
+        spent_keys_max: Whole<1, 10000000> = "100000",
         /// Refused tickets per minute from one address, after which it is refused unread until the minute is over.
         failed_auths_per_minute: Whole<1, 100000> = "20",
         /// The longest life of a ticket, in days.
@@ -175,14 +182,14 @@ settings! {
 
     /// Media over UDP, and over TCP on the same port numbers for clients that UDP does not reach (ICE-TCP).
     media: MediaSettings {
-        /// Address that the media sockets bind to.
-        bind: IpAddr = "0.0.0.0",
+        /// Address that the media sockets bind to. "::" is every address, IPv4 and IPv6; "0.0.0.0" is IPv4 only.
+        bind: IpAddr = "::",
         /// Port of the first shard (packet thread); the others follow. 0 picks free ports.
         first_port: Whole<0, 65000> = "8000",
         /// Packet threads, each with a port of its own. 0: one for every two processors.
         shards: Whole<0, 64> = "0",
-        /// Addresses that clients are told instead of those of this machine's interfaces. Needed behind NAT, and in a
-        /// container without host networking: the address by which clients reach the machine.
+        /// Addresses that clients are told beside those of this machine's interfaces; --public-ip for short. Needed
+        /// behind NAT, and in a container without host networking: the address by which clients reach the machine.
         public_ips: List<IpAddr> = "",
         /// Video codecs that publishers may use, most wanted first: H264, VP8, VP9, AV1. H264 first spares RTMP players
         /// a codec that they cannot play.
@@ -225,11 +232,13 @@ settings! {
         sdk_app_id: Whole<1, 4294967295> = "1400000002",
         /// For people; appears in logs.
         name: String = "",
-        /// PEM files with P-256 keys of version 1 tickets: public ones are enough to check tickets, a private one lets
+        /// PEM files with P-256 or secp256k1 keys of version 1 tickets, four at most: public ones are enough to check tickets, a private one lets
         /// `roomcast sign` issue them. A ticket is good if any of the keys verifies it.
         keys: List<PathSetting> = "",
         /// Secret of version 2 tickets, as the vendor's console shows it (64 hexadecimal characters).
         secret: Secret = "",
+        /// What `secret` was before: tickets that it signed stay good. Empty when the last of them has expired.
+        secret_before: Secret = "",
         /// Whether members must show a privateMapKey beside the userSig: "optional" or "required". One that is shown is
         /// always checked.
         private_map_key: PrivateMapKeyPolicy = "optional",
@@ -240,6 +249,11 @@ settings! {
         push_key: Secret = "",
         /// How many of the last text messages to a room its newcomers are told. 0: none.
         history_messages: Whole<0, 1000> = "0",
+        /// When somebody has to leave unless he renewed his ticket: "key" (when his privateMapKey expires; without one,
+        /// never), "ticket" (when his userSig or privateMapKey expires) or "never" (tickets are for the door only).
+        rights_end: RightsEnd = "key",
+        /// Whether each privateMapKey opens the door once only. RTMP pushes with a ticket then cannot reconnect by themselves.
+        private_map_key_once: bool = "false",
     }
 }
 
@@ -272,10 +286,14 @@ impl AppSettings {
             name: if self.name.is_empty() { format!("app {id}") } else { self.name.clone() },
             v1_keys_pem,
             v2_secret: text(&self.secret),
+            v2_secrets_before: text(&self.secret_before).into_iter().collect(),
             private_map_key: self.private_map_key,
             play: self.play,
             push_key: text(&self.push_key),
             history_messages: self.history_messages.get() as usize,
+            rights_end: self.rights_end,
+            private_map_key_once: self.private_map_key_once,
+            ..AppConfig::default()
         }
     }
 }
@@ -416,6 +434,8 @@ impl Config {
         limits.metadata_bytes = ours.metadata_bytes.get() as usize;
         limits.bans_per_room = ours.bans_per_room.get() as usize;
         limits.connections_per_ip = ours.connections_per_ip.get() as usize;
+        limits.joins_per_user_per_minute = ours.joins_per_user_per_minute.get() as u32;
+        limits.spent_keys_max = ours.spent_keys_max.get() as usize;
         limits.failed_auths_per_minute = ours.failed_auths_per_minute.get() as u32;
         limits.ticket_life_max = Duration::from_secs(ours.ticket_days_max.get() * 24 * 3600);
         Ok(config)

@@ -7,9 +7,11 @@
 mod carry;
 mod control;
 mod events;
+mod gate;
 mod line;
 pub mod notice;
 mod resume;
+mod rights;
 mod session;
 mod url;
 
@@ -35,11 +37,9 @@ pub use self::{
     control::RoomView,
     notice::{Fact, Notice},
 };
+use self::{gate::Gate, rights::instant_of};
 use crate::{
-    auth::{
-        authorise::{Authority, Credential, Grant, Presented, Privilege},
-        failures::Failures,
-    },
+    auth::authorise::Privilege,
     code::{Code, Fault},
     config::{ConfigError, SignalingConfig},
     link::Link,
@@ -62,12 +62,11 @@ pub struct Hub(Arc<Inner>);
 
 struct Inner {
     config: SignalingConfig,
-    authority: Authority,
-    failures: Mutex<Failures>,
+    gate: Gate,
     commands: mpsc::Sender<Command>,
     ids: Arc<Ids>,
     rooms: DashMap<RoomKey, Arc<Mutex<Cell>>>,
-    rooms_of_app: HashMap<u32, AtomicUsize>,
+    rooms_of_app: DashMap<u32, AtomicUsize>,
     /// The rooms of streams and transports, for what media says of them.
     by_stream: DashMap<StreamId, Weak<Mutex<Cell>>>,
     by_transport: DashMap<TransportId, Route>,
@@ -137,8 +136,7 @@ impl Hub {
         events: mpsc::Receiver<Event>,
     ) -> Result<Hub, ConfigError> {
         let inner = Arc::new(Inner {
-            authority: Authority::new(&config)?,
-            failures: Mutex::default(),
+            gate: Gate::new(&config)?,
             commands,
             ids: Arc::default(),
             rooms: DashMap::new(),
@@ -176,6 +174,7 @@ impl Hub {
             role: Role::Anchor,
             protocol: Protocol::Test,
             privilege: Privilege::ALL,
+            until: None,
             reached_at: None,
         };
         let ids = self.0.in_room(&(sdk_app_id, room), |cell, out| {
@@ -196,8 +195,10 @@ impl Hub {
     ) -> Result<Seat, Fault> {
         let grant = self.0.authorise(remote, &enter.presented(), Privilege::JOIN)?;
         let key = (grant.sdk_app_id, enter.room.clone());
-        let who = enter.newcomer(grant.privilege, reached_at);
+        let until = grant.ends_at_s.and_then(instant_of);
+        let who = enter.newcomer(grant.privilege, until, reached_at);
         let (member, cell) = self.0.in_room(&key, |cell, out| cell.room.enter(who, out))?;
+        self.0.watch_rights(&cell, until);
         // His link is added only now that what his coming caused is said: an earlier stay of his own that ended, say. What
         // happens between the two locks he misses as events and finds in the answer.
         let cell_of_seat = Arc::downgrade(&cell);
@@ -254,11 +255,15 @@ impl Hub {
         let Some((key, user)) = who.flatten() else { return };
         let granted = match switch.presented(key.0, &user, &key.1) {
             None => Ok(None),
-            Some(shown) => self.0.authorise(seat.remote, &shown, Privilege::JOIN).map(|grant| Some(grant.privilege)),
+            Some(shown) => self.0.authorise(seat.remote, &shown, Privilege::JOIN).map(Some),
         };
+        let granted = granted.map(|grant| grant.map(|grant| (grant.privilege, grant.ends_at_s.and_then(instant_of))));
+        if let Ok(Some((_, until))) = granted {
+            self.0.watch_rights(&seat.cell, until);
+        }
         self.0.with_seat(seat, |cell, out| {
             let result = match granted {
-                Ok(privilege) => cell.room.switch_role(seat.member, switch.role, privilege, out),
+                Ok(granted) => cell.room.switch_role(seat.member, switch.role, granted, out),
                 Err(code) => Err(code.into()),
             };
             out.push(Output::Reply { to: seat.member, id, result });
@@ -321,26 +326,6 @@ impl Drop for ConnectionGuard {
 }
 
 impl Inner {
-    /// The gate of every way in: judges what was shown, and remembers who guesses.
-    fn authorise(&self, remote: Option<IpAddr>, shown: &Presented<'_>, needed: Privilege) -> Result<Grant, Code> {
-        if self.closing.load(Ordering::Relaxed) {
-            return Err(Code::ShuttingDown);
-        }
-        let (now, limit) = (Instant::now(), self.config.limits.failed_auths_per_minute);
-        if remote.is_some_and(|ip| lock(&self.failures).is_locked(now, ip, limit)) {
-            return Err(Code::TooManyFailures);
-        }
-        let result = self.authority.authorise(unix_ms() / 1000, shown, needed);
-        if let Err(code) = result {
-            let shown_something = !matches!(shown.credential, Credential::None);
-            if let Some(ip) = remote.filter(|_| shown_something) {
-                lock(&self.failures).count(now, ip);
-            }
-            info!(code = code.number(), reason = code.name(), remote = ?remote, "refused");
-        }
-        result
-    }
-
     /// Does something in a room, which is made if it does not exist. It ends again if nobody is in it afterwards.
     fn in_room<T>(
         self: &Arc<Self>,
@@ -391,8 +376,7 @@ impl Inner {
                     count.fetch_sub(1, Ordering::Relaxed);
                     return Err(Code::TooManyRooms.into());
                 }
-                let history = self.config.apps.iter().find(|app| app.sdk_app_id == key.0);
-                let history = history.map_or(0, |app| app.history_messages);
+                let history = self.history_messages(key.0);
                 let (heartbeat_s, ids) = (self.config.heartbeat_s, self.ids.clone());
                 let room = Room::new(key.0, key.1.clone(), heartbeat_s, history, limits, ids, clock());
                 info!(app = key.0, room = %key.1, id = %room.id, "room opened");
@@ -437,7 +421,11 @@ async fn tick(hub: Weak<Inner>) {
         interval.tick().await;
         let Some(hub) = hub.upgrade() else { return };
         for cell in hub.cells() {
-            hub.with_cell(&cell, |cell, out| cell.room.tick(Instant::now(), out));
+            let next_end = hub.with_cell(&cell, |cell, out| {
+                cell.room.tick(Instant::now(), out);
+                cell.room.next_rights_end()
+            });
+            hub.watch_rights(&cell, next_end);
         }
     }
 }

@@ -11,6 +11,7 @@ mod down;
 mod order;
 mod output;
 pub mod record;
+mod rights;
 mod up;
 
 pub use chat::{Allowance, HISTORY_BYTES_MAX};
@@ -59,6 +60,8 @@ pub struct Room {
     /// Until when the room is kept though nobody is in it, and nothing in its record says so: after a restart its members get
     /// the time to come back.
     kept_until: Option<Instant>,
+    /// When the rights of WHEP players end, of those whose rights do.
+    player_ends: HashMap<TransportId, Instant>,
 }
 
 /// What the clocks say in the present turn.
@@ -103,6 +106,7 @@ impl Room {
             chat: chat::Chat::new(history),
             clock,
             kept_until: None,
+            player_ends: HashMap::new(),
         }
     }
 
@@ -351,6 +355,7 @@ impl Room {
     }
 
     fn forget_transport(&mut self, transport: TransportId, out: &mut Vec<Output>) {
+        self.player_ends.remove(&transport);
         if self.transports.remove(&transport).is_some() {
             out.push(Output::Index(Index::TransportClosed(transport)));
         }

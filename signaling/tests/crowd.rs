@@ -19,7 +19,7 @@ use futures_util::{SinkExt, StreamExt, stream::SplitStream};
 use serde_json::{Value, json};
 use signaling::{AppConfig, Hub, SignalingConfig, TicketVersion, issue_user_sig, router};
 use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
+    net::{TcpSocket, TcpStream},
     sync::{Barrier, mpsc},
     time::{MissedTickBehavior, interval_at, timeout},
 };
@@ -56,7 +56,12 @@ fn serve() -> (SocketAddr, u32) {
             let (_events, events) = mpsc::channel(64);
             let hub = Hub::start(config, commands, events).unwrap();
             tokio::spawn(async move { while received.recv().await.is_some() {} });
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            // What the kernel would hold for the one who does not read takes long to fill, so it holds little here; accepted
+            // sockets inherit this.
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_send_buffer_size(64 << 10).unwrap();
+            socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let listener = socket.listen(1_024).unwrap();
             sender.send((listener.local_addr().unwrap(), thread)).unwrap();
             axum::serve(listener, router(hub).into_make_service_with_connect_info::<SocketAddr>()).await.unwrap();
         });
@@ -198,7 +203,7 @@ fn a_thousand_members_hear_one_another_in_time_and_a_slow_reader_disturbs_nobody
         let mut crowd = Vec::new();
         for room in 0..ROOMS {
             for n in 0..MEMBERS_PER_ROOM {
-                let socket = enter(address, room, &format!("member {n}"), None).await;
+                let socket = enter(address, room, &format!("member {room} {n}"), None).await;
                 let place = (room * MEMBERS_PER_ROOM + n) as u32;
                 let after = Duration::from_secs(1) * place / (ROOMS * MEMBERS_PER_ROOM) as u32;
                 let how = Talk { every: Duration::from_secs(1), after, messages: SECONDS, bytes: 0 };

@@ -2,21 +2,21 @@
 
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex, Weak},
+    sync::{Arc, Mutex, Weak, atomic::Ordering},
     time::Instant,
 };
 
 use media::MemberId;
 use tracing::info;
 
-use super::{Cell, Comeback, Hub, Inner, Seat, lock, reply_text, session::random_name};
+use super::{Cell, Comeback, Hub, Inner, Seat, reply_text, session::random_name};
 use crate::{
+    auth::rate::counted_address,
     code::{Code, Fault},
     link::Link,
     message::{Entered, LeaveReason, OkBody, ResumeOffer, Resumed},
     request::Resume,
 };
-use std::sync::atomic::Ordering;
 
 impl Hub {
     /// A WebSocket broke without a word. Its member stays for the grace time, with all his media, and the others notice
@@ -55,15 +55,11 @@ impl Hub {
         if self.0.closing.load(Ordering::Relaxed) {
             return Err(Code::ShuttingDown.into());
         }
-        let (now, limit) = (Instant::now(), self.0.config.limits.failed_auths_per_minute);
-        if remote.is_some_and(|ip| lock(&self.0.failures).is_locked(now, ip, limit)) {
-            return Err(Code::TooManyFailures.into());
-        }
+        let (now, counted) = (Instant::now(), remote.and_then(counted_address));
+        self.0.check_failures(now, counted)?;
         let found = self.0.resumable.get(&resume.token).map(|back| (back.cell.upgrade(), back.member));
         let Some((Some(cell), member)) = found else {
-            if let Some(ip) = remote {
-                lock(&self.0.failures).count(now, ip);
-            }
+            self.0.count_failure(now, counted);
             return Err(Code::ResumeRefused.into());
         };
         let generation = self.0.with_cell(&cell, |cell, out| {

@@ -30,6 +30,7 @@ impl House {
             role: Role::Anchor,
             protocol: Protocol::Webrtc,
             privilege: Privilege::ALL,
+            until: None,
             reached_at: None,
         };
         self.room.enter(who, &mut Vec::new())
