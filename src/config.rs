@@ -247,13 +247,13 @@ settings! {
         play: PlayPolicy = "open",
         /// The key of txSecret/txTime URLs. Without it such URLs are refused.
         push_key: Secret = "",
+        /// How many of the last text messages to a room its newcomers are told. 0: none.
+        history_messages: Whole<0, 1000> = "0",
         /// When somebody has to leave unless he renewed his ticket: "key" (when his privateMapKey expires; without one,
         /// never), "ticket" (when his userSig or privateMapKey expires) or "never" (tickets are for the door only).
         rights_end: RightsEnd = "key",
         /// Whether each privateMapKey opens the door once only. RTMP pushes with a ticket then cannot reconnect by themselves.
         private_map_key_once: bool = "false",
-        /// How many of the last text messages to a room its newcomers are told. 0: none.
-        history_messages: Whole<0, 1000> = "0",
     }
 }
 
@@ -290,9 +290,9 @@ impl AppSettings {
             private_map_key: self.private_map_key,
             play: self.play,
             push_key: text(&self.push_key),
+            history_messages: self.history_messages.get() as usize,
             rights_end: self.rights_end,
             private_map_key_once: self.private_map_key_once,
-            history_messages: self.history_messages.get() as usize,
             ..AppConfig::default()
         }
     }

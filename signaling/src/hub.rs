@@ -255,11 +255,15 @@ impl Hub {
         let Some((key, user)) = who.flatten() else { return };
         let granted = match switch.presented(key.0, &user, &key.1) {
             None => Ok(None),
-            Some(shown) => self.0.authorise(seat.remote, &shown, Privilege::JOIN).map(|grant| Some(grant.privilege)),
+            Some(shown) => self.0.authorise(seat.remote, &shown, Privilege::JOIN).map(Some),
         };
+        let granted = granted.map(|grant| grant.map(|grant| (grant.privilege, grant.ends_at_s.and_then(instant_of))));
+        if let Ok(Some((_, until))) = granted {
+            self.0.watch_rights(&seat.cell, until);
+        }
         self.0.with_seat(seat, |cell, out| {
             let result = match granted {
-                Ok(privilege) => cell.room.switch_role(seat.member, switch.role, privilege, out),
+                Ok(granted) => cell.room.switch_role(seat.member, switch.role, granted, out),
                 Err(code) => Err(code.into()),
             };
             out.push(Output::Reply { to: seat.member, id, result });
@@ -372,8 +376,7 @@ impl Inner {
                     count.fetch_sub(1, Ordering::Relaxed);
                     return Err(Code::TooManyRooms.into());
                 }
-                let history = self.config.apps.iter().find(|app| app.sdk_app_id == key.0);
-                let history = history.map_or(0, |app| app.history_messages);
+                let history = self.history_messages(key.0);
                 let (heartbeat_s, ids) = (self.config.heartbeat_s, self.ids.clone());
                 let room = Room::new(key.0, key.1.clone(), heartbeat_s, history, limits, ids, clock());
                 info!(app = key.0, room = %key.1, id = %room.id, "room opened");

@@ -53,8 +53,6 @@ pub struct Room {
     /// Where each stream of the room is, announced or not.
     streams: HashMap<StreamId, (MemberId, StreamName)>,
     transports: HashMap<TransportId, Owner>,
-    /// When the rights of WHEP players end, of those whose rights do.
-    player_ends: HashMap<TransportId, Instant>,
     /// What outlives the members.
     pub record: RoomRecord,
     chat: chat::Chat,
@@ -62,6 +60,8 @@ pub struct Room {
     /// Until when the room is kept though nobody is in it, and nothing in its record says so: after a restart its members get
     /// the time to come back.
     kept_until: Option<Instant>,
+    /// When the rights of WHEP players end, of those whose rights do.
+    player_ends: HashMap<TransportId, Instant>,
 }
 
 /// What the clocks say in the present turn.
@@ -102,11 +102,11 @@ impl Room {
             by_user: HashMap::new(),
             streams: HashMap::new(),
             transports: HashMap::new(),
-            player_ends: HashMap::new(),
             record: RoomRecord::default(),
             chat: chat::Chat::new(history),
             clock,
             kept_until: None,
+            player_ends: HashMap::new(),
         }
     }
 
@@ -382,3 +382,6 @@ impl Room {
         StreamPath { sdk_app_id: self.sdk_app_id, room: self.name.clone(), user: user.to_owned(), stream }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,6 +75,11 @@ export class Up {
     })
   }
 
+  /** The server ended a stream of ours. @param {string} stream */
+  drop(stream) {
+    return this.#next(() => this.#release(stream))
+  }
+
   /** What carries this kind of medium in a stream. @param {string} stream @param {string} kind */
   sender(stream, kind) {
     return this.#streams.get(stream)?.find(({ sender }) => sender.track?.kind === kind)?.sender

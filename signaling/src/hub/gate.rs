@@ -145,6 +145,12 @@ impl Inner {
         }
     }
 
+    /// How many messages to a room this app wants its newcomers to be told.
+    pub(super) fn history_messages(&self, sdk_app_id: u32) -> usize {
+        let apps = self.gate.apps().list;
+        apps.iter().find(|app| app.sdk_app_id == sdk_app_id).map_or(0, |app| app.history_messages)
+    }
+
     pub(super) fn check_failures(&self, now: Instant, counted: Option<IpAddr>) -> Result<(), Code> {
         let limit = self.config.limits.failed_auths_per_minute;
         match counted.is_some_and(|ip| lock(&self.gate.failures).is_full(now, &ip, limit)) {

@@ -1,6 +1,6 @@
 //! `role`: becomes anchor or audience, or shows a new ticket. [`crate::hub`] judges the ticket, the room does the rest.
 
-use std::fmt;
+use std::{fmt, time::Instant};
 
 use media::MemberId;
 use serde::Serialize;
@@ -53,24 +53,26 @@ impl fmt::Debug for SwitchRole {
 }
 
 impl Room {
-    /// Makes a member anchor or audience, with the privileges that his new ticket gave; without one he keeps what he has.
+    /// Makes a member anchor or audience, with the privileges that his new ticket gave and their end; without one he keeps what
+    /// he has.
     /// What he may not do any more ends at once.
     pub fn switch_role(
         &mut self,
         member: MemberId,
         role: Role,
-        privilege: Option<Privilege>,
+        granted: Option<(Privilege, Option<Instant>)>,
         out: &mut Vec<Output>,
     ) -> Result<OkBody, Fault> {
         let m = self.members.get_mut(&member).ok_or(Code::NotEntered)?;
         if m.up.busy {
             return Err(Code::PublishPending.into());
         }
-        let privilege = privilege.unwrap_or(m.who.privilege);
+        let (privilege, until) = granted.unwrap_or((m.who.privilege, m.who.until));
         let sends = Privilege::SEND_AUDIO.0 | Privilege::SEND_VIDEO.0 | Privilege::SEND_AUX.0;
         if role == Role::Anchor && m.who.role == Role::Audience && privilege.0 & sends == 0 {
             return Err(Code::PrivilegeMissing.into());
         }
+        m.who.until = until;
         let before = std::mem::replace(&mut m.who.role, role);
         if before != role {
             let event = Event::MemberChanged { member: m.info() };

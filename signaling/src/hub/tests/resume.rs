@@ -166,7 +166,10 @@ proptest! {
     fn numbers_have_no_gap_and_no_repeat_across_resume(steps in prop::collection::vec(step(), 1..120)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let house = House::with(|config| config.limits.chat_burst = 1000);
+            let house = House::with(|config| {
+                config.limits.chat_burst = 1000;
+                config.limits.joins_per_user_per_minute = 1000;
+            });
             let (mut alice, mut bob) = (house.member("alice").await, house.member("bob").await);
             let (mut sent, mut said) = (Vec::new(), Vec::new());
             let (mut asked, mut answered) = (Vec::new(), Vec::new());
