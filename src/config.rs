@@ -133,6 +133,24 @@ settings! {
         heartbeat_seconds: Whole<1, 300> = "15",
         /// A client that sent nothing for this long leaves the room, in seconds.
         dead_after_seconds: Whole<2, 900> = "45",
+        /// How long a client whose connection broke stays in the room, so that he can come back unnoticed, in seconds. 0: not.
+        resume_seconds: Whole<0, 300> = "15",
+        /// Messages that are kept for a client who comes back.
+        replay_messages: Whole<1, 65536> = "1024",
+        /// Bytes of them.
+        replay_bytes: Whole<1024, 67108864> = "1048576",
+        /// Bytes of a text message to one member.
+        message_bytes_to_one: Whole<1, 65536> = "12000",
+        /// Bytes of a text message to a room.
+        message_bytes_to_room: Whole<1, 65536> = "8898",
+        /// Text messages that a member may send per second for long.
+        messages_per_second: Whole<1, 10000> = "20",
+        /// Text messages that a member may send at once.
+        messages_burst: Whole<1, 10000> = "60",
+        /// Bytes of a room's or a member's metadata.
+        metadata_bytes: Whole<0, 65536> = "8192",
+        /// Users who are banned from one room, and users who are muted in it.
+        bans_per_room: Whole<0, 100000> = "1000",
         /// Members of one room.
         members_per_room: Whole<1, 10000> = "300",
         /// Members of one room who publish.
@@ -191,6 +209,14 @@ settings! {
         key_frame_interval_ms: Whole<100, 10000> = "500",
         /// WebRTC connections at once.
         transports_max: Whole<1, 1000000> = "10000",
+        /// Viewers of a room go to another shard than the room's when that one has so many packets per second less to
+        /// send. 2000 are ten viewers at 1.3 Mbit/s; 0: always to the one with the least.
+        spread_packets_per_second: Whole<0, 10000000> = "2000",
+        /// What was copied to another shard for viewers there is kept for this many seconds after the last of them.
+        copy_linger_seconds: Whole<0, 3600> = "5",
+        /// Memory that packets and WebRTC connections may come to hold, in bytes; beyond it nobody can start to publish.
+        /// 0: half of the machine's.
+        memory_max_bytes: Whole<0, 1000000000000000> = "0",
         /// Opus bitrate, in bits per second, for WebRTC members who hear an RTMP stream.
         opus_bitrate_bps: Whole<16000, 510000> = "96000",
         /// AAC bitrate, in bits per second, for RTMP and FLV players who hear a WebRTC member.
@@ -226,6 +252,8 @@ settings! {
         rights_end: RightsEnd = "key",
         /// Whether each privateMapKey opens the door once only. RTMP pushes with a ticket then cannot reconnect by themselves.
         private_map_key_once: bool = "false",
+        /// How many of the last text messages to a room its newcomers are told. 0: none.
+        history_messages: Whole<0, 1000> = "0",
     }
 }
 
@@ -264,6 +292,7 @@ impl AppSettings {
             push_key: text(&self.push_key),
             rights_end: self.rights_end,
             private_map_key_once: self.private_map_key_once,
+            history_messages: self.history_messages.get() as usize,
         }
     }
 }
@@ -357,6 +386,12 @@ impl Config {
             key_frame_interval: Duration::from_millis(media.key_frame_interval_ms.get()),
             rtmp_connections_max: self.rtmp.connections_max.get() as usize,
             transports_max: media.transports_max.get() as usize,
+            spread_packets_per_second: media.spread_packets_per_second.get(),
+            copy_linger: Duration::from_secs(media.copy_linger_seconds.get()),
+            memory_max_bytes: match media.memory_max_bytes.get() {
+                0 => default.memory_max_bytes,
+                bytes => bytes,
+            },
             opus_bitrate_bps: media.opus_bitrate_bps.get() as u32,
             aac_bitrate_bps: media.aac_bitrate_bps.get() as u32,
         }
@@ -380,6 +415,7 @@ impl Config {
             rtmp_port: self.rtmp.listen.addr().map(|addr| addr.port()),
             heartbeat_s: ours.heartbeat_seconds.get() as u32,
             dead_after: Duration::from_secs(ours.dead_after_seconds.get()),
+            resume_within: Duration::from_secs(ours.resume_seconds.get()),
             origins: ours.origins.0.clone(),
             ..SignalingConfig::default()
         };
@@ -388,6 +424,14 @@ impl Config {
         limits.publishers_per_room = ours.publishers_per_room.get() as usize;
         limits.players_per_room = ours.players_per_room.get() as usize;
         limits.rooms_per_app = ours.rooms_per_app.get() as usize;
+        limits.replay_messages = ours.replay_messages.get() as usize;
+        limits.replay_bytes = ours.replay_bytes.get() as usize;
+        limits.chat_bytes_to_one = ours.message_bytes_to_one.get() as usize;
+        limits.chat_bytes_to_room = ours.message_bytes_to_room.get() as usize;
+        limits.chat_per_second = ours.messages_per_second.get() as u32;
+        limits.chat_burst = ours.messages_burst.get() as u32;
+        limits.metadata_bytes = ours.metadata_bytes.get() as usize;
+        limits.bans_per_room = ours.bans_per_room.get() as usize;
         limits.connections_per_ip = ours.connections_per_ip.get() as usize;
         limits.joins_per_user_per_minute = ours.joins_per_user_per_minute.get() as u32;
         limits.spent_keys_max = ours.spent_keys_max.get() as usize;

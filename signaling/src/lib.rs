@@ -23,6 +23,7 @@ pub mod offer;
 pub mod request;
 pub mod rest;
 pub mod room;
+pub mod store;
 
 pub use auth::{
     authorise::Privilege,
@@ -33,6 +34,7 @@ pub use config::{AppConfig, ConfigError, PlayPolicy, PrivateMapKeyPolicy, Rights
 pub use hub::Hub;
 pub use name::{RoomName, StreamName};
 pub use rest::router;
+pub use store::{Store, StoreError};
 
 #[cfg(test)]
 mod protocol_tests;
