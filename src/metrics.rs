@@ -119,7 +119,7 @@ fn members(counts: hub::Counts, out: &mut Exposition) {
 /// One row of the table below: name, kind, help, and where the number stands.
 type MediaFamily = (&'static str, Kind, &'static str, fn(&Counts) -> u64);
 
-const MEDIA_FAMILIES: [MediaFamily; 12] = [
+const MEDIA_FAMILIES: &[MediaFamily] = &[
     ("roomcast_transports", Kind::Gauge, "WebRTC connections.", |c| c.transports as u64),
     ("roomcast_up_tracks", Kind::Gauge, "Tracks that arrive from publishers.", |c| c.up_tracks as u64),
     ("roomcast_down_tracks", Kind::Gauge, "Tracks that leave to subscribers.", |c| c.down_tracks as u64),
@@ -144,7 +144,7 @@ const MEDIA_FAMILIES: [MediaFamily; 12] = [
 fn media_families(shards: &[Counts], out: &mut Exposition) {
     let numbers: Vec<String> = (0..shards.len()).map(|index| index.to_string()).collect();
     let shards = || numbers.iter().map(String::as_str).zip(shards);
-    for (name, kind, help, number) in MEDIA_FAMILIES {
+    for (name, kind, help, number) in MEDIA_FAMILIES.iter().copied() {
         out.family(name, kind, help);
         for (shard, counts) in shards() {
             out.sample(name, &[("shard", shard)], number(counts));

@@ -63,10 +63,24 @@ pub struct AppConfig {
     pub history_messages: usize,
     /// The key of `txSecret`/`txTime` URLs. Without it such URLs are refused.
     pub push_key: Option<String>,
+    /// Where the app's own server is told what happens in its rooms. Default: nowhere.
+    pub callback_url: Option<String>,
+    /// What callbacks are signed with. Default: the version 2 secret.
+    pub callback_key: Option<String>,
+    /// Whether callbacks may go to loopback, link-local and private addresses. Default: no, so that nobody who may set a URL
+    /// reaches what only this machine can reach.
+    pub callback_private: bool,
     /// When what a ticket allows ends for somebody who is in. Default: with the privateMapKey.
     pub rights_end: RightsEnd,
     /// Each privateMapKey opens the door once. Default: as often as wanted until it expires.
     pub private_map_key_once: bool,
+}
+
+impl AppConfig {
+    /// What callbacks are signed with; `None` if there is nothing.
+    pub fn callback_key(&self) -> Option<&str> {
+        [&self.callback_key, &self.v2_secret].into_iter().flatten().map(String::as_str).find(|key| !key.is_empty())
+    }
 }
 
 impl Default for AppConfig {
@@ -81,6 +95,9 @@ impl Default for AppConfig {
             play: PlayPolicy::Open,
             history_messages: 0,
             push_key: None,
+            callback_url: None,
+            callback_key: None,
+            callback_private: false,
             rights_end: RightsEnd::Key,
             private_map_key_once: false,
         }
@@ -97,6 +114,7 @@ impl fmt::Debug for AppConfig {
             .field("private_map_key", &self.private_map_key)
             .field("play", &self.play)
             .field("push_key", &self.push_key.is_some())
+            .field("callbacks", &self.callback_url.is_some())
             .field("rights_end", &self.rights_end)
             .field("private_map_key_once", &self.private_map_key_once)
             .finish()

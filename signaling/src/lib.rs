@@ -9,6 +9,7 @@
 //! [`room::Output`]s; the [`hub::Hub`] carries those out.
 
 pub mod auth;
+pub mod callback;
 pub mod code;
 pub mod config;
 pub mod connection;

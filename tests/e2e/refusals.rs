@@ -289,7 +289,7 @@ fn number_in(text: &str) -> u32 {
 }
 
 /// What a browser would offer, without its candidates.
-fn offer(direction: &str) -> String {
+pub fn offer(direction: &str) -> String {
     let fingerprint = (0..32).map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":");
     let common = format!(
         "c=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\n\
