@@ -112,6 +112,11 @@ settings! {
         listen: Listen = "0.0.0.0:8080",
         /// Connections at once, HTTP and HTTPS together.
         connections_max: Whole<1, 1000000> = "10000",
+        /// Longest time for the head of a request, in seconds; also the longest idle time of a kept connection.
+        head_timeout_seconds: Whole<1, 300> = "8",
+        /// Whoever shows it (Authorization: Bearer) may read /metrics. Empty: this machine may, and nobody else. Behind a
+        /// reverse proxy on this machine everybody seems to be this machine: set it there.
+        metrics_token: Secret = "",
     }
 
     /// The same over TLS. Browsers give pages the camera only over HTTPS, or on localhost.

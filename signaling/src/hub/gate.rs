@@ -59,7 +59,7 @@ impl Apps {
 impl Hub {
     /// The apps as they are now.
     pub fn apps(&self) -> Arc<[AppConfig]> {
-        self.0.gate.apps().list
+        self.0.apps()
     }
 
     /// Puts these apps, with their keys and policies, in the place of those before: tickets are judged by them from now on.
@@ -79,13 +79,12 @@ impl Hub {
 
     /// Lets in an app's own server, which shows the app's secret. An app that is not known is refused like a wrong secret.
     pub fn authorise_owner(&self, remote: Option<IpAddr>, sdk_app_id: u32, secret: Option<&str>) -> Result<(), Code> {
-        let (now, counted) = (Instant::now(), remote.and_then(counted_address));
-        self.0.check_failures(now, counted)?;
+        self.0.may_try(remote)?;
         let secret = secret.ok_or(Code::OwnerRefused)?;
         if self.0.gate.apps().authority.is_owner(sdk_app_id, secret) {
             return Ok(());
         }
-        self.0.count_failure(now, counted);
+        self.0.guessed_wrong(remote);
         info!(code = Code::OwnerRefused.number(), reason = Code::OwnerRefused.name(), remote = ?remote, "refused");
         Err(Code::OwnerRefused)
     }
@@ -102,14 +101,14 @@ impl Inner {
         if self.closing.load(Ordering::Relaxed) {
             return Err(Code::ShuttingDown);
         }
-        let (now, now_s, counted) = (Instant::now(), unix_ms() / 1000, remote.and_then(counted_address));
-        self.check_failures(now, counted)?;
+        self.may_try(remote)?;
+        let now_s = unix_ms() / 1000;
         let judged = self.gate.apps().authority.authorise(now_s, shown, needed);
         let result = match &judged {
-            Ok(grant) => self.admit(now, now_s, shown, grant),
+            Ok(grant) => self.admit(now_s, shown, grant),
             Err(code) => {
                 if !matches!(shown.credential, Credential::None) {
-                    self.count_failure(now, counted);
+                    self.guessed_wrong(remote);
                 }
                 Err(*code)
             }
@@ -121,9 +120,9 @@ impl Inner {
     }
 
     /// What is asked of good tickets too: not too often, and some of them not twice.
-    fn admit(&self, now: Instant, now_s: u64, shown: &Presented<'_>, grant: &Grant) -> Result<(), Code> {
+    fn admit(&self, now_s: u64, shown: &Presented<'_>, grant: &Grant) -> Result<(), Code> {
         if shown.purpose == Purpose::Member {
-            let limit = self.config.limits.joins_per_user_per_minute;
+            let (now, limit) = (Instant::now(), self.config.limits.joins_per_user_per_minute);
             let user = (grant.sdk_app_id, shown.user.to_owned());
             let mut joins = lock(&self.gate.joins);
             if joins.is_full(now, &user, limit) {
@@ -137,9 +136,14 @@ impl Inner {
         }
     }
 
+    /// The apps as they are now.
+    pub(super) fn apps(&self) -> Arc<[AppConfig]> {
+        self.gate.apps().list
+    }
+
     /// The app that is meant where none is named.
     pub(super) fn only_app(&self) -> Option<u32> {
-        match &*self.gate.apps().list {
+        match &*self.apps() {
             [app] => Some(app.sdk_app_id),
             _ => None,
         }
@@ -151,17 +155,20 @@ impl Inner {
         apps.iter().find(|app| app.sdk_app_id == sdk_app_id).map_or(0, |app| app.history_messages)
     }
 
-    pub(super) fn check_failures(&self, now: Instant, counted: Option<IpAddr>) -> Result<(), Code> {
-        let limit = self.config.limits.failed_auths_per_minute;
+    /// Refuses an address from which too much was guessed.
+    pub(super) fn may_try(&self, remote: Option<IpAddr>) -> Result<(), Code> {
+        let (now, limit) = (Instant::now(), self.config.limits.failed_auths_per_minute);
+        let counted = remote.and_then(counted_address);
         match counted.is_some_and(|ip| lock(&self.gate.failures).is_full(now, &ip, limit)) {
             true => Err(Code::TooManyFailures),
             false => Ok(()),
         }
     }
 
-    pub(super) fn count_failure(&self, now: Instant, counted: Option<IpAddr>) {
-        if let Some(ip) = counted {
-            lock(&self.gate.failures).count(now, ip);
+    /// Counts a wrong guess of this address.
+    pub(super) fn guessed_wrong(&self, remote: Option<IpAddr>) {
+        if let Some(ip) = remote.and_then(counted_address) {
+            lock(&self.gate.failures).count(Instant::now(), ip);
         }
     }
 }

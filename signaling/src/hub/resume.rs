@@ -11,7 +11,6 @@ use tracing::info;
 
 use super::{Cell, Comeback, Hub, Inner, Seat, reply_text, session::random_name};
 use crate::{
-    auth::rate::counted_address,
     code::{Code, Fault},
     link::Link,
     message::{Entered, LeaveReason, OkBody, ResumeOffer, Resumed},
@@ -55,11 +54,10 @@ impl Hub {
         if self.0.closing.load(Ordering::Relaxed) {
             return Err(Code::ShuttingDown.into());
         }
-        let (now, counted) = (Instant::now(), remote.and_then(counted_address));
-        self.0.check_failures(now, counted)?;
+        self.0.may_try(remote)?;
         let found = self.0.resumable.get(&resume.token).map(|back| (back.cell.upgrade(), back.member));
         let Some((Some(cell), member)) = found else {
-            self.0.count_failure(now, counted);
+            self.0.guessed_wrong(remote);
             return Err(Code::ResumeRefused.into());
         };
         let generation = self.0.with_cell(&cell, |cell, out| {

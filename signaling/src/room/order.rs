@@ -9,6 +9,7 @@ use super::{
 use crate::{
     auth::authorise::Privilege,
     code::{Code, Fault},
+    member::DownState,
     message::{Event, LeaveReason, RoomInfo},
     name::StreamName,
 };
@@ -175,8 +176,12 @@ impl Room {
             media.video &= privilege.contains(Privilege::to_receive(*name, Kind::Video));
         }
         wanted.retain(|_, media| media.audio || media.video);
-        if let Some(m) = self.members.get_mut(&member) {
-            m.down.changed |= wanted != m.down.wanted;
+        let (less, idle) = (wanted != m.down.wanted, m.down.state == DownState::Idle);
+        if less && !idle {
+            // An offer is under way, and the next one would wait for a client who may never answer.
+            self.lose_down(member, "the ticket allows less now".to_owned(), true, out);
+        } else if let Some(m) = self.members.get_mut(&member) {
+            m.down.changed |= less;
             m.down.wanted = wanted;
         }
         self.settle(out);

@@ -14,6 +14,13 @@ impl Room {
         members.chain(self.player_ends.values().copied()).min()
     }
 
+    /// A member showed a new ticket: his rights end when it does.
+    pub fn set_rights_end(&mut self, member: MemberId, until: Option<Instant>) {
+        if let Some(m) = self.members.get_mut(&member) {
+            m.who.until = until;
+        }
+    }
+
     /// Lets those go whose rights are over. What they send and receive ends with them.
     pub fn end_rights(&mut self, now: Instant, out: &mut Vec<Output>) {
         let over = |until: Option<Instant>| until.is_some_and(|until| until <= now);
