@@ -11,7 +11,9 @@ pub mod setting;
 use std::{fmt, fmt::Write as _, fs, net::IpAddr, path::Path, time::Duration};
 
 use media::{codec::Codec, config::MediaConfig};
-use signaling::{AppConfig, ConfigError as SignalingError, PlayPolicy, PrivateMapKeyPolicy, RoomName, SignalingConfig};
+use signaling::{
+    AppConfig, ConfigError as SignalingError, PlayPolicy, PrivateMapKeyPolicy, RightsEnd, RoomName, SignalingConfig,
+};
 use toml::de::{DeTable, DeValue};
 
 use crate::data::DemoKeys;
@@ -141,6 +143,11 @@ settings! {
         rooms_per_app: Whole<1, 1000000> = "10000",
         /// WebSockets from one address; this machine's own are not counted.
         connections_per_ip: Whole<1, 100000> = "50",
+        /// Times that one user may enter or publish anew per minute, whatever his address.
+        joins_per_user_per_minute: Whole<1, 100000> = "10",
+        /// Used privateMapKeys that are remembered, of apps where each may be used once. When so many are remembered and none
+        /// has expired, nobody enters with another.
+        spent_keys_max: Whole<1, 10000000> = "100000",
         /// Refused tickets per minute from one address, after which it is refused unread until the minute is over.
         failed_auths_per_minute: Whole<1, 100000> = "20",
         /// The longest life of a ticket, in days.
@@ -199,11 +206,13 @@ settings! {
         sdk_app_id: Whole<1, 4294967295> = "1400000002",
         /// For people; appears in logs.
         name: String = "",
-        /// PEM files with P-256 keys of version 1 tickets: public ones are enough to check tickets, a private one lets
+        /// PEM files with P-256 or secp256k1 keys of version 1 tickets, four at most: public ones are enough to check tickets, a private one lets
         /// `roomcast sign` issue them. A ticket is good if any of the keys verifies it.
         keys: List<PathSetting> = "",
         /// Secret of version 2 tickets, as the vendor's console shows it (64 hexadecimal characters).
         secret: Secret = "",
+        /// What `secret` was before: tickets that it signed stay good. Empty when the last of them has expired.
+        secret_before: Secret = "",
         /// Whether members must show a privateMapKey beside the userSig: "optional" or "required". One that is shown is
         /// always checked.
         private_map_key: PrivateMapKeyPolicy = "optional",
@@ -212,6 +221,11 @@ settings! {
         play: PlayPolicy = "open",
         /// The key of txSecret/txTime URLs. Without it such URLs are refused.
         push_key: Secret = "",
+        /// When somebody has to leave unless he renewed his ticket: "key" (when his privateMapKey expires; without one,
+        /// never), "ticket" (when his userSig or privateMapKey expires) or "never" (tickets are for the door only).
+        rights_end: RightsEnd = "key",
+        /// Whether each privateMapKey opens the door once only. RTMP pushes with a ticket then cannot reconnect by themselves.
+        private_map_key_once: bool = "false",
     }
 }
 
@@ -244,9 +258,12 @@ impl AppSettings {
             name: if self.name.is_empty() { format!("app {id}") } else { self.name.clone() },
             v1_keys_pem,
             v2_secret: text(&self.secret),
+            v2_secrets_before: text(&self.secret_before).into_iter().collect(),
             private_map_key: self.private_map_key,
             play: self.play,
             push_key: text(&self.push_key),
+            rights_end: self.rights_end,
+            private_map_key_once: self.private_map_key_once,
         }
     }
 }
@@ -372,6 +389,8 @@ impl Config {
         limits.players_per_room = ours.players_per_room.get() as usize;
         limits.rooms_per_app = ours.rooms_per_app.get() as usize;
         limits.connections_per_ip = ours.connections_per_ip.get() as usize;
+        limits.joins_per_user_per_minute = ours.joins_per_user_per_minute.get() as u32;
+        limits.spent_keys_max = ours.spent_keys_max.get() as usize;
         limits.failed_auths_per_minute = ours.failed_auths_per_minute.get() as u32;
         limits.ticket_life_max = Duration::from_secs(ours.ticket_days_max.get() * 24 * 3600);
         Ok(config)

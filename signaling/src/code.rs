@@ -63,6 +63,10 @@ codes! {
     UrlSignatureInvalid = 71005, 401, "txSecret does not fit this stream and txTime", "ask your server for a new URL";
     UrlSignatureExpired = 71006, 401, "the signed URL has expired", "ask your server for a new URL";
     TooManyFailures = 71007, 429, "too many refused tickets from this address", "wait a minute";
+    PrivateMapKeyUsed = 71008, 403, "privateMapKey was used already", "ask your server for a new one each time";
+    TooManyJoins = 71009, 429, "this user enters too often", "wait a minute";
+    OwnerRefused = 71010, 401, "this is for the app's own server, which shows the app's secret",
+        "send Authorization: Bearer and the secret of this sdkAppID";
     // The form of a request.
     BadMessage = 72000, 400, "the message cannot be read", "send one JSON object with a numeric id and a type";
     UnknownRequest = 72001, 400, "there is no such request", "see PROTOCOL.md for the requests";
@@ -114,6 +118,9 @@ codes! {
     StoreFormat = 75002, 500, "the store was written by a newer version", "run that version, or take another folder";
     StoreUnavailable = 75003, 503, "the store cannot be read or written",
         "look for a full disk or missing rights in the server's log, then restart it";
+    // The HTTP API.
+    AppConfigured = 75010, 409, "this app belongs to the configuration", "change it there and send SIGHUP";
+    CallbackRefused = 75011, 400, "the callback URL is not allowed", "see the message, or set callbackPrivate";
 }
 
 impl Code {

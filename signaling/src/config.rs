@@ -3,6 +3,8 @@
 
 use std::{fmt, net::IpAddr, time::Duration};
 
+use crate::{api::ApiConfig, callback::CallbackConfig};
+
 /// Settings of the signaling side. [`Default`] has no app: at least one must be given.
 #[derive(Clone, Debug)]
 pub struct SignalingConfig {
@@ -22,6 +24,10 @@ pub struct SignalingConfig {
     pub origins: Vec<String>,
     /// Bounds on what clients may ask for.
     pub limits: Limits,
+    /// The HTTP API for the owner's server.
+    pub api: ApiConfig,
+    /// How the owner's server is told what happens.
+    pub callbacks: CallbackConfig,
 }
 
 impl Default for SignalingConfig {
@@ -34,6 +40,8 @@ impl Default for SignalingConfig {
             dead_after: Duration::from_secs(45),
             origins: Vec::new(),
             limits: Limits::default(),
+            api: ApiConfig::default(),
+            callbacks: CallbackConfig::default(),
         }
     }
 }
@@ -45,17 +53,23 @@ pub struct AppConfig {
     pub sdk_app_id: u32,
     /// For people; appears in logs.
     pub name: String,
-    /// P-256 keys of version 1 tickets, in PEM: private (PKCS#8 or SEC 1) or public (SPKI). A ticket is good if any of
-    /// them verifies it, so that keys can be replaced without a gap; the first private one signs.
+    /// P-256 or secp256k1 keys of version 1 tickets, in PEM: private (PKCS#8 or SEC 1) or public (SPKI); 4 at most. A
+    /// ticket is good if any of them verifies it, so that keys can be replaced without a gap; the first private one signs.
     pub v1_keys_pem: Vec<String>,
     /// The HMAC secret of version 2 tickets, used as the text it is.
     pub v2_secret: Option<String>,
+    /// Secrets that were the secret before: tickets that they signed stay good. With the secret 4 at most.
+    pub v2_secrets_before: Vec<String>,
     /// Whether members must show a privateMapKey. One that is shown is always checked. Default: optional.
     pub private_map_key: PrivateMapKeyPolicy,
     /// Who may play by RTMP, HTTP-FLV and WebSocket-FLV. Default: open.
     pub play: PlayPolicy,
     /// The key of `txSecret`/`txTime` URLs. Without it such URLs are refused.
     pub push_key: Option<String>,
+    /// When what a ticket allows ends for somebody who is in. Default: with the privateMapKey.
+    pub rights_end: RightsEnd,
+    /// Each privateMapKey opens the door once. Default: as often as wanted until it expires.
+    pub private_map_key_once: bool,
     /// Where the app's own server is told what happens in its rooms. Default: nowhere.
     pub callback_url: Option<String>,
     /// What callbacks are signed with. Default: the version 2 secret.
@@ -79,12 +93,15 @@ impl Default for AppConfig {
             name: "demo".into(),
             v1_keys_pem: Vec::new(),
             v2_secret: None,
+            v2_secrets_before: Vec::new(),
             private_map_key: PrivateMapKeyPolicy::Optional,
             play: PlayPolicy::Open,
             push_key: None,
             callback_url: None,
             callback_key: None,
             callback_private: false,
+            rights_end: RightsEnd::Key,
+            private_map_key_once: false,
         }
     }
 }
@@ -100,6 +117,8 @@ impl fmt::Debug for AppConfig {
             .field("play", &self.play)
             .field("push_key", &self.push_key.is_some())
             .field("callbacks", &self.callback_url.is_some())
+            .field("rights_end", &self.rights_end)
+            .field("private_map_key_once", &self.private_map_key_once)
             .finish()
     }
 }
@@ -124,6 +143,18 @@ pub enum PlayPolicy {
     Ticket,
     /// Who has a URL signed with `txSecret`/`txTime`.
     Signed,
+}
+
+/// When what a ticket allows ends for somebody who is in. He leaves then, unless he renewed it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RightsEnd {
+    /// With the privateMapKey. Who showed none stays as long as he likes: a userSig says who he is, at the door.
+    #[default]
+    Key,
+    /// With the userSig or the privateMapKey, whichever expires first.
+    Ticket,
+    /// Never: tickets are for the door only, as in the vendor's cloud.
+    Never,
 }
 
 /// Bounds on what clients may ask for. Each is refused with a code of its own when it is reached.
@@ -158,6 +189,11 @@ pub struct Limits {
     /// Refused tickets per minute from one address, after which it is refused unread until the minute is over; loopback
     /// is exempt for the same reason. Default 20.
     pub failed_auths_per_minute: u32,
+    /// Times that one user of an app may enter or publish anew per minute, whatever his address. Default 10.
+    pub joins_per_user_per_minute: u32,
+    /// privateMapKeys that are remembered as used, where each may be used once. When so many are remembered and none has
+    /// expired, nobody enters with another. Default 100,000.
+    pub spent_keys_max: usize,
     /// The longest life of a ticket, from `TLS.time` to its expiry. Default 400 days.
     pub ticket_life_max: Duration,
 }
@@ -179,6 +215,8 @@ impl Default for Limits {
             messages_burst: 60,
             connections_per_ip: 50,
             failed_auths_per_minute: 20,
+            joins_per_user_per_minute: 10,
+            spent_keys_max: 100_000,
             ticket_life_max: Duration::from_secs(400 * 24 * 3600),
         }
     }
@@ -200,7 +238,9 @@ pub enum ConfigError {
     DuplicateApp(u32),
     #[error("app {0} has neither a version 1 key nor a version 2 secret")]
     NoKey(u32),
-    #[error("key {index} of app {app} is not a P-256 key in PEM (PKCS#8, SEC 1 or SPKI)")]
+    #[error("app {0} has more than 4 version 1 keys or version 2 secrets")]
+    TooManyKeys(u32),
+    #[error("key {index} of app {app} is not a P-256 or secp256k1 key in PEM (PKCS#8, SEC 1 or SPKI)")]
     BadKey {
         app: u32,
         /// Counted from 1.

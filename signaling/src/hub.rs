@@ -8,6 +8,8 @@ mod carry;
 mod control;
 mod events;
 pub mod notice;
+mod gate;
+mod rights;
 mod session;
 mod url;
 
@@ -32,11 +34,9 @@ pub use self::{
     control::RoomView,
     notice::{Fact, Notice},
 };
+use self::{gate::Gate, rights::instant_of};
 use crate::{
-    auth::{
-        authorise::{Authority, Credential, Grant, Presented, Privilege},
-        failures::Failures,
-    },
+    auth::authorise::Privilege,
     code::{Code, Fault},
     config::{ConfigError, SignalingConfig},
     link::Link,
@@ -59,12 +59,11 @@ pub struct Hub(Arc<Inner>);
 
 struct Inner {
     config: SignalingConfig,
-    authority: Authority,
-    failures: Mutex<Failures>,
+    gate: Gate,
     commands: mpsc::Sender<Command>,
     ids: Arc<Ids>,
     rooms: DashMap<RoomKey, Arc<Mutex<Cell>>>,
-    rooms_of_app: HashMap<u32, AtomicUsize>,
+    rooms_of_app: DashMap<u32, AtomicUsize>,
     /// The rooms of streams and transports, for what media says of them.
     by_stream: DashMap<StreamId, Weak<Mutex<Cell>>>,
     by_transport: DashMap<TransportId, Route>,
@@ -121,8 +120,7 @@ impl Hub {
         events: mpsc::Receiver<Event>,
     ) -> Result<Hub, ConfigError> {
         let inner = Arc::new(Inner {
-            authority: Authority::new(&config)?,
-            failures: Mutex::default(),
+            gate: Gate::new(&config)?,
             commands,
             ids: Arc::default(),
             rooms: DashMap::new(),
@@ -159,6 +157,7 @@ impl Hub {
             role: Role::Anchor,
             protocol: Protocol::Test,
             privilege: Privilege::ALL,
+            until: None,
             reached_at: None,
         };
         let ids = self.0.in_room(&(sdk_app_id, room), |cell, out| {
@@ -179,8 +178,10 @@ impl Hub {
     ) -> Result<Seat, Fault> {
         let grant = self.0.authorise(remote, &enter.presented(), Privilege::JOIN)?;
         let key = (grant.sdk_app_id, enter.room.clone());
-        let who = enter.newcomer(grant.privilege, reached_at);
+        let until = grant.ends_at_s.and_then(instant_of);
+        let who = enter.newcomer(grant.privilege, until, reached_at);
         let (member, cell) = self.0.in_room(&key, |cell, out| cell.room.enter(who, out))?;
+        self.0.watch_rights(&cell, until);
         // His link is added only now that what his coming caused is said: an earlier stay of his own that ended, say. What
         // happens between the two locks he misses as events and finds in the answer.
         self.0.with_cell(&cell, |cell, out| {
@@ -258,26 +259,6 @@ impl Drop for ConnectionGuard {
 }
 
 impl Inner {
-    /// The gate of every way in: judges what was shown, and remembers who guesses.
-    fn authorise(&self, remote: Option<IpAddr>, shown: &Presented<'_>, needed: Privilege) -> Result<Grant, Code> {
-        if self.closing.load(Ordering::Relaxed) {
-            return Err(Code::ShuttingDown);
-        }
-        let (now, limit) = (Instant::now(), self.config.limits.failed_auths_per_minute);
-        if remote.is_some_and(|ip| lock(&self.failures).is_locked(now, ip, limit)) {
-            return Err(Code::TooManyFailures);
-        }
-        let result = self.authority.authorise(unix_ms() / 1000, shown, needed);
-        if let Err(code) = result {
-            let shown_something = !matches!(shown.credential, Credential::None);
-            if let Some(ip) = remote.filter(|_| shown_something) {
-                lock(&self.failures).count(now, ip);
-            }
-            info!(code = code.number(), reason = code.name(), remote = ?remote, "refused");
-        }
-        result
-    }
-
     /// Does something in a room, which is made if it does not exist. It ends again if nobody is in it afterwards.
     fn in_room<T>(
         self: &Arc<Self>,
@@ -347,7 +328,11 @@ async fn tick(hub: Weak<Inner>) {
         interval.tick().await;
         let Some(hub) = hub.upgrade() else { return };
         for cell in hub.cells() {
-            hub.with_cell(&cell, |cell, out| cell.room.tick(Instant::now(), out));
+            let next_end = hub.with_cell(&cell, |cell, out| {
+                cell.room.tick(Instant::now(), out);
+                cell.room.next_rights_end()
+            });
+            hub.watch_rights(&cell, next_end);
         }
     }
 }

@@ -8,6 +8,7 @@
 //! whether the ticket allows it; [`request`] applies it to a [`room::Room`], which is sans-IO and answers with
 //! [`room::Output`]s; the [`hub::Hub`] carries those out.
 
+pub mod api;
 pub mod auth;
 pub mod callback;
 pub mod code;
@@ -31,7 +32,7 @@ pub use auth::{
     issue::{IssueError, TicketVersion, issue_private_map_key, issue_user_sig},
 };
 pub use code::Code;
-pub use config::{AppConfig, ConfigError, PlayPolicy, PrivateMapKeyPolicy, SignalingConfig};
+pub use config::{AppConfig, ConfigError, PlayPolicy, PrivateMapKeyPolicy, RightsEnd, SignalingConfig};
 pub use hub::Hub;
 pub use name::{RoomName, StreamName};
 pub use rest::router;

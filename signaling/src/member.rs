@@ -43,6 +43,8 @@ pub struct Newcomer {
     pub role: Role,
     pub protocol: Protocol,
     pub privilege: Privilege,
+    /// When that ends, and he leaves; `None` if it does not.
+    pub until: Option<Instant>,
     /// The address by which he reached us.
     pub reached_at: Option<IpAddr>,
 }

@@ -189,6 +189,8 @@ pub enum LeaveReason {
     Dissolved,
     /// The media side refused him.
     Failed,
+    /// His ticket is over.
+    Expired,
 }
 
 /// Which of a member's two transports: what he sends, or what he receives.

@@ -8,7 +8,7 @@ use crate::{
     config::Limits,
     dialect::native,
     message::{Event, Reply},
-    rest::DemoTicket,
+    rest::{DemoTicket, SignedTicket},
 };
 
 const PAGE: &str = include_str!("../PROTOCOL.md");
@@ -66,6 +66,7 @@ fn every_example_is_what_the_code_reads_and_writes() {
                 events.push(name);
             }
             "body" if name == "demo ticket" => same_as::<DemoTicket>(text),
+            "body" if name == "signed ticket" => same_as::<SignedTicket>(text),
             "body" => same_as::<FaultBody>(text),
             _ => panic!("{class}: {name}"),
         }

@@ -7,6 +7,7 @@
 
 mod down;
 mod output;
+mod rights;
 mod up;
 
 pub use down::Playable;
@@ -46,6 +47,8 @@ pub struct Room {
     /// Where each stream of the room is, announced or not.
     streams: HashMap<StreamId, (MemberId, StreamName)>,
     transports: HashMap<TransportId, Owner>,
+    /// When the rights of WHEP players end, of those whose rights do.
+    player_ends: HashMap<TransportId, Instant>,
 }
 
 /// Whose transport it is.
@@ -70,6 +73,7 @@ impl Room {
             by_user: HashMap::new(),
             streams: HashMap::new(),
             transports: HashMap::new(),
+            player_ends: HashMap::new(),
         }
     }
 
@@ -283,6 +287,7 @@ impl Room {
     }
 
     fn forget_transport(&mut self, transport: TransportId, out: &mut Vec<Output>) {
+        self.player_ends.remove(&transport);
         if self.transports.remove(&transport).is_some() {
             out.push(Output::Index(Index::TransportClosed(transport)));
         }

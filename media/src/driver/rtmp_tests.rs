@@ -5,7 +5,7 @@ use super::*;
 use crate::{
     command::{PushGrant, Refusal, Reply, UrlRefusal},
     flv::TagKind,
-    ids::RoomId,
+    ids::{RoomId, StreamId},
     rtmp::{
         chunk::write_media,
         client::{ClientEvent, ClientSession, Purpose},
@@ -53,7 +53,7 @@ impl Bench {
         }
     }
 
-    async fn play_requested(&mut self) -> oneshot::Sender<Result<StreamId, UrlRefusal>> {
+    async fn play_requested(&mut self) -> oneshot::Sender<Result<PlayGrant, UrlRefusal>> {
         let event = tokio::select! {
             event = self.events.recv() => event,
             answer = self.client.next() => panic!("{answer:?} before a decision"),

@@ -1,6 +1,6 @@
 //! `enter`: into a room, with tickets. The only request before which there is no member; [`crate::hub`] applies it.
 
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, time::Instant};
 
 use serde::Serialize;
 
@@ -76,9 +76,9 @@ impl Enter {
     }
 
     /// The member-to-be, once his ticket was found good.
-    pub fn newcomer(self, privilege: Privilege, reached_at: Option<IpAddr>) -> Newcomer {
+    pub fn newcomer(self, privilege: Privilege, until: Option<Instant>, reached_at: Option<IpAddr>) -> Newcomer {
         let Enter { user, name, role, .. } = self;
-        Newcomer { user, name, role, protocol: Protocol::Webrtc, privilege, reached_at }
+        Newcomer { user, name, role, protocol: Protocol::Webrtc, privilege, until, reached_at }
     }
 }
 

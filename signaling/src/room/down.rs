@@ -1,5 +1,7 @@
 //! What members and players receive.
 
+use std::time::Instant;
+
 use media::{
     MemberId, StreamId, TransportId,
     command::{SubscribeOffer, Wanted},
@@ -89,11 +91,12 @@ impl Room {
         Ok(())
     }
 
-    /// A WHEP player has his transport. If the stream ended meanwhile the transport is closed again.
+    /// A WHEP player has his transport, for as long as his rights last. If the stream ended meanwhile it is closed again.
     pub fn player_started(
         &mut self,
         transport: TransportId,
         stream: StreamId,
+        until: Option<Instant>,
         out: &mut Vec<Output>,
     ) -> Result<(), Fault> {
         if self.find_stream(stream).is_none() {
@@ -101,6 +104,9 @@ impl Room {
             return Err(Code::NoSuchStream.into());
         }
         self.transports.insert(transport, Owner::Player(stream));
+        if let Some(until) = until {
+            self.player_ends.insert(transport, until);
+        }
         out.push(Output::Index(Index::TransportOpened(transport)));
         Ok(())
     }

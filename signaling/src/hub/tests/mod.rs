@@ -1,5 +1,6 @@
 //! The hub with a test in the place of media: the test holds the other end of the channels and answers the commands.
 
+mod gate;
 mod limits;
 mod notices;
 mod refusals;
@@ -182,7 +183,7 @@ impl House {
     pub async fn play(&self, name: &str, query: &str) -> Result<StreamId, UrlRefusal> {
         let (reply, answer) = oneshot::channel();
         self.event(Event::PlayRequested { url: url("live", name, query), reply }).await;
-        answer.await.unwrap()
+        answer.await.unwrap().map(|grant| grant.stream)
     }
 
     /// Pushes as this user into the room, with both media.

@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use media::{Command, Refusal, command::CloseReason};
+use media::{
+    Command, Refusal,
+    command::{CloseReason, PlayGrant},
+};
 use serde_json::json;
 
 use super::{super::SessionKind, *};
@@ -252,7 +255,8 @@ async fn a_signed_url_pushes_and_plays_by_the_streams_full_name() {
     };
     let grant = house.push("live", &name, &signed(&name, now_s() + 60)).await.unwrap();
     assert_eq!(house.play(&name, "").await, Ok(grant.stream));
-    assert_eq!(house.hub.authorise_play(&name, &signed(&name, now_s() + 60), None), Ok(grant.stream));
+    let played = house.hub.authorise_play(&name, &signed(&name, now_s() + 60), None);
+    assert_eq!(played, Ok(PlayGrant { stream: grant.stream, until: None }));
     for (query, code) in [
         (signed(&name, now_s() - 60), Code::UrlSignatureExpired),
         (signed(&format!("{APP}_1001_other_aux"), now_s() + 60), Code::UrlSignatureInvalid),
@@ -355,6 +359,7 @@ fn a_push_that_carries_nothing_is_ended_after_20_s() {
         role: Role::Anchor,
         protocol: Protocol::Rtmp,
         privilege: Privilege::ALL,
+        until: None,
         reached_at: None,
     };
     let stream = room.push(start, who, StreamName::Main, &mut out).unwrap();
