@@ -12,7 +12,8 @@ use std::{fmt, fmt::Write as _, fs, net::IpAddr, path::Path, time::Duration};
 
 use media::{codec::Codec, config::MediaConfig};
 use signaling::{
-    AppConfig, ConfigError as SignalingError, PlayPolicy, PrivateMapKeyPolicy, RightsEnd, RoomName, SignalingConfig,
+    ApiConfig, AppConfig, CallbackConfig, CallbackUrl, ConfigError as SignalingError, PlayPolicy, PrivateMapKeyPolicy,
+    RightsEnd, RoomName, SignalingConfig,
 };
 use toml::de::{DeTable, DeValue};
 
@@ -133,6 +134,24 @@ settings! {
         heartbeat_seconds: Whole<1, 300> = "15",
         /// A client that sent nothing for this long leaves the room, in seconds.
         dead_after_seconds: Whole<2, 900> = "45",
+        /// How long a client whose connection broke stays in the room, so that he can come back unnoticed, in seconds. 0: not.
+        resume_seconds: Whole<0, 300> = "15",
+        /// Messages that are kept for a client who comes back.
+        replay_messages: Whole<1, 65536> = "1024",
+        /// Bytes of them.
+        replay_bytes: Whole<1024, 67108864> = "1048576",
+        /// Bytes of a text message to one member.
+        message_bytes_to_one: Whole<1, 65536> = "12000",
+        /// Bytes of a text message to a room.
+        message_bytes_to_room: Whole<1, 65536> = "8898",
+        /// Text messages that a member may send per second for long.
+        messages_per_second: Whole<1, 10000> = "20",
+        /// Text messages that a member may send at once.
+        messages_burst: Whole<1, 10000> = "60",
+        /// Bytes of a room's or a member's metadata.
+        metadata_bytes: Whole<0, 65536> = "8192",
+        /// Users who are banned from one room, and users who are muted in it.
+        bans_per_room: Whole<0, 100000> = "1000",
         /// Members of one room.
         members_per_room: Whole<1, 10000> = "300",
         /// Members of one room who publish.
@@ -152,6 +171,22 @@ settings! {
         failed_auths_per_minute: Whole<1, 100000> = "20",
         /// The longest life of a ticket, in days.
         ticket_days_max: Whole<1, 36500> = "400",
+    }
+
+    /// The HTTP API for your own server, and the callbacks to it; see docs/http-api.md.
+    api: ApiSettings {
+        /// What you show to add, change and remove apps while the server runs. Empty: nobody can.
+        admin_key: Secret = "",
+        /// Entries of one page of a list, at most.
+        page_max: Whole<1, 100000> = "1000",
+        /// Bytes of a request's body.
+        body_bytes_max: Whole<1024, 67108864> = "1048576",
+        /// Longest time for one attempt to deliver a callback, in milliseconds: connecting and the answer.
+        callback_timeout_ms: Whole<10, 60000> = "500",
+        /// Attempts for one callback. The pause between them begins with a second and doubles.
+        callback_attempts: Whole<1, 20> = "6",
+        /// Callbacks that wait for one app's server. What comes while so many wait is lost.
+        callback_queue: Whole<1, 1000000> = "1000",
     }
 
     /// RTMP: push and play.
@@ -191,6 +226,14 @@ settings! {
         key_frame_interval_ms: Whole<100, 10000> = "500",
         /// WebRTC connections at once.
         transports_max: Whole<1, 1000000> = "10000",
+        /// Viewers of a room go to another shard than the room's when that one has so many packets per second less to
+        /// send. 2000 are ten viewers at 1.3 Mbit/s; 0: always to the one with the least.
+        spread_packets_per_second: Whole<0, 10000000> = "2000",
+        /// What was copied to another shard for viewers there is kept for this many seconds after the last of them.
+        copy_linger_seconds: Whole<0, 3600> = "5",
+        /// Memory that packets and WebRTC connections may come to hold, in bytes; beyond it nobody can start to publish.
+        /// 0: half of the machine's.
+        memory_max_bytes: Whole<0, 1000000000000000> = "0",
         /// Opus bitrate, in bits per second, for WebRTC members who hear an RTMP stream.
         opus_bitrate_bps: Whole<16000, 510000> = "96000",
         /// AAC bitrate, in bits per second, for RTMP and FLV players who hear a WebRTC member.
@@ -221,11 +264,19 @@ settings! {
         play: PlayPolicy = "open",
         /// The key of txSecret/txTime URLs. Without it such URLs are refused.
         push_key: Secret = "",
+        /// Where your server is told what happens in the app's rooms, like "https://example.com/roomcast".
+        callback_url: String = "",
+        /// What callbacks are signed with. Empty: `secret`.
+        callback_key: Secret = "",
+        /// Whether callbacks may go to loopback, link-local and private addresses.
+        callback_private: bool = "false",
         /// When somebody has to leave unless he renewed his ticket: "key" (when his privateMapKey expires; without one,
         /// never), "ticket" (when his userSig or privateMapKey expires) or "never" (tickets are for the door only).
         rights_end: RightsEnd = "key",
         /// Whether each privateMapKey opens the door once only. RTMP pushes with a ticket then cannot reconnect by themselves.
         private_map_key_once: bool = "false",
+        /// How many of the last text messages to a room its newcomers are told. 0: none.
+        history_messages: Whole<0, 1000> = "0",
     }
 }
 
@@ -237,6 +288,7 @@ pub struct Config {
     pub http: HttpSettings,
     pub https: HttpsSettings,
     pub signaling: SignalingSettings,
+    pub api: ApiSettings,
     pub rtmp: RtmpSettings,
     pub media: MediaSettings,
     pub apps: Vec<AppSettings>,
@@ -262,8 +314,12 @@ impl AppSettings {
             private_map_key: self.private_map_key,
             play: self.play,
             push_key: text(&self.push_key),
+            callback_url: Some(self.callback_url.clone()).filter(|url| !url.is_empty()),
+            callback_key: text(&self.callback_key),
+            callback_private: self.callback_private,
             rights_end: self.rights_end,
             private_map_key_once: self.private_map_key_once,
+            history_messages: self.history_messages.get() as usize,
         }
     }
 }
@@ -276,12 +332,13 @@ impl From<SignalingError> for ConfigError {
 }
 
 /// The sections that occur once.
-const SECTIONS: [Section; 7] = [
+const SECTIONS: [Section; 8] = [
     ServerSettings::SECTION,
     DemoSettings::SECTION,
     HttpSettings::SECTION,
     HttpsSettings::SECTION,
     SignalingSettings::SECTION,
+    ApiSettings::SECTION,
     RtmpSettings::SECTION,
     MediaSettings::SECTION,
 ];
@@ -357,6 +414,12 @@ impl Config {
             key_frame_interval: Duration::from_millis(media.key_frame_interval_ms.get()),
             rtmp_connections_max: self.rtmp.connections_max.get() as usize,
             transports_max: media.transports_max.get() as usize,
+            spread_packets_per_second: media.spread_packets_per_second.get(),
+            copy_linger: Duration::from_secs(media.copy_linger_seconds.get()),
+            memory_max_bytes: match media.memory_max_bytes.get() {
+                0 => default.memory_max_bytes,
+                bytes => bytes,
+            },
             opus_bitrate_bps: media.opus_bitrate_bps.get() as u32,
             aac_bitrate_bps: media.aac_bitrate_bps.get() as u32,
         }
@@ -380,14 +443,35 @@ impl Config {
             rtmp_port: self.rtmp.listen.addr().map(|addr| addr.port()),
             heartbeat_s: ours.heartbeat_seconds.get() as u32,
             dead_after: Duration::from_secs(ours.dead_after_seconds.get()),
+            resume_within: Duration::from_secs(ours.resume_seconds.get()),
             origins: ours.origins.0.clone(),
             ..SignalingConfig::default()
+        };
+        let api = &self.api;
+        config.api = ApiConfig {
+            admin_key: (!api.admin_key.is_empty()).then(|| api.admin_key.expose().to_owned()),
+            page_max: api.page_max.get() as usize,
+            body_bytes: api.body_bytes_max.get() as usize,
+        };
+        config.callbacks = CallbackConfig {
+            attempt_max: Duration::from_millis(api.callback_timeout_ms.get()),
+            attempts: api.callback_attempts.get() as u32,
+            queue: api.callback_queue.get() as usize,
+            ..CallbackConfig::default()
         };
         let limits = &mut config.limits;
         limits.members_per_room = ours.members_per_room.get() as usize;
         limits.publishers_per_room = ours.publishers_per_room.get() as usize;
         limits.players_per_room = ours.players_per_room.get() as usize;
         limits.rooms_per_app = ours.rooms_per_app.get() as usize;
+        limits.replay_messages = ours.replay_messages.get() as usize;
+        limits.replay_bytes = ours.replay_bytes.get() as usize;
+        limits.chat_bytes_to_one = ours.message_bytes_to_one.get() as usize;
+        limits.chat_bytes_to_room = ours.message_bytes_to_room.get() as usize;
+        limits.chat_per_second = ours.messages_per_second.get() as u32;
+        limits.chat_burst = ours.messages_burst.get() as u32;
+        limits.metadata_bytes = ours.metadata_bytes.get() as usize;
+        limits.bans_per_room = ours.bans_per_room.get() as usize;
         limits.connections_per_ip = ours.connections_per_ip.get() as usize;
         limits.joins_per_user_per_minute = ours.joins_per_user_per_minute.get() as u32;
         limits.spent_keys_max = ours.spent_keys_max.get() as usize;
@@ -408,6 +492,7 @@ impl Config {
             "http" => self.http.set(name, text),
             "https" => self.https.set(name, text),
             "signaling" => self.signaling.set(name, text),
+            "api" => self.api.set(name, text),
             "rtmp" => self.rtmp.set(name, text),
             "media" => self.media.set(name, text),
             _ => Err(unknown_section()),
@@ -509,6 +594,14 @@ impl Config {
             }
             if app.play == PlayPolicy::Signed && app.push_key.is_empty() {
                 complaints.push(format!("app {id}: play = \"signed\" needs `push_key`"));
+            }
+            if !app.callback_url.is_empty() {
+                if let Err(why) = CallbackUrl::read(&app.callback_url, app.callback_private) {
+                    complaints.push(format!("app {id}: callback_url: {why}"));
+                }
+                if app.callback_key.is_empty() && app.secret.is_empty() {
+                    complaints.push(format!("app {id}: callback_url needs `callback_key` or `secret`"));
+                }
             }
             if self.apps[..index].iter().any(|other| other.sdk_app_id == app.sdk_app_id) {
                 complaints.push(format!("app {id}: is there twice"));

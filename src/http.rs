@@ -13,7 +13,7 @@ use axum::{
     routing::{any, get},
 };
 use media::Command;
-use signaling::Hub;
+use signaling::{Api, Hub};
 use tokio::sync::mpsc;
 
 use crate::{metrics, metrics::Metrics, shutdown::Stopping};
@@ -22,6 +22,7 @@ use crate::{metrics, metrics::Metrics, shutdown::Stopping};
 #[derive(Clone)]
 pub struct Face {
     pub hub: Hub,
+    pub api: Api,
     pub commands: mpsc::Sender<Command>,
     pub metrics: Arc<Metrics>,
     pub stopping: Stopping,
@@ -38,6 +39,7 @@ pub fn router(face: Face) -> Router {
         .route("/metrics", get(prometheus))
         .fallback(page::page)
         .with_state(face.clone())
+        .merge(signaling::api::router(face.api))
         .merge(signaling::router(face.hub))
 }
 

@@ -9,7 +9,7 @@ use std::{
 use clap::Parser;
 use roomcast::{
     StartError,
-    cli::{Ask, Cli, SignArgs},
+    cli::{Ask, Cli, GlobalArgs, SignArgs},
     config::{Config, commented_defaults},
     data::DataFolder,
     ticket,
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Some(Ask::Sign(args)) => sign(&config, &args),
-        _ => serve(config, cli.global.log.as_deref()),
+        _ => serve(config, &cli.global),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -55,10 +55,11 @@ fn sign(config: &Config, args: &SignArgs) -> Result<(), String> {
     Ok(())
 }
 
-fn serve(config: Config, log: Option<&str>) -> Result<(), String> {
-    start_log(&config, log)?;
+fn serve(config: Config, arguments: &GlobalArgs) -> Result<(), String> {
+    start_log(&config, arguments.log.as_deref())?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
-    let result = runtime.block_on(roomcast::run(config)).map_err(|error: StartError| error.to_string());
+    let result =
+        runtime.block_on(roomcast::run(config, || arguments.load())).map_err(|error: StartError| error.to_string());
     // A task that hangs must not keep the process: everything worth waiting for has been waited for.
     runtime.shutdown_timeout(Duration::from_millis(200));
     result

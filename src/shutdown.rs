@@ -42,6 +42,24 @@ impl StopSignals {
     }
 }
 
+/// SIGHUP, which asks to read the settings again.
+pub struct ReloadSignal(Signal);
+
+impl ReloadSignal {
+    /// From here on the signal no longer ends the process.
+    ///
+    /// # Errors
+    /// The system allows no signal handler.
+    pub fn listen() -> std::io::Result<ReloadSignal> {
+        Ok(ReloadSignal(signal(SignalKind::hangup())?))
+    }
+
+    /// Waits for the next signal.
+    pub async fn next(&mut self) {
+        self.0.recv().await;
+    }
+}
+
 /// Tells every connection that the server stops. Cheap to clone; dropping it says nothing.
 #[derive(Clone, Debug)]
 pub struct Stopping {

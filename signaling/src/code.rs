@@ -104,6 +104,20 @@ codes! {
     RoomDissolved = 73012, 410, "the room was dissolved", "enter another room";
     NoSuchRoom = 73013, 404, "there is no such room", "check the roomID";
     NoSuchMember = 73014, 404, "there is no such member in the room", "check the userID against the list of members";
+    NotModerator = 73015, 403, "only the room's owner and moderators may do this",
+        "ask your server for a privateMapKey with bit 256";
+    RoomLocked = 73016, 403, "the room is locked", "ask whoever runs the room";
+    Banned = 73017, 403, "you are banned from this room", "ask whoever runs the room";
+    RoomExists = 73018, 409, "the room exists already", "change it instead";
+    ContentTooBig = 73019, 413, "the content is too big", "send at most 12000 bytes to one member, 8898 to the room";
+    Unreachable = 73020, 409, "this member cannot receive messages", "send to members who came by WebSocket";
+    TooManyMessages = 73021, 429, "too many messages in a short time", "wait a second";
+    Silenced = 73022, 403, "you were muted", "ask whoever runs the room";
+    NoSuchBan = 73023, 404, "this user is not banned", "check the userID";
+    TooManyBans = 73024, 503, "the room has as many bans or muted users as it may", "lift some";
+    ResumeRefused = 73025, 410, "what was missed cannot be made up for", "send enter";
+    /// In the event `closed` only.
+    Resumed = 73026, 409, "the member came back by another connection", "nothing: this connection is the old one";
     // Media.
     BadSdp = 74000, 400, "the session description cannot be used", "see the message for the line";
     NoCommonCodec = 74001, 406, "there is no codec in common", "offer H.264 or VP8, and Opus";
@@ -131,7 +145,8 @@ impl Code {
             Code::EnterTimeout => 4401,
             Code::MessageTooBig => 1009,
             Code::HeartbeatTimeout | Code::TooSlow => 4408,
-            Code::LoggedInElsewhere => 4409,
+            Code::LoggedInElsewhere | Code::Resumed => 4409,
+            Code::Kicked | Code::Banned | Code::RoomDissolved => 4403,
             Code::TooManyConnections | Code::TooManyFailures => 4429,
             Code::ShuttingDown => 1001,
             _ => 4000,

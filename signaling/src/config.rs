@@ -19,6 +19,8 @@ pub struct SignalingConfig {
     pub heartbeat_s: u32,
     /// A WebSocket that sent nothing for this long is closed and its member leaves. Default 45 s, three heartbeats.
     pub dead_after: Duration,
+    /// How long a member whose WebSocket is lost stays, so that he can come back unnoticed. Zero: not at all. Default 15 s.
+    pub resume_within: Duration,
     /// Origins (`https://example.com`) whose pages may open `/signal` and read the answers of WHIP and WHEP. Empty, the
     /// default, admits every page: there are no cookies, a page can do only what its ticket allows.
     pub origins: Vec<String>,
@@ -38,6 +40,7 @@ impl Default for SignalingConfig {
             rtmp_port: Some(1935),
             heartbeat_s: 15,
             dead_after: Duration::from_secs(45),
+            resume_within: Duration::from_secs(15),
             origins: Vec::new(),
             limits: Limits::default(),
             api: ApiConfig::default(),
@@ -64,6 +67,8 @@ pub struct AppConfig {
     pub private_map_key: PrivateMapKeyPolicy,
     /// Who may play by RTMP, HTTP-FLV and WebSocket-FLV. Default: open.
     pub play: PlayPolicy,
+    /// How many of the last messages to a room its newcomers are told. Default 0.
+    pub history_messages: usize,
     /// The key of `txSecret`/`txTime` URLs. Without it such URLs are refused.
     pub push_key: Option<String>,
     /// When what a ticket allows ends for somebody who is in. Default: with the privateMapKey.
@@ -96,6 +101,7 @@ impl Default for AppConfig {
             v2_secrets_before: Vec::new(),
             private_map_key: PrivateMapKeyPolicy::Optional,
             play: PlayPolicy::Open,
+            history_messages: 0,
             push_key: None,
             callback_url: None,
             callback_key: None,
@@ -184,6 +190,22 @@ pub struct Limits {
     pub messages_per_second: u32,
     /// Messages that it may send at once. Default 60.
     pub messages_burst: u32,
+    /// Bytes of a message's content to one member. Default 12,000.
+    pub chat_bytes_to_one: usize,
+    /// Bytes of a message's content to the room. Default 8,898.
+    pub chat_bytes_to_room: usize,
+    /// Messages to others that one member may send per second for long; more is refused. Default 20.
+    pub chat_per_second: u32,
+    /// Messages to others that he may send at once. Default 60.
+    pub chat_burst: u32,
+    /// Bytes of a room's or a member's metadata. Default 8 KiB.
+    pub metadata_bytes: usize,
+    /// Users who are banned from one room, and users who are muted in it. Default 1,000 each.
+    pub bans_per_room: usize,
+    /// Messages to one member that are kept for his `resume`. Default 1,024.
+    pub replay_messages: usize,
+    /// Their bytes. Default 1 MiB.
+    pub replay_bytes: usize,
     /// WebSockets from one address; loopback is exempt, since a reverse proxy's clients all come from there. Default 50.
     pub connections_per_ip: usize,
     /// Refused tickets per minute from one address, after which it is refused unread until the minute is over; loopback
@@ -213,6 +235,14 @@ impl Default for Limits {
             enter_within: Duration::from_secs(5),
             messages_per_second: 20,
             messages_burst: 60,
+            chat_bytes_to_one: 12_000,
+            chat_bytes_to_room: 8_898,
+            chat_per_second: 20,
+            chat_burst: 60,
+            metadata_bytes: 8 << 10,
+            bans_per_room: 1_000,
+            replay_messages: 1_024,
+            replay_bytes: 1 << 20,
             connections_per_ip: 50,
             failed_auths_per_minute: 20,
             joins_per_user_per_minute: 10,

@@ -61,6 +61,12 @@ const WAYS: [Way; 6] = [Way::WebSocket, Way::Whip, Way::Whep, Way::RtmpPush, Way
 async fn every_bad_ticket_is_refused_with_its_code_over_every_way_in() {
     // One user comes in by every way and in both versions, more often than a user may.
     let server = TestServer::start(&["signaling.joins_per_user_per_minute=1000"]).await;
+    let good = cases(&server, TicketVersion::V2).swap_remove(0).shown;
+    // The test stream can be played as soon as media has told signaling what it carries.
+    let played = timeout(ANSWER_MAX, async {
+        while try_way(&server, Way::Whep, &good).await == Some(Code::NoSuchStream.number()) {}
+    });
+    played.await.expect("the test stream begins");
     let mut table = format!("{:<44}", "");
     WAYS.iter().for_each(|way| write!(table, "{:>11}", format!("{way:?}")).expect("writing to a String"));
     let mut wrong = Vec::new();

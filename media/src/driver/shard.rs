@@ -24,21 +24,21 @@ use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 use super::{
-    mailbox::{DownSetup, Mailbox, ShardCommand, ShardEvent, UpSetup, tracks_of},
+    mailbox::{Bell, DownSetup, Mailbox, ShardCommand, ShardEvent, UpSetup, tracks_of},
     timers::Timers,
 };
 use crate::{
     buf::{
-        pipe::PipeReader,
-        slot::{SLOT_BYTES, Slot},
+        pipe::{PipeReader, PipeWriter},
+        slot::Slot,
     },
     codec::Codec,
     command::CloseReason,
     config::MediaConfig,
     drop_reason::{DropCounts, DropReason},
     forward::{DownKey, Forward, TransportKey, UpKey},
-    ids::{Kind, RoomId, StreamId, TransportId},
-    io::udp::{Origin, RecvBatch, SendBatch, UdpSocket},
+    ids::{Kind, RoomId, StreamId, TrackId, TransportId},
+    io::udp::{Origin, Packet, RecvBatch, SendBatch, UdpSocket},
     rtp::{
         ext,
         packet::{self, Header},
@@ -74,12 +74,20 @@ pub struct Counts {
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub retransmissions: u64,
+    /// Sends as the kernel counts them: a run of packets to one destination is one.
+    pub runs_out: u64,
+    /// System calls that sent.
+    pub send_calls: u64,
     pub send_refused: u64,
     pub drops: DropCounts,
     pub transports: usize,
     pub rooms: usize,
     pub up_tracks: usize,
     pub down_tracks: usize,
+    /// Up tracks beside those above that are copies of another shard's.
+    pub copies: usize,
+    /// RTP packets that came from another shard, beside [`packets_in`](Self::packets_in).
+    pub packets_relayed: u64,
     pub gso: bool,
 }
 
@@ -112,8 +120,7 @@ pub fn start(
 ) -> io::Result<ShardHandle> {
     let poll = Poll::new()?;
     poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), UDP, Interest::READABLE)?;
-    let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
-    let (mailbox, commands) = Mailbox::new(waker);
+    let (mailbox, commands) = Mailbox::new(Bell::new(Waker::new(poll.registry(), WAKE)?));
     let counts = Arc::new(Mutex::new(Counts::default()));
     let addr = socket.local_addr();
     let shard = Shard {
@@ -129,6 +136,8 @@ pub fn start(
         rooms: Slab::new(),
         room_by_id: HashMap::default(),
         pipes: Vec::new(),
+        relays: Vec::new(),
+        bell: mailbox.bell().clone(),
         tcp: HashMap::default(),
         timers: Timers::new(),
         touched: Vec::new(),
@@ -162,8 +171,8 @@ struct Entry {
     twcc: TwccReceiver,
     /// Whether the transport's timer already covers the feedback that is pending.
     twcc_armed: bool,
-    /// What is to leave by this transport at the end of the turn.
-    queue: Vec<Forward>,
+    /// What is to leave by this transport at the end of the turn, sealed.
+    queue: Vec<Packet>,
     paths: Vec<Path>,
 }
 
@@ -177,8 +186,18 @@ struct PipeSource {
     room: u32,
     stream: StreamId,
     pipe: PipeReader,
+    /// Both the same for a copy of one track.
     audio: UpKey,
     video: UpKey,
+    /// A copy of another shard's track.
+    copy: bool,
+}
+
+/// A track of ours that is copied on another shard.
+struct RelaySource {
+    room: u32,
+    track: TrackId,
+    pipe: PipeWriter,
 }
 
 struct Shard {
@@ -194,6 +213,9 @@ struct Shard {
     rooms: Slab<RoomSlot>,
     room_by_id: HashMap<RoomId, u32>,
     pipes: Vec<PipeSource>,
+    /// Looked at each turn: what they wrote is announced, what their readers wish is done.
+    relays: Vec<RelaySource>,
+    bell: Bell,
     tcp: HashMap<u64, mpsc::Sender<Bytes>>,
     timers: Timers<TimerKey>,
     /// Rooms whose deadline may have moved in this turn.
@@ -219,7 +241,7 @@ impl Shard {
             let wait = if more {
                 Duration::ZERO
             } else {
-                self.timers.next().map_or(COUNTS_INTERVAL, |at| at.since(now)).min(COUNTS_INTERVAL)
+                self.timers.next_due().map_or(COUNTS_INTERVAL, |at| at.since(now)).min(COUNTS_INTERVAL)
             };
             if let Err(error) = poll.poll(&mut events, Some(wait))
                 && error.kind() != io::ErrorKind::Interrupted
@@ -228,6 +250,7 @@ impl Shard {
                 return;
             }
             more = false;
+            self.bell.hush();
             let now = self.now();
             for taken in 0.. {
                 if taken == COMMANDS_PER_TURN {
@@ -241,6 +264,7 @@ impl Shard {
                 }
             }
             more |= self.drain_pipes(now);
+            self.grant_key_wishes(now);
             more |= self.receive(&mut batch);
             self.handle_timers(self.now());
             self.flush();
@@ -278,8 +302,8 @@ impl Shard {
                 let path = Path { remote: origin.remote, local_ip: origin.local_ip, via: Via::Udp };
                 self.handle_datagram(now, path, slot);
             }
+            // Sealed now and sent when nothing more is there: what arrives while this is sealed joins its runs.
             self.drain_output();
-            self.flush();
         }
         true
     }
@@ -384,8 +408,7 @@ impl Shard {
         if resolved.learned
             && let Some(up) = self.rooms[room as usize].room.up_mut(resolved.key)
         {
-            let known = if resolved.rtx { &mut up.spec.rtx_ssrc } else { &mut up.spec.ssrc };
-            *known = Some(header.ssrc);
+            up.set_ssrc(resolved.rtx, header.ssrc);
         }
         self.in_room(key, |shard| {
             shard.rooms[room as usize].room.handle_rtp(now, resolved.key, resolved.rtx, slot, &mut shard.output);
@@ -455,35 +478,97 @@ impl Shard {
 
     /// Moves what is waiting in the pipes into their rooms; true if something may be left.
     fn drain_pipes(&mut self, now: Time) -> bool {
-        let mut more = false;
-        let mut pipes = std::mem::take(&mut self.pipes);
-        for source in &mut pipes {
-            for taken in 0.. {
-                if taken == PIPE_PACKETS_PER_TURN {
-                    more = true;
-                    break;
+        let (mut more, mut ended) = (false, false);
+        let mut broken = Vec::new();
+        let pipes = std::mem::take(&mut self.pipes);
+        for source in &pipes {
+            // Read before the packets are, so that none is left behind.
+            let closed = source.pipe.is_closed();
+            match catch_unwind(AssertUnwindSafe(|| self.drain_pipe(now, source))) {
+                Ok(left) => {
+                    more |= left;
+                    ended |= source.copy && closed && !left;
                 }
-                let Some((kind, mut slot)) = source.pipe.read() else { break };
-                let up = if kind == Kind::Audio { source.audio } else { source.video };
-                let Some(room) = self.rooms.get_mut(source.room as usize) else { break };
-                if packet::is_rtcp(slot.data()) {
-                    for packet in rtcp::packets(slot.data()).flatten() {
-                        if let Rtcp::SenderReport(report) = packet {
-                            room.room.handle_sender_report(now, up, &report);
-                        }
-                    }
-                } else {
-                    self.counts.packets_in += 1;
-                    room.room.handle_rtp(now, up, false, &mut slot, &mut self.output);
-                }
-                source.pipe.recycle(slot);
+                Err(_) => broken.push(source.room),
             }
-            self.touch(source.room);
         }
         // Nothing in this loop adds a pipe.
         self.pipes = pipes;
+        broken.into_iter().for_each(|room| self.discard_room(room));
         self.drain_output();
+        if ended {
+            self.remove_ended_copies();
+        }
         more
+    }
+
+    /// Moves what is waiting in one pipe; true if something may be left.
+    fn drain_pipe(&mut self, now: Time, source: &PipeSource) -> bool {
+        let Some(slot) = self.rooms.get_mut(source.room as usize) else { return false };
+        let caught_up = source.pipe.is_caught_up();
+        let mut taken = 0;
+        while taken < PIPE_PACKETS_PER_TURN {
+            let Some((kind, mut packet)) = source.pipe.read() else { break };
+            taken += 1;
+            let up = if kind == Kind::Audio { source.audio } else { source.video };
+            if packet::is_rtcp(packet.data()) {
+                for packet in rtcp::packets(packet.data()).flatten() {
+                    if let Rtcp::SenderReport(report) = packet {
+                        slot.room.handle_sender_report(now, up, &report);
+                    }
+                }
+            } else {
+                let counter = if source.copy { &mut self.counts.packets_relayed } else { &mut self.counts.packets_in };
+                *counter += 1;
+                slot.room.handle_rtp(now, up, false, &mut packet, &mut self.output);
+            }
+            source.pipe.recycle(packet);
+        }
+        let left = taken == PIPE_PACKETS_PER_TURN;
+        if source.copy && caught_up && !left && slot.room.up(source.video).is_some_and(|up| up.filling) {
+            slot.room.end_filling(source.video, &mut self.output);
+        }
+        if taken > 0 {
+            self.touch(source.room);
+        }
+        left
+    }
+
+    /// Copies whose origin is gone go with the last packet.
+    fn remove_ended_copies(&mut self) {
+        // What the last packets became still points into their rings.
+        self.flush();
+        let over: Vec<(u32, UpKey)> =
+            (self.pipes.iter()).filter(|p| p.copy && p.pipe.is_closed()).map(|p| (p.room, p.video)).collect();
+        for (room, up) in over {
+            self.unpublish(room, up);
+            self.remove_room_if_empty(room);
+        }
+    }
+
+    /// Passes on what the viewers of our tracks on other shards wish for.
+    fn grant_key_wishes(&mut self, now: Time) {
+        let mut touched = false;
+        for relay in &self.relays {
+            if relay.pipe.take_key_wanted()
+                && let Some(slot) = self.rooms.get_mut(relay.room as usize)
+            {
+                slot.room.want_key_frame(now, relay.track, &mut self.output);
+                if !slot.touched {
+                    slot.touched = true;
+                    self.touched.push(relay.room);
+                }
+                touched = true;
+            }
+        }
+        if touched {
+            self.drain_output();
+        }
+    }
+
+    /// Tells the other shards of what was written for them, each at most once.
+    fn announce_relays(&self) {
+        self.relays.iter().for_each(|relay| relay.pipe.announce());
     }
 
     // ---- commands ----------------------------------------------------------------------------------------------
@@ -544,7 +629,27 @@ impl Shard {
                         key_frame_interval: self.config.key_frame_interval,
                     })
                 });
-                self.pipes.push(PipeSource { room, stream, pipe, audio, video });
+                self.pipes.push(PipeSource { room, stream, pipe, audio, video, copy: false });
+            }
+            ShardCommand::AddCopy { room, track, codec, can_ask, pipe } => {
+                self.add_copy(now, room, track, codec, can_ask, pipe);
+            }
+            ShardCommand::RemoveCopy { room, track } => {
+                let Some(&room) = self.room_by_id.get(&room) else { return };
+                let copy = |p: &&PipeSource| p.copy && p.room == room && p.stream == track.stream;
+                let ups: Vec<UpKey> = self.pipes.iter().filter(copy).map(|p| p.video).collect();
+                let find = self.rooms[room as usize].room.find(track);
+                if let Some(up) = find.filter(|up| ups.contains(up)) {
+                    self.unpublish(room, up);
+                    self.remove_room_if_empty(room);
+                }
+            }
+            ShardCommand::Relay { room, track, pipe } => {
+                let Some(&room) = self.room_by_id.get(&room) else { return pipe.close() };
+                if !self.rooms[room as usize].room.relay(now, track, pipe.clone(), &mut self.output) {
+                    return pipe.close();
+                }
+                self.relays.push(RelaySource { room, track, pipe });
             }
             ShardCommand::RemoveStream { room, stream } => {
                 let Some(&room) = self.room_by_id.get(&room) else { return };
@@ -554,6 +659,7 @@ impl Shard {
                 for (_, entry) in self.transports.iter_mut().filter(|(_, e)| e.room == room) {
                     tracks_of(stream).into_iter().for_each(|track| entry.ups.remove(track));
                 }
+                self.remove_room_if_empty(room);
             }
             ShardCommand::Tap { room, stream, pipe } => {
                 let Some(&room) = self.room_by_id.get(&room) else { return pipe.close() };
@@ -611,6 +717,32 @@ impl Shard {
         key
     }
 
+    fn add_copy(&mut self, now: Time, room: RoomId, track: TrackId, codec: Codec, can_ask: bool, pipe: PipeReader) {
+        let room = self.room(now, room);
+        if let Some(stray) = self.rooms[room as usize].room.find(track) {
+            self.unpublish(room, stray);
+        }
+        let copies = &mut self.rooms[room as usize].room;
+        let up = copies.publish(UpSpec {
+            id: track,
+            source: if can_ask { Source::Relay } else { Source::Pipe },
+            codec,
+            payload_type: 0,
+            rtx_payload_type: None,
+            ssrc: None,
+            rtx_ssrc: None,
+            // What the publisher lost is asked for by its own shard, and comes by the pipe when it is there.
+            nack: false,
+            ring_packets: ring_packets(&self.config, track.kind),
+            key_frame_interval: self.config.key_frame_interval,
+        });
+        if let Some(copy) = copies.up_mut(up) {
+            copy.key_wish = Some(pipe.key_wish());
+            copy.filling = !can_ask && track.kind == Kind::Video;
+        }
+        self.pipes.push(PipeSource { room, stream: track.stream, pipe, audio: up, video: up, copy: true });
+    }
+
     fn set_ups(&mut self, id: TransportId, ext: ext::ExtIds, setups: Vec<UpSetup>) {
         let Some(&key) = self.by_id.get(&id) else { return };
         let entry = &mut self.transports[key.0 as usize];
@@ -626,7 +758,11 @@ impl Shard {
         }
         for setup in setups {
             let entry = &mut self.transports[key.0 as usize];
-            if entry.ups.iter().any(|e| e.track == setup.track) {
+            if let Some(up) = entry.ups.set_ssrcs(setup.track, setup.ssrc, setup.rtx_ssrc) {
+                if let Some(up) = self.rooms[room as usize].room.up_mut(up) {
+                    setup.ssrc.into_iter().for_each(|ssrc| up.set_ssrc(false, ssrc));
+                    setup.rtx_ssrc.into_iter().for_each(|ssrc| up.set_ssrc(true, ssrc));
+                }
                 continue;
             }
             if let Some(stray) = self.rooms[room as usize].room.find(setup.track) {
@@ -684,11 +820,14 @@ impl Shard {
     }
 
     fn unpublish(&mut self, room: u32, up: UpKey) {
+        // Its number may be given to another track: no pipe may lead there any more.
+        self.pipes.retain(|p| !(p.copy && p.room == room && p.video == up));
         for (transport, down) in self.rooms[room as usize].room.unpublish(up) {
             if let Some(entry) = self.transports.get_mut(transport.0 as usize) {
                 entry.downs.retain(|(_, d)| *d != down);
             }
         }
+        self.relays.retain(|relay| !relay.pipe.is_closed());
     }
 
     fn remove_transport(&mut self, key: TransportKey) {
@@ -719,6 +858,13 @@ impl Shard {
             self.remove_transport(key);
         }
         self.pipes.retain(|p| p.room != room);
+        self.relays.retain(|relay| {
+            let keep = relay.room != room;
+            if !keep {
+                relay.pipe.close();
+            }
+            keep
+        });
         if let Some(slot) = self.rooms.try_remove(room as usize) {
             self.room_by_id.remove(&slot.id);
             self.timers.set(TimerKey::Room(room), None);
@@ -802,19 +948,54 @@ impl Shard {
 
     // ---- out ---------------------------------------------------------------------------------------------------
 
-    /// Sorts what the rooms decided by transport, so that what goes to one destination goes as one run.
+    /// Seals what the rooms decided, each packet in one pass from its ring slot into the send buffer, and sorts it by
+    /// transport, so that what goes to one destination goes as one run.
     fn drain_output(&mut self) {
-        for forward in self.output.forwards.drain(..) {
-            let Some(entry) = self.transports.get_mut(forward.to.0 as usize) else { continue };
-            if entry.queue.is_empty() {
-                self.dirty.push(forward.to);
+        let mut forwards = std::mem::take(&mut self.output.forwards);
+        for forward in forwards.drain(..) {
+            if self.send.is_full() {
+                self.flush();
             }
-            entry.queue.push(forward);
+            if let Err(reason) = self.seal(&forward) {
+                self.counts.drops.count(reason);
+            }
         }
+        self.output.forwards = forwards;
         if !self.output.rtcp.is_empty() {
             for (to, packet) in std::mem::take(&mut self.output.rtcp) {
                 self.send_rtcp(to, &packet);
             }
+        }
+    }
+
+    fn seal(&mut self, forward: &Forward) -> Result<(), DropReason> {
+        let entry = self.transports.get_mut(forward.to.0 as usize).ok_or(DropReason::NotConnected)?;
+        let path = entry.transport.path().ok_or(DropReason::NotConnected)?;
+        let room = &self.rooms.get(entry.room as usize).ok_or(DropReason::NotInRing)?.room;
+        let payload = room.up(forward.up).and_then(|up| up.payload(forward.seq)).ok_or(DropReason::NotInRing)?;
+        let transport = &mut entry.transport;
+        let sealed = self.send.keep(|space| match forward.original_seq {
+            None => transport.protect_rtp(&forward.header, payload, space),
+            Some(seq) => transport.protect_rtp_parts(&forward.header, &seq.to_be_bytes(), payload, space),
+        });
+        let packet = sealed.ok_or(DropReason::NotConnected)?;
+        self.counts.packets_out += 1;
+        self.counts.bytes_out += payload.len() as u64 + 12;
+        self.counts.retransmissions += u64::from(forward.original_seq.is_some());
+        self.queue(forward.to, path, packet);
+        Ok(())
+    }
+
+    fn queue(&mut self, to: TransportKey, path: Path, packet: Packet) {
+        match path.via {
+            Via::Udp => {
+                let queue = &mut self.transports[to.0 as usize].queue;
+                if queue.is_empty() {
+                    self.dirty.push(to);
+                }
+                queue.push(packet);
+            }
+            Via::Tcp(connection) => send_tcp(&self.tcp, connection, self.send.bytes(packet)),
         }
     }
 
@@ -823,80 +1004,42 @@ impl Shard {
         let Some(path) = entry.transport.path().filter(|_| !packet.is_empty()) else { return };
         self.scratch.clear();
         if entry.transport.protect_rtcp(packet, &mut self.scratch) {
-            match path.via {
-                Via::Udp => {
-                    self.send.push(origin_of(path), &self.scratch);
-                }
-                Via::Tcp(connection) => send_tcp(&self.tcp, connection, &self.scratch),
+            if self.send.is_full() {
+                self.flush();
+            }
+            if let Some(packet) = self.send.keep_copy(&self.scratch) {
+                self.queue(to, path, packet);
             }
         }
     }
 
-    /// Seals what the turn decided, each packet in one pass from its ring slot into the send buffer, and hands all of it
-    /// to the kernel.
+    /// Hands what was sealed to the kernel.
     fn flush(&mut self) {
+        self.announce_relays();
         // The last flight of a handshake goes before the media that it is the key to.
         for (path, datagram) in self.outbox.datagrams.drain(..) {
             match path.via {
                 Via::Udp => {
-                    self.send.push(origin_of(path), &datagram);
+                    if let Some(packet) = self.send.keep_copy(&datagram) {
+                        self.send.address(origin_of(path), &[packet], false);
+                    }
                 }
                 Via::Tcp(connection) => send_tcp(&self.tcp, connection, &datagram),
             }
         }
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for key in dirty.drain(..) {
+        let gso = self.socket.uses_gso();
+        for key in self.dirty.drain(..) {
             let Some(entry) = self.transports.get_mut(key.0 as usize) else { continue };
-            let Some(path) = entry.transport.path() else {
-                entry.queue.clear();
-                continue;
-            };
-            let Some(slot) = self.rooms.get(entry.room as usize) else {
-                entry.queue.clear();
-                continue;
-            };
-            let gso = self.socket.uses_gso();
-            for forward in &entry.queue {
-                let payload = slot.room.up(forward.up).and_then(|up| up.payload(forward.seq));
-                let Some(payload) = payload else {
-                    self.counts.drops.count(DropReason::NotInRing);
-                    continue;
-                };
-                let transport = &mut entry.transport;
-                let mut seal = |space: &mut [u8]| match forward.original_seq {
-                    None => transport.protect_rtp(&forward.header, payload, space),
-                    Some(seq) => transport.protect_rtp_parts(&forward.header, &seq.to_be_bytes(), payload, space),
-                };
-                let sent = match path.via {
-                    Via::Udp => self.send.push_with(origin_of(path), gso, seal),
-                    Via::Tcp(connection) => {
-                        let mut space = [0; SLOT_BYTES + 64];
-                        match seal(&mut space) {
-                            Some(len) => {
-                                send_tcp(&self.tcp, connection, &space[..len]);
-                                true
-                            }
-                            None => false,
-                        }
-                    }
-                };
-                if sent {
-                    self.counts.packets_out += 1;
-                    self.counts.bytes_out += payload.len() as u64 + 12;
-                    self.counts.retransmissions += u64::from(forward.original_seq.is_some());
-                } else {
-                    self.counts.drops.count(DropReason::NotConnected);
-                }
-                if self.send.is_full() {
-                    self.counts.send_refused += self.socket.send(&mut self.send) as u64;
-                }
+            if let Some(path) = entry.transport.path() {
+                self.send.address(origin_of(path), &entry.queue, gso);
             }
             entry.queue.clear();
         }
-        self.dirty = dirty;
-        if !self.send.is_empty() {
-            self.counts.send_refused += self.socket.send(&mut self.send) as u64;
-        }
+        // Also when nothing is to be sent: packets of a transport that ended meanwhile are let go.
+        let sent = self.socket.send(&mut self.send);
+        self.counts.runs_out += sent.runs;
+        self.counts.send_calls += sent.calls;
+        self.counts.send_refused += sent.refused;
     }
 
     fn publish_counts(&mut self) {
@@ -907,7 +1050,11 @@ impl Shard {
         self.publish_at = now + COUNTS_INTERVAL;
         self.counts.transports = self.transports.len();
         self.counts.rooms = self.rooms.len();
-        self.counts.up_tracks = self.rooms.iter().map(|(_, slot)| slot.room.ups().count()).sum();
+        self.counts.copies = self.pipes.iter().filter(|p| p.copy).count();
+        let ups: usize = self.rooms.iter().map(|(_, slot)| slot.room.ups().count()).sum();
+        self.counts.up_tracks = ups.saturating_sub(self.counts.copies);
+        // A copy that nobody watches any more has closed its pipe from the other end.
+        self.relays.retain(|relay| !relay.pipe.is_closed());
         self.counts.down_tracks = self.rooms.iter().map(|(_, slot)| slot.room.downs_len()).sum();
         self.counts.gso = self.socket.uses_gso();
         let mut counts = self.counts.clone();

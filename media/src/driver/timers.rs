@@ -48,7 +48,7 @@ impl<K: Copy + Ord + Hash> Timers<K> {
     }
 
     /// The earliest deadline.
-    pub fn next(&mut self) -> Option<Time> {
+    pub fn next_due(&mut self) -> Option<Time> {
         while let Some(&Reverse((at, key))) = self.heap.peek() {
             if self.armed.get(&key) == Some(&at) {
                 return Some(at);
@@ -75,13 +75,13 @@ mod tests {
         timers.set('a', Some(Time::from_millis(10)));
         timers.set('b', Some(Time::from_millis(20)));
         timers.set('a', Some(Time::from_millis(30)));
-        assert_eq!(timers.next(), Some(Time::from_millis(20)));
+        assert_eq!(timers.next_due(), Some(Time::from_millis(20)));
         assert_eq!(timers.pop_due(Time::from_millis(15)), None);
         assert_eq!(timers.pop_due(Time::from_millis(40)), Some('b'));
         assert_eq!(timers.pop_due(Time::from_millis(40)), Some('a'));
         assert_eq!(timers.pop_due(Time::from_millis(40)), None);
         timers.set('b', Some(Time::from_millis(50)));
         timers.set('b', None);
-        assert_eq!(timers.next(), None);
+        assert_eq!(timers.next_due(), None);
     }
 }

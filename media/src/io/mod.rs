@@ -1,3 +1,4 @@
 //! System calls on sockets. With `buf` the only place where `unsafe` is allowed.
 
+pub mod gather;
 pub mod udp;

@@ -119,6 +119,78 @@ pub fn read_answer(answer: &str) -> Result<ClientNegotiated, SdpError> {
     Ok(ClientNegotiated { remote, candidates, media })
 }
 
+/// Answers the offer of a server that sends, as a browser would: every m-line is taken in its first codec that we know.
+/// Both the answer and what to expect are returned; m-lines on which nothing flows are left out of the latter.
+///
+/// # Errors
+/// If the offer cannot be read, or its transport is none that a client of ours can use.
+pub fn answer_receive(offer: &str, local: &LocalSide, version: u64) -> Result<(String, ClientNegotiated), SdpError> {
+    let offer = Description::parse(offer)?;
+    let in_use: Vec<_> = offer.media.iter().filter(|m| kind_of(m).is_some() && !m.is_rejected()).collect();
+    let remote = remote_side(&offer, &in_use, &[Setup::Actpass, Setup::Passive])?;
+    let candidates = in_use.iter().map(|m| &m.candidates).find(|c| !c.is_empty()).cloned().unwrap_or_default();
+    let (mut media, mut sections) = (Vec::new(), Vec::new());
+    for (index, section) in offer.media.iter().enumerate() {
+        let chosen = section.formats.iter().find_map(|f| Some((format::codec_of(f)?, f)));
+        let taken = kind_of(section).filter(|_| !section.is_rejected()).zip(chosen);
+        let Some((kind, (codec, chosen))) = taken else {
+            sections.push(Section::Rejected {
+                media: section.media.clone(),
+                protocol: section.protocol.clone(),
+                format: section.format_fields.first().cloned().unwrap_or_else(|| "0".to_owned()),
+                mid: section.mid.clone(),
+            });
+            continue;
+        };
+        let flows = section.direction.sends();
+        let (ext, extmaps) = extensions(&section.extmaps, kind, false);
+        let feedback = feedback(chosen, kind, ext.transport_cc.is_some());
+        let rtx_payload_type = rtx_of(section, chosen.payload_type);
+        sections.push(Section::Used(UsedSection {
+            protocol: section.protocol.clone(),
+            mid: section.mid.clone(),
+            direction: if flows { Direction::Recvonly } else { Direction::Inactive },
+            kind,
+            formats: vec![WrittenFormat {
+                codec,
+                payload_type: chosen.payload_type,
+                rtx_payload_type,
+                fmtp: chosen.fmtp.clone(),
+                feedback,
+            }],
+            extmaps,
+            sources: None,
+        }));
+        if flows {
+            let ssrc = section.fid_groups.first().map(|fid| fid.0).or(section.ssrcs.first().copied());
+            media.push(ClientMedia {
+                mid: section.mid.clone().unwrap_or_else(|| index.to_string()),
+                kind,
+                format: Format {
+                    codec,
+                    payload_type: chosen.payload_type,
+                    rtx_payload_type,
+                    fmtp: chosen.fmtp.clone(),
+                    feedback,
+                },
+                ssrc,
+                rtx_ssrc: section.fid_groups.iter().find(|fid| Some(fid.0) == ssrc).map(|fid| fid.1),
+                ext,
+            });
+        }
+    }
+    let answer = Written {
+        local,
+        version,
+        ice_lite: false,
+        extmap_allow_mixed: offer.extmap_allow_mixed,
+        bundle: !offer.bundles.is_empty(),
+        setup: Setup::Active,
+        sections,
+    };
+    Ok((answer.text(), ClientNegotiated { remote, candidates, media }))
+}
+
 fn offer(local: &LocalSide, sections: Vec<Section>) -> String {
     Written {
         local,

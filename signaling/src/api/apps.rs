@@ -50,7 +50,11 @@ pub(super) fn operations() -> Vec<(Operation, MethodRouter<Api>)> {
     vec![
         (of(Method::GET, "/apps", "list apps, without their keys"), get(list)),
         (
-            Operation { body: APP_BODY, success: 204, ..of(Method::PUT, APP, "add an app, or replace it and its keys") },
+            Operation {
+                body: APP_BODY,
+                success: 204,
+                ..of(Method::PUT, APP, "add an app, or replace it and its keys")
+            },
             put(put_app),
         ),
         (Operation { success: 204, ..of(Method::DELETE, APP, "remove an app that was added here") }, delete(remove)),
@@ -108,7 +112,8 @@ fn read(sdk_app_id: u32, fields: Fields<'_>) -> Result<AppRecord, Fault> {
         match fields.0.get(name) {
             None | Some(Value::Null) => Ok(Vec::new()),
             Some(Value::Array(list)) if list.len() <= KEYS_MAX => {
-                let one = |value: &Value| value.as_str().filter(|t| (1..=bytes_max).contains(&t.len())).map(str::to_owned);
+                let one =
+                    |value: &Value| value.as_str().filter(|t| (1..=bytes_max).contains(&t.len())).map(str::to_owned);
                 list.iter().map(|value| one(value).ok_or_else(fault)).collect()
             }
             Some(_) => Err(fault()),

@@ -71,8 +71,11 @@ impl Call {
                 .ok_or_else(|| Fault::field("limit", &format!("a number from 1 to {max}")))?,
         };
         let after = self.query.value("after");
-        let mut page: Vec<T> =
-            list.into_iter().filter(|one| after.is_none_or(|after| name(one).as_str() > after)).take(limit + 1).collect();
+        let mut page: Vec<T> = list
+            .into_iter()
+            .filter(|one| after.is_none_or(|after| name(one).as_str() > after))
+            .take(limit + 1)
+            .collect();
         let more = page.len() > limit;
         page.truncate(limit);
         let next = page.last().filter(|_| more).map(&name);
@@ -118,9 +121,10 @@ impl FromRequest<Api> for AdminCall {
             return Err(Code::OwnerRefused.into());
         }
         let params = path_params(&mut parts, api).await?;
-        let app = params.iter().find(|(name, _)| name == "sdkAppID").map(|(_, value)| {
-            app_id(value).ok_or_else(|| Fault::field("sdkAppID", "a number from 1 to 4294967295"))
-        });
+        let app = params
+            .iter()
+            .find(|(name, _)| name == "sdkAppID")
+            .map(|(_, value)| app_id(value).ok_or_else(|| Fault::field("sdkAppID", "a number from 1 to 4294967295")));
         let body = read_body(body, api.0.config.body_bytes).await?;
         Ok(AdminCall { api: api.clone(), app: app.transpose()?, body })
     }

@@ -141,7 +141,8 @@ impl Api {
 /// The API's routes.
 pub fn router(api: Api) -> Router {
     let body_bytes = api.0.config.body_bytes;
-    let described = Arc::new(openapi::document(&operations().into_iter().map(|(operation, _)| operation).collect::<Vec<_>>()));
+    let described =
+        Arc::new(openapi::document(&operations().into_iter().map(|(operation, _)| operation).collect::<Vec<_>>()));
     let mut routes = Router::new();
     for (operation, handler) in operations() {
         routes = routes.route(operation.path, handler);

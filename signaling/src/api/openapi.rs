@@ -144,7 +144,8 @@ fn describe(operation: &Operation) -> Value {
                 (field.name.to_owned(), schema)
             })
             .collect();
-        let required: Vec<&str> = operation.body.iter().filter(|field| field.required).map(|field| field.name).collect();
+        let required: Vec<&str> =
+            operation.body.iter().filter(|field| field.required).map(|field| field.name).collect();
         described["requestBody"] = json!({
             "required": !required.is_empty(),
             "content": { "application/json": {

@@ -60,8 +60,12 @@ const MESSAGE_BODY: &[Field] = &[
     optional("desc", Kind::Text, "beside data"),
     optional("ext", Kind::Text, "beside data"),
 ];
-const STREAMS_QUERY: &[Field] =
-    &[LIMIT, AFTER, optional("roomID", Kind::Text, "streams of this room"), optional("userID", Kind::Text, "of this user")];
+const STREAMS_QUERY: &[Field] = &[
+    LIMIT,
+    AFTER,
+    optional("roomID", Kind::Text, "streams of this room"),
+    optional("userID", Kind::Text, "of this user"),
+];
 const TICKET_BODY: &[Field] = &[
     required("userID", Kind::Text, "who it is for"),
     optional("roomID", Kind::Room, "with a privateMapKey for this room"),

@@ -40,7 +40,10 @@ impl Privilege {
     /// Send a screen: whatever the stream *aux* carries.
     pub const SEND_AUX: Privilege = Privilege(64);
     pub const RECEIVE_AUX: Privilege = Privilege(128);
+    /// The vendor's bits. Ours are given only by a ticket that names them.
     pub const ALL: Privilege = Privilege(255);
+    /// Keep order as the room's owner may: kick, mute, ban, lock, dissolve.
+    pub const MODERATE: Privilege = Privilege(256);
 
     pub fn contains(self, needed: Privilege) -> bool {
         self.0 & needed.0 == needed.0

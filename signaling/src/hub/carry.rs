@@ -30,6 +30,7 @@ const MEDIA_ANSWER_MAX: Duration = Duration::from_secs(8);
 impl Inner {
     /// Carries out what the room behind `guard` wants; `cell` is the same room.
     pub(super) fn carry_out(self: &Arc<Self>, cell: &Arc<Mutex<Cell>>, guard: &mut Cell, mut outputs: Vec<Output>) {
+        let held = self.hold_back(guard.key.0, &mut outputs);
         // Members whose queue is full leave, which makes more outputs, for fewer members each time.
         while !outputs.is_empty() {
             let mut overrun = Vec::new();
@@ -40,9 +41,19 @@ impl Inner {
                 guard.room.leave(member, LeaveReason::Disconnected, Some(Code::TooSlow), &mut outputs);
             }
         }
-        if guard.room.is_empty() && !guard.ended {
-            self.end_room(guard);
+        // What listeners were told up to here is what the answers are about.
+        self.release(cell, held);
+        if guard.ended {
+            return;
         }
+        if guard.room.is_over() {
+            self.end_room(guard);
+        } else if guard.room.is_empty() && !guard.vacant {
+            // Kept without members; to media it is another room when somebody comes.
+            self.tell(Command::CloseRoom { room: guard.room.id });
+            guard.room.renumber();
+        }
+        guard.vacant = guard.room.is_empty();
     }
 
     fn carry_one(
@@ -57,27 +68,40 @@ impl Inner {
                 if let Err(fault) = &result {
                     debug!(code = fault.code.number(), member = %to, "request refused");
                 }
-                send(guard, to, || reply_text(id, result), overrun);
+                self.send(guard, to, || reply_text(id, result), overrun);
             }
-            Output::Event { to, event } => send(guard, to, || to_text(&event).into(), overrun),
+            Output::Event { to, event } => self.send(guard, to, || to_text(&event).into(), overrun),
             Output::Broadcast { except, event } => {
                 self.note(guard, &event);
                 // One text for all: a clone of it is a count.
                 let text = Utf8Bytes::from(to_text(&event));
-                for (member, link) in guard.links.iter().filter(|(member, _)| **member != except) {
-                    if link.send(text.clone()).is_err() {
+                let limits = &self.config.limits;
+                for (member, line) in guard.lines.iter_mut().filter(|(member, _)| Some(**member) != except) {
+                    if line.send(text.clone(), limits).is_err() {
                         overrun.push(*member);
                     }
                 }
             }
             Output::Gone { member, code } => {
-                let link = guard.links.remove(&member);
-                if let (Some(link), Some(code)) = (link, code) {
-                    link.close(&code.into());
+                let Some(line) = guard.lines.remove(&member) else { return };
+                if let Some(token) = &line.token {
+                    self.resumable.remove(token);
+                }
+                if let Some(code) = code {
+                    line.close(&code.into());
                 }
             }
+            Output::RecordChanged => self.announce(guard, Fact::RecordChanged(guard.room.record.clone())),
             Output::Media(action) => self.act(cell, guard, action),
             Output::Index(index) => self.index(cell, index),
+        }
+    }
+
+    fn send(&self, guard: &mut Cell, to: MemberId, text: impl FnOnce() -> Utf8Bytes, overrun: &mut Vec<MemberId>) {
+        // Members by RTMP and WHIP have no line, and nothing is said to them.
+        let Some(line) = guard.lines.get_mut(&to) else { return };
+        if line.send(text(), &self.config.limits).is_err() {
+            overrun.push(to);
         }
     }
 
@@ -171,7 +195,9 @@ impl Inner {
         if let Some(count) = self.rooms_of_app.get(&guard.key.0) {
             count.fetch_sub(1, Ordering::Relaxed);
         }
-        self.tell(Command::CloseRoom { room: guard.room.id });
+        if !guard.vacant {
+            self.tell(Command::CloseRoom { room: guard.room.id });
+        }
         if guard.announced {
             self.tell_listeners(guard, Fact::RoomDissolved);
         }
@@ -203,8 +229,14 @@ impl Inner {
                 info!(app, %room, %user, %stream, "stream removed");
                 Fact::PublishStopped { user: user.clone(), stream: *stream }
             }
+            Event::Message(message) => Fact::MessageSent(message.clone()),
             _ => return,
         };
+        self.announce(guard, fact);
+    }
+
+    /// Tells listeners, who hear of the room itself first.
+    pub(super) fn announce(&self, guard: &mut Cell, fact: Fact) {
         if !guard.announced {
             guard.announced = true;
             self.tell_listeners(guard, Fact::RoomCreated);
@@ -212,16 +244,9 @@ impl Inner {
         self.tell_listeners(guard, fact);
     }
 
-    pub(super) fn tell_listeners(&self, guard: &Cell, fact: Fact) {
+    fn tell_listeners(&self, guard: &Cell, fact: Fact) {
         let (sdk_app_id, room) = guard.key.clone();
         self.listeners.tell(&Notice { sdk_app_id, room, unix_ms: unix_ms(), fact });
-    }
-}
-
-fn send(guard: &Cell, to: MemberId, text: impl FnOnce() -> Utf8Bytes, overrun: &mut Vec<MemberId>) {
-    // Members by RTMP and WHIP have no link, and nothing is said to them.
-    if guard.links.get(&to).is_some_and(|link| link.send(text()).is_err()) {
-        overrun.push(to);
     }
 }
 

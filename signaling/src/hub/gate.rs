@@ -137,6 +137,22 @@ impl Inner {
         }
     }
 
+    /// How many messages to a room of this app are kept for newcomers.
+    pub(super) fn history_messages(&self, sdk_app_id: u32) -> usize {
+        let list = self.gate.apps().list;
+        list.iter().find(|app| app.sdk_app_id == sdk_app_id).map_or(0, |app| app.history_messages)
+    }
+
+    /// Refuses an address that guessed too often.
+    pub(super) fn check_guesser(&self, remote: Option<IpAddr>) -> Result<(), Code> {
+        self.check_failures(Instant::now(), remote.and_then(counted_address))
+    }
+
+    /// Counts a guess that was wrong.
+    pub(super) fn count_guess(&self, remote: Option<IpAddr>) {
+        self.count_failure(Instant::now(), remote.and_then(counted_address));
+    }
+
     /// The app that is meant where none is named.
     pub(super) fn only_app(&self) -> Option<u32> {
         match &*self.gate.apps().list {

@@ -3,8 +3,9 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::{
-    message::{LeaveReason, MemberInfo, StreamInfo},
+    message::{LeaveReason, MemberInfo, Message, StreamInfo},
     name::{RoomName, StreamName},
+    room::RoomRecord,
 };
 
 /// One thing that happened in one room.
@@ -24,6 +25,10 @@ pub enum Fact {
     RoomCreated,
     /// The room is gone: its last member left, or it was dissolved.
     RoomDissolved,
+    /// What of the room outlives its members is this from now on.
+    RecordChanged(RoomRecord),
+    /// A message to the whole room.
+    MessageSent(Message),
     MemberEntered {
         member: MemberInfo,
     },

@@ -14,7 +14,7 @@ use media::{
 };
 use tracing::info;
 
-use super::{Cell, Hub, Inner, Seat, rights::instant_of, url::sdk_app_id};
+use super::{Cell, Hub, Inner, rights::instant_of, url::sdk_app_id};
 use crate::{
     auth::{
         authorise::{Credential, Grant, Presented, Privilege, Purpose},
@@ -27,8 +27,8 @@ use crate::{
     offer,
 };
 
-/// Bytes of randomness in a session's name.
-const SESSION_NAME_BYTES: usize = 16;
+/// Bytes of randomness in a name that cannot be guessed: a session's, or a member's resume token.
+const RANDOM_NAME_BYTES: usize = 16;
 
 /// Which of the two it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +135,6 @@ impl Hub {
         });
         let ((room, member, stream), cell) = entered?;
         hub.watch_rights(&cell, until);
-        let seat = Seat { cell, member };
 
         // One stream only, so that it gets every m-line whatever its mid is.
         let tracks = vec![PublishTrack { mid: String::new(), stream }];
@@ -143,7 +142,7 @@ impl Hub {
         let command = |reply| Command::Publish { room, transport: None, offer: sdp, tracks, reached_at, reply };
         let answer = hub.ask(command).await;
         let transport = answer.as_ref().map(|answer| answer.transport).ok();
-        let result = hub.with_cell(&seat.cell, |cell, out| {
+        let result = hub.with_cell(&cell, |cell, out| {
             let result = cell.room.published(Instant::now(), member, answer, out);
             if result.is_err() {
                 cell.room.leave(member, LeaveReason::Failed, None, out);
@@ -152,7 +151,7 @@ impl Hub {
         });
         match (result?, transport) {
             (OkBody::Published { sdp }, Some(transport)) => {
-                Ok(hub.add_session(SessionKind::Whip, &seat.cell, transport, &offer.sdp, sdp))
+                Ok(hub.add_session(SessionKind::Whip, &cell, transport, &offer.sdp, sdp))
             }
             _ => Err(Code::MediaUnavailable.into()),
         }
@@ -219,7 +218,7 @@ impl Inner {
         offer: &str,
         answer: String,
     ) -> SessionOpened {
-        let name = session_name();
+        let name = random_name();
         let ice_ufrag = offer::ice_ufrag(offer).map(str::to_owned);
         let session = Session { kind, cell: Arc::downgrade(cell), transport, ice_ufrag };
         self.sessions.insert(name.clone(), session);
@@ -237,8 +236,9 @@ impl Inner {
     }
 }
 
-fn session_name() -> String {
-    let mut bytes = [0; SESSION_NAME_BYTES];
+/// A name that cannot be guessed.
+pub(super) fn random_name() -> String {
+    let mut bytes = [0; RANDOM_NAME_BYTES];
     rand::fill(&mut bytes).expect("the system's random source works once the process runs");
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

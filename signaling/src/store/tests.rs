@@ -101,7 +101,7 @@ async fn a_flipped_byte_is_noticed_or_changes_nothing() {
     // of a page.
     let god_byte = (0..8).map(|bit| (9, 1 << bit));
     let header = (0..320).step_by(5).map(|at| (at, 1 << (at % 8)));
-    let rest = (320..whole.len()).step_by(whole.len() / 80 | 1).map(|at| (at, 0x55));
+    let rest = (320..whole.len()).step_by((whole.len() / 80) | 1).map(|at| (at, 0x55));
     for (at, mask) in god_byte.chain(header).chain(rest) {
         let mut bytes = whole.clone();
         bytes[at] ^= mask;

@@ -1,7 +1,7 @@
 use super::{
     super::{
-        Policy, answer_play, answer_publish,
-        client::{offer_play, offer_publish, read_answer},
+        DownSession, Policy, answer_play, answer_publish,
+        client::{answer_receive, offer_play, offer_publish, read_answer},
     },
     *,
 };
@@ -46,4 +46,25 @@ fn what_the_server_leaves_empty_is_not_there() {
 fn a_server_that_would_be_the_dtls_client_is_refused() {
     let answer = answer_play(&offer_play(&local()), &local(), vec![wanted(1, Codec::Vp8, "")]).unwrap().answer;
     assert_eq!(read_answer(&answer.replace("setup:passive", "setup:active")).unwrap_err().code(), "wrong_setup");
+}
+
+#[test]
+fn what_a_client_answers_is_what_the_server_understands() {
+    let mut session = DownSession::new(local(), "c");
+    session.set_wanted(vec![wanted(1, Codec::Opus, ""), wanted(1, Codec::H264, ""), wanted(2, Codec::Vp8, "")]);
+    let (answer, theirs) = answer_receive(&session.offer(), &local(), 1).unwrap();
+    let (_, ours) = session.apply_answer(&answer).unwrap();
+    assert_eq!((ours.len(), theirs.media.len(), theirs.candidates.len()), (3, 3, 2));
+    for (ours, theirs) in ours.iter().zip(&theirs.media) {
+        assert!(ours.accepted);
+        assert_eq!((theirs.kind, theirs.format.codec), (ours.track.kind, ours.codec));
+        assert_eq!((theirs.ssrc, theirs.rtx_ssrc), (Some(ours.ssrc), ours.rtx_ssrc));
+        assert_eq!((theirs.format.payload_type, theirs.ext), (ours.payload_type, ours.ext));
+    }
+    // A track that ends leaves an m-line on which nothing flows.
+    session.set_wanted(vec![wanted(2, Codec::Vp8, "")]);
+    let (answer, theirs) = answer_receive(&session.offer(), &local(), 2).unwrap();
+    let (_, ours) = session.apply_answer(&answer).unwrap();
+    assert_eq!((ours.len(), theirs.media.len()), (1, 1));
+    assert!(ours[0].accepted && theirs.media[0].ssrc == Some(ours[0].ssrc));
 }

@@ -30,9 +30,17 @@ async fn listeners_hear_a_rooms_life_in_order() {
     let names: Vec<String> = heard.iter().map(name_of).collect();
     assert_eq!(
         names,
-        ["RoomCreated", "MemberEntered", "PublishStarted", "PublishStopped", "MemberLeft", "RoomDissolved"]
+        [
+            "RoomCreated",
+            "MemberEntered",
+            "RecordChanged",
+            "PublishStarted",
+            "PublishStopped",
+            "MemberLeft",
+            "RoomDissolved"
+        ]
     );
-    assert_eq!(heard[3], Fact::PublishStopped { user: "alice".into(), stream: StreamName::Main });
+    assert_eq!(heard[4], Fact::PublishStopped { user: "alice".into(), stream: StreamName::Main });
 }
 
 #[tokio::test]

@@ -351,7 +351,7 @@ async fn whep_plays_whom_it_names_or_who_is_there_longest_and_ends_with_the_stre
 #[test]
 fn a_push_that_carries_nothing_is_ended_after_20_s() {
     let (ids, limits) = (std::sync::Arc::default(), std::sync::Arc::default());
-    let mut room = Room::new(APP, RoomName::Number(ROOM), 15, limits, ids);
+    let mut room = Room::new(APP, RoomName::Number(ROOM), 15, 0, limits, ids, super::super::clock());
     let (start, mut out) = (Instant::now(), Vec::new());
     let who = Newcomer {
         user: "phone".into(),
