@@ -144,7 +144,7 @@ const MEDIA_FAMILIES: &[MediaFamily] = &[
 fn media_families(shards: &[Counts], out: &mut Exposition) {
     let numbers: Vec<String> = (0..shards.len()).map(|index| index.to_string()).collect();
     let shards = || numbers.iter().map(String::as_str).zip(shards);
-    for (name, kind, help, number) in MEDIA_FAMILIES {
+    for (name, kind, help, number) in MEDIA_FAMILIES.iter().copied() {
         out.family(name, kind, help);
         for (shard, counts) in shards() {
             out.sample(name, &[("shard", shard)], number(counts));
