@@ -199,14 +199,14 @@ settings! {
 
     /// Media over UDP, and over TCP on the same port numbers for clients that UDP does not reach (ICE-TCP).
     media: MediaSettings {
-        /// Address that the media sockets bind to.
-        bind: IpAddr = "0.0.0.0",
+        /// Address that the media sockets bind to. "::" is every address, IPv4 and IPv6; "0.0.0.0" is IPv4 only.
+        bind: IpAddr = "::",
         /// Port of the first shard (packet thread); the others follow. 0 picks free ports.
         first_port: Whole<0, 65000> = "8000",
         /// Packet threads, each with a port of its own. 0: one for every two processors.
         shards: Whole<0, 64> = "0",
-        /// Addresses that clients are told instead of those of this machine's interfaces. Needed behind NAT, and in a
-        /// container without host networking: the address by which clients reach the machine.
+        /// Addresses that clients are told beside those of this machine's interfaces; --public-ip for short. Needed
+        /// behind NAT, and in a container without host networking: the address by which clients reach the machine.
         public_ips: List<IpAddr> = "",
         /// Video codecs that publishers may use, most wanted first: H264, VP8, VP9, AV1. H264 first spares RTMP players
         /// a codec that they cannot play.

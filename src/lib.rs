@@ -82,9 +82,7 @@ fn media_advice(error: &io::Error) -> &'static str {
             "another program uses that port; `ss -lntup` shows which. Take other ones with --set rtmp.listen=:2935 (RTMP) \
              or --set media.first_port=9000 (media)"
         }
-        io::ErrorKind::AddrNotAvailable => {
-            "this machine has no such address; every address is --set media.bind=0.0.0.0"
-        }
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address; every address is --set media.bind=::",
         _ => "the settings are rtmp.listen, media.bind and media.first_port; --set changes them",
     }
 }

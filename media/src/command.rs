@@ -41,6 +41,8 @@ pub enum Command {
         /// Everything that is wanted from now on, not a difference.
         wanted: Vec<Wanted>,
         reached_at: Option<IpAddr>,
+        /// Offers new ICE credentials, and the addresses that we have now (RFC 8445 §9).
+        restart_ice: bool,
         reply: Reply<SubscribeOffer>,
     },
     /// The client's answer to the newest offer of [`Command::Subscribe`].

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::OnceLock,
     time::Duration,
 };
@@ -14,11 +14,13 @@ use crate::codec::Codec;
 pub struct MediaConfig {
     /// How many shards (packet threads) run; each has a UDP port of its own. Default: one for every two processors.
     pub shards: usize,
-    /// Address that the media sockets bind to. Default `0.0.0.0`, which is every address of the machine.
+    /// Address that the media sockets bind to. Default `::`, which is every address of the machine, IPv4 and IPv6 (or IPv4
+    /// only, where there is no IPv6); `0.0.0.0` is every IPv4 address.
     pub bind: IpAddr,
     /// UDP (and ICE-TCP) port of the first shard; the others follow. Default 8000. 0 picks free ports.
     pub first_port: u16,
-    /// Addresses to advertise instead of those of the machine's interfaces. Default: none.
+    /// Addresses to advertise beside those of the machine's interfaces, which clients from outside are then not told.
+    /// Default: none.
     pub public_ips: Vec<IpAddr>,
     /// Where RTMP listens. Default `0.0.0.0:1935`; `None` switches RTMP off.
     pub rtmp: Option<SocketAddr>,
@@ -59,7 +61,7 @@ impl Default for MediaConfig {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         MediaConfig {
             shards: (cores / 2).max(1),
-            bind: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            bind: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             first_port: 8000,
             public_ips: Vec::new(),
             rtmp: Some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 1935))),

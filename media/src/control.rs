@@ -10,7 +10,7 @@ mod streams;
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -174,14 +174,24 @@ fn named(addr: SocketAddr, what: &str, error: io::Error) -> io::Error {
 /// Binds the UDP socket of a shard, and TCP on the same number where it is free.
 async fn bind_media(config: &MediaConfig, index: usize) -> io::Result<(UdpSocket, Option<TcpListener>)> {
     let port = if config.first_port == 0 { 0 } else { config.first_port + index as u16 };
-    let wanted = SocketAddr::new(config.bind, port);
-    let socket = UdpSocket::bind(wanted, config.socket_buffer_bytes).map_err(|e| named(wanted, "media (UDP)", e))?;
-    let tcp_addr = SocketAddr::new(config.bind, socket.local_addr().port());
+    let mut wanted = SocketAddr::new(config.bind, port);
+    let mut bound = UdpSocket::bind(wanted, config.socket_buffer_bytes);
+    if bound.as_ref().is_err_and(|error| config.bind == Ipv6Addr::UNSPECIFIED && lacks_ipv6(error)) {
+        wanted.set_ip(Ipv4Addr::UNSPECIFIED.into());
+        bound = UdpSocket::bind(wanted, config.socket_buffer_bytes);
+    }
+    let socket = bound.map_err(|e| named(wanted, "media (UDP)", e))?;
+    let tcp_addr = SocketAddr::new(wanted.ip(), socket.local_addr().port());
     let tcp = TcpListener::bind(tcp_addr).await;
     if let Err(error) = &tcp {
         warn!(%tcp_addr, %error, "media over TCP is off: the port is taken");
     }
     Ok((socket, tcp.ok()))
+}
+
+/// Whether binding failed because the kernel has no IPv6, or has it switched off.
+fn lacks_ipv6(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }
 
 /// What threads of the bridge tell control.
@@ -265,8 +275,8 @@ impl Control {
             Command::Publish { room, transport, offer, tracks, reached_at, reply } => {
                 let _ = reply.send(self.publish(room, transport, &offer, &tracks, reached_at));
             }
-            Command::Subscribe { room, transport, wanted, reached_at, reply } => {
-                let _ = reply.send(self.subscribe(room, transport, &wanted, reached_at));
+            Command::Subscribe { room, transport, wanted, reached_at, restart_ice, reply } => {
+                let _ = reply.send(self.subscribe(room, transport, &wanted, reached_at, restart_ice));
             }
             Command::SubscribeAnswer { transport, answer, reply } => {
                 let _ = reply.send(self.subscribe_answer(transport, &answer));
@@ -501,6 +511,18 @@ impl Control {
         self.transports.insert(id, peer);
     }
 
+    /// New credentials and candidates for an ICE restart; those before hold until the client uses the new ones.
+    fn restart_ice(&mut self, id: TransportId, reached_at: Option<IpAddr>) {
+        let Some(peer) = self.transports.get_mut(&id) else { return };
+        let credentials = IceCredentials::random();
+        peer.local.credentials = (credentials.ufrag.clone(), credentials.pwd.clone());
+        peer.local.candidates = candidates(&self.config, self.shards[peer.shard].addr, reached_at);
+        if let Some(down) = &mut peer.down {
+            down.set_local(peer.local.clone());
+        }
+        self.shards[peer.shard].mailbox.send(ShardCommand::RestartIce { id, credentials });
+    }
+
     /// Tells the shard the other side's half, if it is new.
     fn set_remote(&mut self, id: TransportId, remote: RemoteSide) -> Result<(), Refusal> {
         let Some(peer) = self.transports.get_mut(&id) else { return Err(Refusal::NotFound) };
@@ -533,7 +555,13 @@ impl Control {
         let known = self.transports.get(&id);
         let local = new_peer.as_ref().or(known).map(|p| p.local.clone()).ok_or(Refusal::NotFound)?;
         let policy = Policy { video_codecs: self.config.video_codecs.clone(), ..Policy::default() };
-        let negotiated = sdp::answer_publish(offer, &local, &policy).map_err(refusal_of)?;
+        let mut negotiated = sdp::answer_publish(offer, &local, &policy).map_err(refusal_of)?;
+        let before = known.and_then(|peer| peer.remote.as_ref());
+        if before.is_some_and(|b| (&b.ufrag, &b.pwd) != (&negotiated.remote.ufrag, &negotiated.remote.pwd)) {
+            // RFC 8839 §4.4.1.1.1: an offer with other credentials asks for an ICE restart, and gets others in return.
+            self.restart_ice(id, reached_at);
+            negotiated = sdp::answer_publish(offer, &self.transports[&id].local, &policy).map_err(refusal_of)?;
+        }
         let mut ups = Vec::new();
         let mut ext = ExtIds::default();
         let mut published: Vec<(TrackId, Track)> = Vec::new();
@@ -614,9 +642,15 @@ impl Control {
         transport: Option<TransportId>,
         wanted: &[Wanted],
         reached_at: Option<IpAddr>,
+        restart_ice: bool,
     ) -> Result<SubscribeOffer, Refusal> {
         let id = match transport {
-            Some(id) => id,
+            Some(id) => {
+                if restart_ice {
+                    self.restart_ice(id, reached_at);
+                }
+                id
+            }
             None => {
                 let (id, mut peer) = self.draw_transport(room, Purpose::Watch, reached_at)?;
                 peer.down = Some(DownSession::new(peer.local.clone(), CNAME));

@@ -101,7 +101,8 @@ pub struct Track {
 ///   Idle ----------> Offering ---------------> Offered --------> Applying --------> Idle
 /// ```
 ///
-/// One offer is under way at a time. What changes meanwhile only sets `changed`; the next offer carries all of it.
+/// One offer is under way at a time. What changes meanwhile only sets `changed` or `restart`; the next offer
+/// carries all of it.
 #[derive(Debug, Default)]
 pub struct Down {
     pub transport: Option<TransportId>,
@@ -112,6 +113,8 @@ pub struct Down {
     pub state: DownState,
     /// What is wanted differs from the newest offer.
     pub changed: bool,
+    /// The member asked for an ICE restart.
+    pub restart: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -89,6 +89,7 @@ fn every_example_is_what_the_code_reads_and_writes() {
         "mute",
         "mute-member",
         "publish",
+        "restart",
         "resume",
         "role",
         "set-metadata",

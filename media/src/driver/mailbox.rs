@@ -39,6 +39,11 @@ pub enum ShardCommand {
         credentials: IceCredentials,
         fingerprint: Fingerprint,
     },
+    /// New ICE credentials of ours.
+    RestartIce {
+        id: TransportId,
+        credentials: IceCredentials,
+    },
     RemoveTransport {
         id: TransportId,
     },

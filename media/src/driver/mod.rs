@@ -5,6 +5,7 @@ pub mod ice_tcp;
 pub mod ingest;
 pub mod mailbox;
 pub mod outlet;
+mod roaming;
 pub mod rtmp;
 pub mod shard;
 pub mod timers;

@@ -25,6 +25,7 @@ use tracing::{error, warn};
 
 use super::{
     mailbox::{Bell, DownSetup, Mailbox, ShardCommand, ShardEvent, UpSetup, tracks_of},
+    roaming::Roaming,
     timers::Timers,
 };
 use crate::{
@@ -79,6 +80,8 @@ pub struct Counts {
     /// System calls that sent.
     pub send_calls: u64,
     pub send_refused: u64,
+    /// Clients that were followed to a new address by their media.
+    pub paths_moved: u64,
     pub drops: DropCounts,
     pub transports: usize,
     pub rooms: usize,
@@ -138,6 +141,7 @@ pub fn start(
         pipes: Vec::new(),
         relays: Vec::new(),
         bell: mailbox.bell().clone(),
+        roaming: Roaming::new(),
         tcp: HashMap::default(),
         timers: Timers::new(),
         touched: Vec::new(),
@@ -165,6 +169,8 @@ struct Entry {
     id: TransportId,
     room: u32,
     ufrag: String,
+    /// Of before an ICE restart.
+    previous_ufrag: Option<String>,
     transport: Transport,
     ups: UpIndex,
     downs: Vec<(DownSetup, DownKey)>,
@@ -216,6 +222,7 @@ struct Shard {
     /// Looked at each turn: what they wrote is announced, what their readers wish is done.
     relays: Vec<RelaySource>,
     bell: Bell,
+    roaming: Roaming,
     tcp: HashMap<u64, mpsc::Sender<Bytes>>,
     timers: Timers<TimerKey>,
     /// Rooms whose deadline may have moved in this turn.
@@ -332,25 +339,30 @@ impl Shard {
         let key = *by_name.or_else(|| self.by_path.get(&(path.remote, path.via))).ok_or(DropReason::StunAuth)?;
         let entry = &mut self.transports[key.0 as usize];
         if let Some(validated) = entry.transport.handle_stun(now, path, data, &mut self.outbox)? {
-            if let Some(old) = self.by_path.insert((validated.remote, validated.via), key)
-                && old != key
-                && let Some(old) = self.transports.get_mut(old.0 as usize)
-            {
-                old.paths.retain(|p| *p != validated);
-            }
-            let Entry { paths, transport, .. } = &mut self.transports[key.0 as usize];
-            // The transport keeps a bounded number of paths; the ones it gave up lead here no longer.
-            paths.retain(|path| {
-                let keep = *path != validated && transport.is_valid_path(*path);
-                if !keep && *path != validated {
-                    self.by_path.remove(&(path.remote, path.via));
-                }
-                keep
-            });
-            paths.push(validated);
+            self.route(key, validated);
         }
         self.arm(key);
         Ok(())
+    }
+
+    /// Makes a path of a transport's lead to it.
+    fn route(&mut self, key: TransportKey, new: Path) {
+        if let Some(old) = self.by_path.insert((new.remote, new.via), key)
+            && old != key
+            && let Some(old) = self.transports.get_mut(old.0 as usize)
+        {
+            old.paths.retain(|p| *p != new);
+        }
+        let Entry { paths, transport, .. } = &mut self.transports[key.0 as usize];
+        // The transport keeps a bounded number of paths; the ones it gave up lead here no longer.
+        paths.retain(|path| {
+            let keep = *path != new && transport.is_valid_path(*path);
+            if !keep && *path != new {
+                self.by_path.remove(&(path.remote, path.via));
+            }
+            keep
+        });
+        paths.push(new);
     }
 
     fn handle_dtls(&mut self, now: Time, path: Path, data: &[u8]) -> Result<(), DropReason> {
@@ -386,7 +398,8 @@ impl Shard {
     /// The life of a packet: found by its path, decrypted, counted, parsed once and swapped into the ring of its up track,
     /// and turned into a [`Forward`] for each down track. What the forwards leave as is [`flush`](Self::flush).
     fn handle_media(&mut self, now: Time, path: Path, slot: &mut Slot) -> Result<(), DropReason> {
-        let key = *self.by_path.get(&(path.remote, path.via)).ok_or(DropReason::UnknownPath)?;
+        let known = self.by_path.get(&(path.remote, path.via)).copied();
+        let key = known.or_else(|| self.find_roaming(now, path, slot.data())).ok_or(DropReason::UnknownPath)?;
         let entry = &mut self.transports[key.0 as usize];
         if packet::is_rtcp(slot.data()) {
             let len = entry.transport.unprotect_rtcp(now, path, slot.data_mut())?;
@@ -419,6 +432,31 @@ impl Shard {
             self.arm(key);
         }
         Ok(())
+    }
+
+    /// The transport that a packet from an unknown address is from, if the packet proves it; its path has then moved there.
+    /// See [`super::roaming`].
+    #[cold]
+    fn find_roaming(&mut self, now: Time, path: Path, packet: &[u8]) -> Option<TransportKey> {
+        if path.via != Via::Udp || !self.roaming.take(now, path.remote.ip()) {
+            return None;
+        }
+        let rtcp = packet::is_rtcp(packet);
+        let mut candidates: Vec<(bool, TransportKey)> = self
+            .transports
+            .iter()
+            .filter(|(_, entry)| entry.transport.may_recognise(now, packet, rtcp))
+            .map(|(i, e)| (e.transport.remote_ip() == Some(path.remote.ip()), TransportKey(i as u32)))
+            .collect();
+        self.roaming.choose(&mut candidates);
+        let (_, key) = candidates.into_iter().find(|(_, key)| {
+            let transport = &self.transports[key.0 as usize].transport;
+            Slot::copy_of(packet).is_some_and(|mut copy| transport.recognises(copy.data_mut(), rtcp))
+        })?;
+        self.transports[key.0 as usize].transport.adopt_path(now, path);
+        self.route(key, path);
+        self.counts.paths_moved += 1;
+        Some(key)
     }
 
     /// Runs something that touches a room. A panic in there is a broken invariant of ours: the room is discarded, the
@@ -583,6 +621,7 @@ impl Shard {
                     id,
                     room,
                     ufrag: ufrag.clone(),
+                    previous_ufrag: None,
                     transport,
                     ups: UpIndex::default(),
                     downs: Vec::new(),
@@ -602,6 +641,18 @@ impl Shard {
                     warn!(transport = %id, "the peer came back with another certificate: the transport ends");
                     self.remove_transport(key);
                     let _ = self.events.send(ShardEvent::Closed { id, reason: CloseReason::DtlsFailed });
+                }
+            }
+            ShardCommand::RestartIce { id, credentials } => {
+                if let Some(&key) = self.by_id.get(&id) {
+                    let entry = &mut self.transports[key.0 as usize];
+                    let previous = std::mem::replace(&mut entry.ufrag, credentials.ufrag.clone());
+                    // Checks may name the fragment before this one, but none of before that.
+                    if let Some(older) = entry.previous_ufrag.replace(previous) {
+                        self.by_ufrag.remove(&older);
+                    }
+                    self.by_ufrag.insert(credentials.ufrag.clone(), key);
+                    entry.transport.restart_ice(credentials);
                 }
             }
             ShardCommand::RemoveTransport { id } => {
@@ -834,6 +885,7 @@ impl Shard {
         let entry = self.transports.remove(key.0 as usize);
         self.by_id.remove(&entry.id);
         self.by_ufrag.remove(&entry.ufrag);
+        entry.previous_ufrag.as_ref().map(|previous| self.by_ufrag.remove(previous));
         for path in &entry.paths {
             if self.by_path.get(&(path.remote, path.via)) == Some(&key) {
                 self.by_path.remove(&(path.remote, path.via));

@@ -53,7 +53,7 @@ pub struct UdpSocket {
 }
 
 impl UdpSocket {
-    /// Binds to `addr` and asks for socket buffers of `buffer_bytes`; the kernel may grant less, see
+    /// Binds to `addr`, where `[::]` means every address of both families, and asks for socket buffers of `buffer_bytes`; the kernel may grant less, see
     /// [`receive_buffer_bytes`](Self::receive_buffer_bytes).
     pub fn bind(addr: SocketAddr, buffer_bytes: usize) -> io::Result<Self> {
         let domain = if addr.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
@@ -66,6 +66,8 @@ impl UdpSocket {
         if addr.is_ipv4() {
             set_option(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
         } else {
+            // IPv4 comes in as `::ffff:a.b.c.d`; outside of this file it is IPv4 again.
+            socket.set_only_v6(!addr.ip().is_unspecified())?;
             set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
         }
         socket.bind(&addr.into())?;
@@ -193,7 +195,8 @@ impl UdpSocket {
         let mut controls = [Control([0; CONTROL_BYTES]); SEND_BATCH];
         for (i, run) in runs.iter().enumerate() {
             let pieces = &batch.pieces[run.first..run.first + run.pieces];
-            let name = names[i].write(run.to.remote.into());
+            let to = if self.local.is_ipv6() { in_ipv6(run.to) } else { run.to };
+            let name = names[i].write(to.remote.into());
             let header = &mut headers[i].msg_hdr;
             header.msg_name = name.as_ptr().cast_mut().cast();
             header.msg_namelen = name.len();
@@ -201,7 +204,7 @@ impl UdpSocket {
             header.msg_iovlen = pieces.len();
             header.msg_control = (&raw mut controls[i]).cast();
             header.msg_controllen = CONTROL_BYTES;
-            header.msg_controllen = write_control(header, run);
+            header.msg_controllen = write_control(header, to.local_ip, run);
             if header.msg_controllen == 0 {
                 header.msg_control = std::ptr::null_mut();
             }
@@ -394,15 +397,29 @@ fn set_option(fd: RawFd, level: c_int, name: c_int, value: c_int) -> io::Result<
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// The addresses as a socket of both families names them.
+fn in_ipv6(to: Origin) -> Origin {
+    let mapped = |ip: IpAddr| match ip {
+        IpAddr::V4(v4) if v4.is_unspecified() => ip,
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().into(),
+        IpAddr::V6(_) => ip,
+    };
+    let remote = match to.remote {
+        SocketAddr::V4(v4) => SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port())),
+        v6 => v6,
+    };
+    Origin { remote, local_ip: mapped(to.local_ip) }
+}
+
 /// Writes source address and segment size; answers the length of what was written.
-fn write_control(header: &libc::msghdr, run: &Run) -> usize {
+fn write_control(header: &libc::msghdr, local_ip: IpAddr, run: &Run) -> usize {
     let mut len = 0;
     // SAFETY: the header's control buffer is CONTROL_BYTES long, zeroed and aligned; the two messages need
     // CMSG_SPACE(20) + CMSG_SPACE(2) = 64 bytes at most, so CMSG_FIRSTHDR and CMSG_NXTHDR stay inside.
     unsafe {
         let mut cmsg = libc::CMSG_FIRSTHDR(header);
-        if !run.to.local_ip.is_unspecified() && !cmsg.is_null() {
-            match run.to.local_ip {
+        if !local_ip.is_unspecified() && !cmsg.is_null() {
+            match local_ip {
                 IpAddr::V4(ip) => {
                     (*cmsg).cmsg_level = libc::IPPROTO_IP;
                     (*cmsg).cmsg_type = libc::IP_PKTINFO;
@@ -450,7 +467,7 @@ fn local_ip_of(header: &libc::msghdr) -> Option<IpAddr> {
                 }
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                     let info = libc::CMSG_DATA(cmsg).cast::<libc::in6_pktinfo>().read_unaligned();
-                    return Some(IpAddr::V6(Ipv6Addr::from(info.ipi6_addr.s6_addr)));
+                    return Some(IpAddr::V6(Ipv6Addr::from(info.ipi6_addr.s6_addr)).to_canonical());
                 }
                 _ => cmsg = libc::CMSG_NXTHDR(header, cmsg),
             }
@@ -472,6 +489,9 @@ fn socket_addr(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
                 let addr = &*(&raw const *storage).cast::<libc::sockaddr_in6>();
                 let ip = Ipv6Addr::from(addr.sin6_addr.s6_addr);
                 let port = u16::from_be(addr.sin6_port);
+                if let Some(ip) = ip.to_ipv4_mapped() {
+                    return Some(SocketAddr::V4(SocketAddrV4::new(ip, port)));
+                }
                 Some(SocketAddr::V6(SocketAddrV6::new(ip, port, addr.sin6_flowinfo, addr.sin6_scope_id)))
             }
             _ => None,
@@ -527,6 +547,32 @@ mod tests {
             assert_eq!(data, &vec![i as u8; sizes[i]]);
             assert_eq!(from.remote.ip(), IpAddr::V4(target), "the answer leaves from where the question came to");
         }
+    }
+
+    #[test]
+    fn one_socket_serves_both_families_and_answers_from_where_it_was_asked() {
+        let Ok(mut server) = UdpSocket::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)), 1 << 20) else {
+            return eprintln!("skipped: this machine has no IPv6");
+        };
+        let targets: [IpAddr; 2] = [Ipv4Addr::new(127, 0, 0, 2).into(), Ipv6Addr::LOCALHOST.into()];
+        for target in targets {
+            let local: IpAddr = if target.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+            let mut client = UdpSocket::bind((local, 0).into(), 1 << 20).unwrap();
+            let mut batch = SendBatch::new();
+            let to = Origin { remote: (target, server.local_addr().port()).into(), local_ip: local };
+            let packet = batch.keep_copy(b"hello").unwrap();
+            batch.address(to, &[packet], true);
+            assert_eq!(client.send(&mut batch).refused, 0);
+            let (origin, _) = receive_all(&server, 1).remove(0);
+            assert_eq!(origin, Origin { remote: client.local_addr(), local_ip: target }, "never as a mapped address");
+            let packets = [(); 3].map(|()| batch.keep_copy(&[7; 500]).unwrap());
+            batch.address(origin, &packets, true);
+            assert_eq!(batch.runs.len(), 1);
+            assert_eq!(server.send(&mut batch).refused, 0);
+            let got = receive_all(&client, 3);
+            assert!(got.iter().all(|(from, data)| from.remote.ip() == target && data.len() == 500));
+        }
+        assert!(server.uses_gso() || set_option(server.as_raw_fd(), libc::IPPROTO_UDP, libc::UDP_SEGMENT, 0).is_err());
     }
 
     #[test]

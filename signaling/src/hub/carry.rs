@@ -121,10 +121,11 @@ impl Inner {
                     });
                 });
             }
-            Action::Subscribe { member, transport, wanted } => {
+            Action::Subscribe { member, transport, wanted, restart_ice } => {
                 let reached_at = guard.room.reached_at(member);
                 tokio::spawn(async move {
-                    let command = |reply| Command::Subscribe { room, transport, wanted, reached_at, reply };
+                    let command =
+                        |reply| Command::Subscribe { room, transport, wanted, reached_at, restart_ice, reply };
                     let result = hub.ask(command).await;
                     hub.with_cell(&cell, |cell, out| cell.room.offered(member, result, out));
                 });

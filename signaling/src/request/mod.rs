@@ -11,6 +11,7 @@ pub mod message;
 pub mod mute;
 pub mod order;
 pub mod publish;
+pub mod restart;
 pub mod resume;
 pub mod role;
 pub mod subscribe;
@@ -38,6 +39,7 @@ pub use self::{
     mute::Mute,
     order::{Ban, Dissolve, Kick, MuteMember, SetMetadata, Unban, UpdateRoom},
     publish::Publish,
+    restart::Restart,
     resume::Resume,
     role::SwitchRole,
     subscribe::Subscribe,
@@ -57,6 +59,7 @@ pub enum Request {
     Unsubscribe(Unsubscribe),
     Answer(Answer),
     Mute(Mute),
+    Restart(Restart),
     Heartbeat(Heartbeat),
     Resume(Resume),
     #[serde(rename = "message")]
@@ -87,6 +90,7 @@ impl Request {
             "unsubscribe" => Request::Unsubscribe(Unsubscribe::read(fields, limits)?),
             "answer" => Request::Answer(Answer::read(fields, limits)?),
             "mute" => Request::Mute(Mute::read(fields)?),
+            "restart" => Request::Restart(Restart {}),
             "heartbeat" => Request::Heartbeat(Heartbeat {}),
             "resume" => Request::Resume(Resume::read(fields)?),
             "message" => Request::Say(Say::read(fields, limits)?),
@@ -120,6 +124,7 @@ impl Room {
             Request::Unsubscribe(unsubscribe) => unsubscribe.apply(self, member),
             Request::Answer(answer) => answer.apply(self, member, id, out),
             Request::Mute(mute) => mute.apply(self, member, out),
+            Request::Restart(restart) => restart.apply(self, member),
             Request::Heartbeat(heartbeat) => heartbeat.apply(unix_ms),
             Request::Say(say) => say.apply(self, member, out),
             Request::SetMetadata(set) => set.apply(self, member, out),

@@ -113,20 +113,22 @@ impl Room {
 
     /// Starts offers for the members whose subscriptions changed and who have none under way.
     pub(crate) fn settle(&mut self, out: &mut Vec<Output>) {
-        let due = |m: &Member| m.down.changed && m.down.state == DownState::Idle;
+        let due = |m: &Member| (m.down.changed || m.down.restart) && m.down.state == DownState::Idle;
         let due: Vec<MemberId> = self.members.values().filter(|m| due(m)).map(|m| m.id).collect();
         for id in due {
             let Some(down) = self.members.get(&id).map(|m| &m.down) else { continue };
             let wanted: Vec<Wanted> = down.wanted.iter().filter_map(|(id, media)| self.wanted(*id, *media)).collect();
-            let Some(Down { transport, state, changed, .. }) = self.members.get_mut(&id).map(|m| &mut m.down) else {
+            let Some(Down { transport, state, changed, restart, .. }) = self.members.get_mut(&id).map(|m| &mut m.down)
+            else {
                 continue;
             };
             *changed = false;
+            let restart_ice = std::mem::take(restart);
             if transport.is_none() && wanted.is_empty() {
                 continue;
             }
             *state = DownState::Offering;
-            out.push(Output::Media(Action::Subscribe { member: id, transport: *transport, wanted }));
+            out.push(Output::Media(Action::Subscribe { member: id, transport: *transport, wanted, restart_ice }));
         }
     }
 

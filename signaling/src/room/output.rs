@@ -58,6 +58,7 @@ pub enum Action {
         member: MemberId,
         transport: Option<TransportId>,
         wanted: Vec<Wanted>,
+        restart_ice: bool,
     },
     /// Answered to [`super::Room::answer_applied`].
     SubscribeAnswer {

@@ -100,6 +100,26 @@ async fn a_bad_answer_can_be_given_again() {
 }
 
 #[tokio::test]
+async fn a_restart_is_offered_once_the_offer_before_it_was_answered() {
+    let mut house = House::new();
+    let (_clients, ids, mut bob) = crowd(&mut house, &["a"]).await;
+    assert_eq!(bob.ask(json!({ "type": "restart" })).await["type"], "ok", "nothing to restart is no error");
+    bob.ask(subscribe(&["a"])).await;
+    let (down, _) = house.answer_subscribe().await;
+    bob.event("offer").await;
+    assert_eq!(bob.ask(json!({ "type": "restart" })).await["type"], "ok");
+    bob.send(json!({ "type": "answer", "version": 1, "sdp": "v=0" }));
+    house.answer_answer().await;
+    let Command::Subscribe { transport, wanted, restart_ice: true, reply, .. } = house.command().await else {
+        panic!("not a restart")
+    };
+    assert_eq!((transport, wanted[0].stream), (Some(down), ids[0]));
+    reply.send(Ok(SubscribeOffer { transport: down, offer: "v=0".into(), tracks: Vec::new() })).ok().unwrap();
+    assert_eq!(bob.next().await["type"], "ok");
+    assert_eq!(bob.event("offer").await["version"], 2);
+}
+
+#[tokio::test]
 async fn when_a_subscribed_publisher_leaves_the_others_stay_subscribed() {
     let mut house = House::new();
     let (mut clients, ids, mut bob) = crowd(&mut house, &["a", "b"]).await;
