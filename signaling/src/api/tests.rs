@@ -279,6 +279,28 @@ async fn keys_of_the_configuration_are_rotated_without_a_restart() {
     assert_eq!(house.get("/apps/1400000001/rooms/lobby", "new").await.status, 200, "and nothing changes");
 }
 
+#[tokio::test]
+async fn what_happens_in_rooms_reaches_the_apps_server() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let (sender, mut bodies) = mpsc::unbounded_channel();
+    let hook = axum::routing::post(move |body: String| {
+        let _ = sender.send(body);
+        async {}
+    });
+    tokio::spawn(axum::serve(listener, Router::new().route("/hook", hook)).into_future());
+    let house = House::new();
+    let app = json!({ "secret": "nine", "callbackURL": url, "callbackPrivate": true });
+    house.expect(204, "PUT", "/apps/9", ADMIN, app).await;
+    house.hub.add_test_stream(9, "lobby", "bot").unwrap();
+    house.expect(204, "POST", "/apps/9/rooms/lobby/members/bot/kick", "nine", json!({})).await;
+    for event in ["room-created", "member-entered", "member-left", "room-dissolved"] {
+        let body: Value = serde_json::from_str(&bodies.recv().await.unwrap()).unwrap();
+        assert_eq!((body["event"].as_str(), body["roomID"].as_str()), (Some(event), Some("lobby")), "{body}");
+        assert_eq!(body["sdkAppID"], 9);
+    }
+}
+
 struct House {
     api: Api,
     hub: Hub,
