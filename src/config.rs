@@ -12,7 +12,8 @@ use std::{fmt, fmt::Write as _, fs, net::IpAddr, path::Path, time::Duration};
 
 use media::{codec::Codec, config::MediaConfig};
 use signaling::{
-    AppConfig, ConfigError as SignalingError, PlayPolicy, PrivateMapKeyPolicy, RightsEnd, RoomName, SignalingConfig,
+    ApiConfig, AppConfig, CallbackConfig, CallbackUrl, ConfigError as SignalingError, PlayPolicy, PrivateMapKeyPolicy,
+    RightsEnd, RoomName, SignalingConfig,
 };
 use toml::de::{DeTable, DeValue};
 
@@ -86,8 +87,8 @@ macro_rules! settings {
 settings! {
     /// The process itself.
     server: ServerSettings {
-        /// Folder for keys and the self-made certificate. It is made when missing, and is safe to delete: everything in
-        /// it is made anew.
+        /// Folder for keys, the self-made certificate and the store. It is made when missing. Deleting it makes fresh keys, and
+        /// forgets the apps, rooms and bans that were made by request; see docs/http-api.md.
         data_folder: PathSetting = "./roomcast-data",
         /// What is logged, to stderr: error, warn, info, debug or trace, also per module, like "info,media=debug".
         /// RUST_LOG and --log go before it.
@@ -177,6 +178,22 @@ settings! {
         ticket_days_max: Whole<1, 36500> = "400",
     }
 
+    /// The HTTP API for your own server, and the callbacks to it; see docs/http-api.md.
+    api: ApiSettings {
+        /// What you show to add, change and remove apps while the server runs. Empty: nobody can.
+        admin_key: Secret = "",
+        /// Entries of one page of a list, at most.
+        page_max: Whole<1, 100000> = "1000",
+        /// Bytes of a request's body.
+        body_bytes_max: Whole<1024, 67108864> = "1048576",
+        /// Longest time for one attempt to deliver a callback, in milliseconds: connecting and the answer.
+        callback_timeout_ms: Whole<10, 60000> = "500",
+        /// Attempts for one callback. The pause between them begins with a second and doubles.
+        callback_attempts: Whole<1, 20> = "6",
+        /// Callbacks that wait for one app's server. What comes while so many wait is lost.
+        callback_queue: Whole<1, 1000000> = "1000",
+    }
+
     /// RTMP: push and play.
     rtmp: RtmpSettings {
         /// Address and port, or "off".
@@ -254,6 +271,12 @@ settings! {
         push_key: Secret = "",
         /// How many of the last text messages to a room its newcomers are told. 0: none.
         history_messages: Whole<0, 1000> = "0",
+        /// Where your server is told what happens in the app's rooms, like "https://example.com/roomcast".
+        callback_url: String = "",
+        /// What callbacks are signed with. Empty: `secret`.
+        callback_key: Secret = "",
+        /// Whether callbacks may go to loopback, link-local and private addresses.
+        callback_private: bool = "false",
         /// When somebody has to leave unless he renewed his ticket: "key" (when his privateMapKey expires; without one,
         /// never), "ticket" (when his userSig or privateMapKey expires) or "never" (tickets are for the door only).
         rights_end: RightsEnd = "key",
@@ -270,6 +293,7 @@ pub struct Config {
     pub http: HttpSettings,
     pub https: HttpsSettings,
     pub signaling: SignalingSettings,
+    pub api: ApiSettings,
     pub rtmp: RtmpSettings,
     pub media: MediaSettings,
     pub apps: Vec<AppSettings>,
@@ -295,10 +319,12 @@ impl AppSettings {
             private_map_key: self.private_map_key,
             play: self.play,
             push_key: text(&self.push_key),
-            history_messages: self.history_messages.get() as usize,
+            callback_url: Some(self.callback_url.clone()).filter(|url| !url.is_empty()),
+            callback_key: text(&self.callback_key),
+            callback_private: self.callback_private,
             rights_end: self.rights_end,
             private_map_key_once: self.private_map_key_once,
-            ..AppConfig::default()
+            history_messages: self.history_messages.get() as usize,
         }
     }
 }
@@ -311,12 +337,13 @@ impl From<SignalingError> for ConfigError {
 }
 
 /// The sections that occur once.
-const SECTIONS: [Section; 7] = [
+const SECTIONS: [Section; 8] = [
     ServerSettings::SECTION,
     DemoSettings::SECTION,
     HttpSettings::SECTION,
     HttpsSettings::SECTION,
     SignalingSettings::SECTION,
+    ApiSettings::SECTION,
     RtmpSettings::SECTION,
     MediaSettings::SECTION,
 ];
@@ -425,6 +452,18 @@ impl Config {
             origins: ours.origins.0.clone(),
             ..SignalingConfig::default()
         };
+        let api = &self.api;
+        config.api = ApiConfig {
+            admin_key: (!api.admin_key.is_empty()).then(|| api.admin_key.expose().to_owned()),
+            page_max: api.page_max.get() as usize,
+            body_bytes: api.body_bytes_max.get() as usize,
+        };
+        config.callbacks = CallbackConfig {
+            attempt_max: Duration::from_millis(api.callback_timeout_ms.get()),
+            attempts: api.callback_attempts.get() as u32,
+            queue: api.callback_queue.get() as usize,
+            ..CallbackConfig::default()
+        };
         let limits = &mut config.limits;
         limits.members_per_room = ours.members_per_room.get() as usize;
         limits.publishers_per_room = ours.publishers_per_room.get() as usize;
@@ -458,6 +497,7 @@ impl Config {
             "http" => self.http.set(name, text),
             "https" => self.https.set(name, text),
             "signaling" => self.signaling.set(name, text),
+            "api" => self.api.set(name, text),
             "rtmp" => self.rtmp.set(name, text),
             "media" => self.media.set(name, text),
             _ => Err(unknown_section()),
@@ -559,6 +599,14 @@ impl Config {
             }
             if app.play == PlayPolicy::Signed && app.push_key.is_empty() {
                 complaints.push(format!("app {id}: play = \"signed\" needs `push_key`"));
+            }
+            if !app.callback_url.is_empty() {
+                if let Err(why) = CallbackUrl::read(&app.callback_url, app.callback_private) {
+                    complaints.push(format!("app {id}: callback_url: {why}"));
+                }
+                if app.callback_key.is_empty() && app.secret.is_empty() {
+                    complaints.push(format!("app {id}: callback_url needs `callback_key` or `secret`"));
+                }
             }
             if self.apps[..index].iter().any(|other| other.sdk_app_id == app.sdk_app_id) {
                 complaints.push(format!("app {id}: is there twice"));

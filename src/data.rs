@@ -1,5 +1,5 @@
-//! The data folder: the demo app's keys and the self-made certificate. Whatever is missing is made anew, so the folder
-//! is safe to delete; tickets issued before are worthless then.
+//! The data folder: the demo app's keys and the self-made certificate, beside the store, which `signaling::store` keeps.
+//! Whatever is missing is made anew; tickets issued before are worthless then.
 //!
 //! Every file is readable by its owner only, and appears whole or not at all, also when two processes make it at once
 //! (a server that starts while `roomcast sign` runs).

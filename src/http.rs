@@ -13,7 +13,7 @@ use axum::{
     routing::{any, get},
 };
 use media::Command;
-use signaling::Hub;
+use signaling::{Api, Hub};
 use tokio::sync::mpsc;
 
 use crate::{config::setting::Secret, metrics, metrics::Metrics, shutdown::Stopping};
@@ -22,6 +22,7 @@ use crate::{config::setting::Secret, metrics, metrics::Metrics, shutdown::Stoppi
 #[derive(Clone)]
 pub struct Face {
     pub hub: Hub,
+    pub api: Api,
     pub commands: mpsc::Sender<Command>,
     pub metrics: Arc<Metrics>,
     pub stopping: Stopping,
@@ -40,6 +41,7 @@ pub fn router(face: Face) -> Router {
         .route("/metrics", get(prometheus))
         .fallback(page::page)
         .with_state(face.clone())
+        .merge(signaling::api::router(face.api))
         .merge(signaling::router(face.hub))
 }
 

@@ -25,17 +25,17 @@ use std::{
 };
 
 use media::control::MediaStop;
-use signaling::{AppConfig, Hub};
+use signaling::{Api, AppConfig, Callbacks, Hub, Store, StoreError};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tracing::{info, warn};
 
 use accept::Front;
 use config::{Config, ConfigError};
-use data::{DataError, DataFolder};
+use data::{DataError, DataFolder, DemoKeys};
 use demo::Clip;
 use http::Face;
 use metrics::Metrics;
-use shutdown::{Signaled, StopSignals, Stopping};
+use shutdown::{ReloadSignal, StopSignals, Stopping};
 
 /// Why the server did not start, in words that say what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,8 @@ pub enum StartError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Data(#[from] DataError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("cannot listen for {what} on {addr}: {source}\n  {}", advice(.setting, .addr, .source))]
     Listen {
         what: &'static str,
@@ -101,6 +103,8 @@ pub struct Server {
     addresses: Addresses,
     apps: Vec<AppConfig>,
     hub: Hub,
+    api: Api,
+    demo: Option<DemoKeys>,
     media: MediaStop,
     stopping: Stopping,
     places: Arc<Semaphore>,
@@ -119,6 +123,7 @@ impl Server {
         let data = DataFolder::open(config.data_folder())?;
         let demo = config.demo.enabled.then(|| data.demo_keys()).transpose()?;
         let mut signaling_config = config.signaling(demo.as_ref())?;
+        let store = Store::open(config.data_folder())?;
 
         // The ports that most likely are taken come first, before any thread runs.
         let http = bind("HTTP", "http.listen", config.http.listen.addr()).await?;
@@ -139,13 +144,17 @@ impl Server {
 
         signaling_config.rtmp_port = addresses.rtmp.map(|addr| addr.port());
         let apps = signaling_config.apps.clone();
+        let callbacks = Callbacks::new(signaling_config.callbacks.clone(), &apps);
+        let api_config = signaling_config.api.clone();
         let hub = Hub::start(signaling_config, commands.clone(), events).map_err(ConfigError::from)?;
+        let api = Api::start(hub.clone(), store, callbacks, api_config).map_err(ConfigError::from)?;
 
         let stopping = Stopping::default();
         let places_max = config.http.connections_max.get() as usize;
         let places = Arc::new(Semaphore::new(places_max));
         let app = http::router(Face {
             hub: hub.clone(),
+            api: api.clone(),
             commands: commands.clone(),
             metrics: Arc::new(Metrics::new(places.clone(), counters, hub.clone())),
             stopping: stopping.clone(),
@@ -171,7 +180,7 @@ impl Server {
         }
         info!(?addresses, "started");
         let stop_within = Duration::from_secs(config.server.stop_seconds.get());
-        Ok(Server { addresses, apps, hub, media, stopping, places, places_max, tasks, stop_within })
+        Ok(Server { addresses, apps, hub, api, demo, media, stopping, places, places_max, tasks, stop_within })
     }
 
     pub fn addresses(&self) -> &Addresses {
@@ -183,19 +192,14 @@ impl Server {
         &self.apps
     }
 
-    /// Takes the apps, with their keys and policies, from this configuration, in the place of those before. Members stay.
-    /// Everything else that it says waits for a restart; so does switching the demo app on or off.
+    /// Takes the apps of these settings in the place of those before, with their keys; those added at run time stay, and so
+    /// does whoever is in a room. Everything else of the settings needs a restart.
     ///
     /// # Errors
-    /// A key cannot be read or used; nothing changes then.
-    pub fn replace_apps(&self, config: &Config) -> Result<(), StartError> {
-        let had_demo = self.apps.iter().any(|app| app.sdk_app_id == data::DEMO_SDK_APP_ID);
-        let demo = match had_demo && config.demo.enabled {
-            true => Some(DataFolder::open(config.data_folder())?.demo_keys()?),
-            false => None,
-        };
-        let apps = config.signaling(demo.as_ref())?.apps;
-        self.hub.replace_apps(apps).map_err(|error| ConfigError::from(error).into())
+    /// A key file cannot be read or used; nothing changes then.
+    pub fn reload(&self, config: &Config) -> Result<(), ConfigError> {
+        let demo = self.demo.as_ref().filter(|_| config.demo.enabled);
+        self.api.reload(config.signaling(demo)?.apps).map_err(ConfigError::from)
     }
 
     /// Stops in order: readiness off, no new connections, members told, media ended, connections closed. What has not
@@ -217,16 +221,21 @@ impl Server {
     }
 }
 
-/// Serves until a signal asks to stop: what `roomcast serve` does. At SIGHUP `reload` reads the configuration again, and the
-/// apps are taken from it.
-pub async fn run(config: Config, reload: impl Fn() -> Result<Config, ConfigError>) -> Result<(), StartError> {
+/// Serves until a signal asks to stop: what `roomcast serve` does. SIGHUP reads the settings again with `load`, see
+/// [`Server::reload`].
+pub async fn run(config: Config, load: impl Fn() -> Result<Config, ConfigError>) -> Result<(), StartError> {
     let mut signals = StopSignals::listen().map_err(StartError::Signals)?;
+    let mut reloads = ReloadSignal::listen().map_err(StartError::Signals)?;
     let server = Server::start(&config).await?;
     print!("{}", greeting::text(&config, &server));
-    while signals.next().await == Signaled::Reload {
-        match reload().map_err(StartError::from).and_then(|config| server.replace_apps(&config)) {
-            Ok(()) => info!("apps and their keys are read again"),
-            Err(error) => warn!(%error, "apps and their keys stay as they were"),
+    loop {
+        tokio::select! {
+            () = signals.next() => break,
+            () = reloads.next() => match load().and_then(|config| server.reload(&config)) {
+                Ok(()) => info!("the apps were read again"),
+                // What is wrong with the new settings does not end the server that runs on the old ones.
+                Err(error) => warn!(%error, "the apps stay as they were"),
+            },
         }
     }
     println!("stopping; press Ctrl-C again to end at once");

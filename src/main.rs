@@ -51,11 +51,11 @@ fn sign(config: &Config, args: &SignArgs) -> Result<(), String> {
     Ok(())
 }
 
-fn serve(config: Config, global: &GlobalArgs) -> Result<(), String> {
-    start_log(&config, global.log.as_deref())?;
+fn serve(config: Config, arguments: &GlobalArgs) -> Result<(), String> {
+    start_log(&config, arguments.log.as_deref())?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
     let result =
-        runtime.block_on(roomcast::run(config, || global.load())).map_err(|error: StartError| error.to_string());
+        runtime.block_on(roomcast::run(config, || arguments.load())).map_err(|error: StartError| error.to_string());
     // A task that hangs must not keep the process: everything worth waiting for has been waited for.
     runtime.shutdown_timeout(Duration::from_millis(200));
     result

@@ -10,20 +10,10 @@ use tokio::{
 /// Exit code of an impatient end, by the shell's custom for an interrupted program.
 const EXIT_INTERRUPTED: i32 = 130;
 
-/// What a signal asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signaled {
-    /// SIGINT or SIGTERM.
-    Stop,
-    /// SIGHUP: read keys again.
-    Reload,
-}
-
-/// The signals to which a server listens.
+/// Both signals that ask a server to end.
 pub struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
-    hangup: Signal,
 }
 
 impl StopSignals {
@@ -32,28 +22,41 @@ impl StopSignals {
     /// # Errors
     /// The system allows no signal handler.
     pub fn listen() -> std::io::Result<StopSignals> {
-        Ok(StopSignals {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
+        Ok(StopSignals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
     /// Waits for the next signal.
-    pub async fn next(&mut self) -> Signaled {
+    pub async fn next(&mut self) {
         tokio::select! {
-            _ = self.interrupt.recv() => Signaled::Stop,
-            _ = self.terminate.recv() => Signaled::Stop,
-            _ = self.hangup.recv() => Signaled::Reload,
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
     }
 
-    /// Lets the next signal that asks to stop end the process at once.
+    /// Lets the next signal end the process at once.
     pub fn exit_at_next(mut self) {
         tokio::spawn(async move {
-            while self.next().await == Signaled::Reload {}
+            self.next().await;
             process::exit(EXIT_INTERRUPTED);
         });
+    }
+}
+
+/// SIGHUP, which asks to read the settings again.
+pub struct ReloadSignal(Signal);
+
+impl ReloadSignal {
+    /// From here on the signal no longer ends the process.
+    ///
+    /// # Errors
+    /// The system allows no signal handler.
+    pub fn listen() -> std::io::Result<ReloadSignal> {
+        Ok(ReloadSignal(signal(SignalKind::hangup())?))
+    }
+
+    /// Waits for the next signal.
+    pub async fn next(&mut self) {
+        self.0.recv().await;
     }
 }
 

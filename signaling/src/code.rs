@@ -132,6 +132,9 @@ codes! {
     StoreFormat = 75002, 500, "the store was written by a newer version", "run that version, or take another folder";
     StoreUnavailable = 75003, 503, "the store cannot be read or written",
         "look for a full disk or missing rights in the server's log, then restart it";
+    // The HTTP API.
+    AppConfigured = 75010, 409, "this app belongs to the configuration", "change it there and send SIGHUP";
+    CallbackRefused = 75011, 400, "the callback URL is not allowed", "see the message, or set callbackPrivate";
 }
 
 impl Code {

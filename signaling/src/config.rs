@@ -3,6 +3,8 @@
 
 use std::{fmt, net::IpAddr, time::Duration};
 
+use crate::{api::ApiConfig, callback::CallbackConfig};
+
 /// Settings of the signaling side. [`Default`] has no app: at least one must be given.
 #[derive(Clone, Debug)]
 pub struct SignalingConfig {
@@ -24,6 +26,10 @@ pub struct SignalingConfig {
     pub origins: Vec<String>,
     /// Bounds on what clients may ask for.
     pub limits: Limits,
+    /// The HTTP API for the owner's server.
+    pub api: ApiConfig,
+    /// How the owner's server is told what happens.
+    pub callbacks: CallbackConfig,
 }
 
 impl Default for SignalingConfig {
@@ -37,6 +43,8 @@ impl Default for SignalingConfig {
             resume_within: Duration::from_secs(15),
             origins: Vec::new(),
             limits: Limits::default(),
+            api: ApiConfig::default(),
+            callbacks: CallbackConfig::default(),
         }
     }
 }
@@ -63,6 +71,10 @@ pub struct AppConfig {
     pub history_messages: usize,
     /// The key of `txSecret`/`txTime` URLs. Without it such URLs are refused.
     pub push_key: Option<String>,
+    /// When what a ticket allows ends for somebody who is in. Default: with the privateMapKey.
+    pub rights_end: RightsEnd,
+    /// Each privateMapKey opens the door once. Default: as often as wanted until it expires.
+    pub private_map_key_once: bool,
     /// Where the app's own server is told what happens in its rooms. Default: nowhere.
     pub callback_url: Option<String>,
     /// What callbacks are signed with. Default: the version 2 secret.
@@ -70,10 +82,6 @@ pub struct AppConfig {
     /// Whether callbacks may go to loopback, link-local and private addresses. Default: no, so that nobody who may set a URL
     /// reaches what only this machine can reach.
     pub callback_private: bool,
-    /// When what a ticket allows ends for somebody who is in. Default: with the privateMapKey.
-    pub rights_end: RightsEnd,
-    /// Each privateMapKey opens the door once. Default: as often as wanted until it expires.
-    pub private_map_key_once: bool,
 }
 
 impl AppConfig {

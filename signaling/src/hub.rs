@@ -8,6 +8,7 @@ mod carry;
 mod control;
 mod events;
 mod gate;
+mod keep;
 mod line;
 pub mod notice;
 mod resume;
@@ -19,7 +20,7 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -48,6 +49,7 @@ use crate::{
     name::{RoomName, StreamName, StreamPath, is_user_id},
     request::{Enter, Request, SwitchRole},
     room::{Clock, Ids, Output, Room},
+    store::Store,
 };
 
 /// How often rooms are asked what time has changed.
@@ -77,6 +79,8 @@ struct Inner {
     resumable: DashMap<String, Comeback>,
     connections: Mutex<HashMap<IpAddr, usize>>,
     listeners: notice::Listeners,
+    /// Where rooms are kept; answers wait for it.
+    store: OnceLock<Store>,
     /// The server is going down: nobody enters any more.
     closing: AtomicBool,
 }
@@ -148,6 +152,7 @@ impl Hub {
             resumable: DashMap::new(),
             connections: Mutex::default(),
             listeners: notice::Listeners::default(),
+            store: OnceLock::new(),
             closing: AtomicBool::new(false),
             config,
         });

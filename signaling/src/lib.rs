@@ -8,6 +8,7 @@
 //! whether the ticket allows it; [`request`] applies it to a [`room::Room`], which is sans-IO and answers with
 //! [`room::Output`]s; the [`hub::Hub`] carries those out.
 
+pub mod api;
 pub mod auth;
 pub mod callback;
 pub mod code;
@@ -26,10 +27,12 @@ pub mod rest;
 pub mod room;
 pub mod store;
 
+pub use api::{Api, ApiConfig};
 pub use auth::{
     authorise::Privilege,
     issue::{IssueError, TicketVersion, issue_private_map_key, issue_user_sig},
 };
+pub use callback::{CallbackConfig, Callbacks, target::Url as CallbackUrl};
 pub use code::Code;
 pub use config::{AppConfig, ConfigError, PlayPolicy, PrivateMapKeyPolicy, RightsEnd, SignalingConfig};
 pub use hub::Hub;

@@ -71,6 +71,7 @@ impl From<Code> for Refused {
 }
 
 pub use sign::SignedTicket;
+pub(crate) use sign::issue_ticket;
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::Path,
     process::{Child, Command, Output, Stdio},
     sync::mpsc,
@@ -15,7 +15,7 @@ use serde_json::Value;
 /// Longest time that an end may take: `server.stop_seconds` and a little.
 const STOP_MAX: Duration = Duration::from_secs(5);
 
-const FREE_PORTS: [&str; 10] = [
+pub const FREE_PORTS: [&str; 10] = [
     "--set",
     "http.listen=127.0.0.1:0",
     "--set",
@@ -37,7 +37,7 @@ fn roomcast(folder: &Path) -> Command {
     command
 }
 
-fn run(folder: &Path, arguments: &[&str]) -> Output {
+pub fn run(folder: &Path, arguments: &[&str]) -> Output {
     roomcast(folder).args(arguments).output().expect("the program runs")
 }
 
@@ -45,7 +45,7 @@ fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn stderr(output: &Output) -> String {
+pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -118,16 +118,25 @@ fn a_port_in_use_is_named_with_the_setting_that_changes_it() {
 }
 
 /// A running program; it is ended when the test is.
-struct Running {
+pub struct Running {
     /// `None` once its end is waited for.
     child: Option<Child>,
     greeting: String,
 }
 
 impl Running {
-    fn start(folder: &Path) -> Running {
-        let mut child =
-            roomcast(folder).args(FREE_PORTS).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+    pub fn start(folder: &Path) -> Running {
+        Running::start_with(folder, &[])
+    }
+
+    pub fn start_with(folder: &Path, arguments: &[&str]) -> Running {
+        let mut child = roomcast(folder)
+            .args(FREE_PORTS)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
         let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
         let mut greeting = String::new();
         // The last line of the text.
@@ -139,7 +148,13 @@ impl Running {
         Running { child: Some(child), greeting }
     }
 
-    fn signal(&self, name: &str) {
+    /// Where it listens.
+    pub fn http(&self) -> SocketAddr {
+        let line = self.greeting.lines().find_map(|line| line.trim().strip_prefix("HTTP ")).expect("the line is there");
+        line.trim().parse().expect("an address")
+    }
+
+    pub fn signal(&self, name: &str) {
         let id = self.child.as_ref().expect("it runs").id().to_string();
         let sent = Command::new("kill").args([format!("-{name}"), id]).status();
         assert!(sent.expect("kill runs").success());

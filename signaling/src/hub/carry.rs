@@ -30,6 +30,7 @@ const MEDIA_ANSWER_MAX: Duration = Duration::from_secs(8);
 impl Inner {
     /// Carries out what the room behind `guard` wants; `cell` is the same room.
     pub(super) fn carry_out(self: &Arc<Self>, cell: &Arc<Mutex<Cell>>, guard: &mut Cell, mut outputs: Vec<Output>) {
+        let held = self.hold_back(guard.key.0, &mut outputs);
         // Members whose queue is full leave, which makes more outputs, for fewer members each time.
         while !outputs.is_empty() {
             let mut overrun = Vec::new();
@@ -40,6 +41,8 @@ impl Inner {
                 guard.room.leave(member, LeaveReason::Disconnected, Some(Code::TooSlow), &mut outputs);
             }
         }
+        // What listeners were told up to here is what the answers are about.
+        self.release(cell, held);
         if guard.ended {
             return;
         }

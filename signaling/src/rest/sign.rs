@@ -10,6 +10,7 @@ use axum::{
     routing::post,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::{Peer, Refused, unix_s};
 use crate::{
@@ -67,10 +68,16 @@ async fn sign(
     let sdk_app_id = fields.number("sdkAppID", u32::MAX.into())? as u32;
     // Who does not know the secret learns nothing else of what he sent.
     hub.authorise_owner(peer.remote, sdk_app_id, bearer(&headers).as_deref())?;
+    let ticket = issue_ticket(&hub, sdk_app_id, &map)?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(ticket)).into_response())
+}
 
+/// Issues what the fields of a request ask for, of which `sdkAppID` is not read. Whoever asks has shown the app's secret.
+pub(crate) fn issue_ticket(hub: &Hub, sdk_app_id: u32, map: &Map<String, Value>) -> Result<SignedTicket, Fault> {
+    let fields = Fields(map);
     let user = fields.text("userID", USER_ID_BYTES_MAX)?;
     if !is_user_id(user) {
-        return Err(Fault::field("userID", "without control characters").into());
+        return Err(Fault::field("userID", "without control characters"));
     }
     let room = map.get("roomID").is_some_and(|room| !room.is_null()).then(|| fields.room("roomID")).transpose()?;
     let life_max_s = hub.config().limits.ticket_life_max.as_secs();
@@ -92,13 +99,12 @@ async fn sign(
     let user_sig = issue_user_sig(app, version, user, now_s, life_s).map_err(no_key)?;
     let key = |room| issue_private_map_key(app, version, user, room, privilege, now_s, life_s).map_err(no_key);
     let private_map_key = room.as_ref().map(key).transpose()?;
-    let ticket = SignedTicket {
+    Ok(SignedTicket {
         sdk_app_id,
         user: user.to_owned(),
         user_sig,
         room,
         private_map_key,
         expires_at_s: now_s.saturating_add(life_s),
-    };
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(ticket)).into_response())
+    })
 }

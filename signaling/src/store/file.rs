@@ -136,9 +136,12 @@ impl StoreFile {
                     Change::AddLine { room: (app, room), line, keep } => {
                         let room = &room.to_string()[..];
                         history.insert((*app, room, line.number), &json(line)[..])?;
-                        // Lines count up by one, so the number says which one is too many.
-                        let first = (line.number + 1).saturating_sub(*keep as u64);
-                        history.retain_in((*app, room, 0)..(*app, room, first), |_, _| false)?;
+                        let all = (*app, room, 0)..=(*app, room, u64::MAX);
+                        let mut too_old = history.range(all)?.rev().skip(*keep);
+                        let too_old = too_old.next().transpose()?.map(|(key, _)| key.value().2);
+                        if let Some(last) = too_old {
+                            history.retain_in((*app, room, 0)..=(*app, room, last), |_, _| false)?;
+                        }
                     }
                 }
             }

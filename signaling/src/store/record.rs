@@ -19,14 +19,17 @@ pub struct AppRecord {
     /// PEM texts, see [`crate::AppConfig::v1_keys_pem`].
     pub keys: Vec<String>,
     pub secret: String,
+    /// See [`crate::AppConfig::v2_secrets_before`].
+    pub secrets_before: Vec<String>,
     /// Whether members must show a privateMapKey.
     pub private_map_key_required: bool,
     /// `open`, `ticket` or `signed`.
     pub play: String,
     pub push_key: String,
-    pub api_key: String,
     pub callback_url: String,
+    pub callback_key: String,
     pub callback_private: bool,
+    pub history_messages: u64,
 }
 
 impl fmt::Debug for AppRecord {

@@ -1,0 +1,178 @@
+//! Apps added at run time, by the operator. Their keys are changed by putting the app again: tickets are judged by the new
+//! ones from then on, and whoever is in a room stays.
+
+use axum::{
+    http::Method,
+    routing::{MethodRouter, delete, get, put},
+};
+use serde_json::{Value, json};
+
+use super::{
+    Answer, Api,
+    call::AdminCall,
+    openapi::{Field, Kind, Operation, optional},
+};
+use crate::{
+    callback::target::{URL_BYTES_MAX, Url},
+    code::{Code, Fault},
+    config::{AppConfig, PlayPolicy, PrivateMapKeyPolicy},
+    fields::Fields,
+    rest::Refused,
+    store::{AppRecord, Change},
+};
+
+/// Bytes of a secret or key that is a text.
+const SECRET_BYTES_MAX: usize = 256;
+/// Bytes of a PEM text.
+const PEM_BYTES_MAX: usize = 8 << 10;
+/// Bytes of an app's name.
+const NAME_BYTES_MAX: usize = 128;
+/// Keys of one app, and secrets.
+const KEYS_MAX: usize = 4;
+
+const APP_BODY: &[Field] = &[
+    optional("name", Kind::Text, "for people"),
+    optional("secret", Kind::Text, "of version 2 tickets, and of this API"),
+    optional("secretsBefore", Kind::Texts, "what the secret was before; tickets that they signed stay good"),
+    optional("keys", Kind::Texts, "PEM texts, of version 1 tickets"),
+    optional("privateMapKey", Kind::Text, "`optional` or `required`"),
+    optional("play", Kind::Text, "`open`, `ticket` or `signed`"),
+    optional("pushKey", Kind::Text, "of txSecret/txTime URLs"),
+    optional("callbackURL", Kind::Text, "where your server is told what happens"),
+    optional("callbackKey", Kind::Text, "what callbacks are signed with; the secret if left out"),
+    optional("callbackPrivate", Kind::Flag, "callbacks may go to loopback and private addresses"),
+    optional("historyMessages", Kind::Number, "how many messages to a room its newcomers are told, up to 1000"),
+];
+
+pub(super) fn operations() -> Vec<(Operation, MethodRouter<Api>)> {
+    const APP: &str = "/apps/{sdkAppID}";
+    let of = |method, path, summary| Operation { admin: true, ..Operation::new(method, path, summary) };
+    vec![
+        (of(Method::GET, "/apps", "list apps, without their keys"), get(list)),
+        (
+            Operation {
+                body: APP_BODY,
+                success: 204,
+                ..of(Method::PUT, APP, "add an app, or replace it and its keys")
+            },
+            put(put_app),
+        ),
+        (Operation { success: 204, ..of(Method::DELETE, APP, "remove an app that was added here") }, delete(remove)),
+    ]
+}
+
+async fn list(call: AdminCall) -> Result<Answer, Refused> {
+    let apps = call.api.0.hub.apps();
+    let apps: Vec<Value> = apps
+        .iter()
+        .map(|app| {
+            let configured = call.api.is_configured(app.sdk_app_id);
+            json!({ "sdkAppID": app.sdk_app_id, "name": app.name, "configured": configured })
+        })
+        .collect();
+    Ok(Answer::Ok(json!({ "apps": apps })))
+}
+
+async fn put_app(call: AdminCall) -> Result<Answer, Refused> {
+    let id = call.app.ok_or(Code::NotFound)?;
+    if call.api.is_configured(id) {
+        return Err(Code::AppConfigured.into());
+    }
+    let record = read(id, Fields(&call.body))?;
+    // A key that cannot be used is refused before anything is kept.
+    let config = crate::SignalingConfig { apps: vec![to_config(&record)], ..call.api.0.hub.config().clone() };
+    if let Err(error) = crate::auth::authorise::Authority::new(&config) {
+        return Err(Fault::with(Code::BadField, error.to_string()).into());
+    }
+    call.api.0.store.write(Change::PutApp(record)).await?;
+    apply(&call.api)
+}
+
+async fn remove(call: AdminCall) -> Result<Answer, Refused> {
+    let id = call.app.ok_or(Code::NotFound)?;
+    if call.api.is_configured(id) {
+        return Err(Code::AppConfigured.into());
+    }
+    if !call.api.0.store.read().apps.contains_key(&id) {
+        return Err(Code::UnknownApp.into());
+    }
+    call.api.0.store.write(Change::RemoveApp(id)).await?;
+    apply(&call.api)
+}
+
+fn apply(api: &Api) -> Result<Answer, Refused> {
+    api.put_apps_together().map_err(|error| Fault::with(Code::BadField, error.to_string()))?;
+    Ok(Answer::Done)
+}
+
+fn read(sdk_app_id: u32, fields: Fields<'_>) -> Result<AppRecord, Fault> {
+    let text = |name, bytes_max| Ok::<_, Fault>(fields.optional_text(name, bytes_max)?.unwrap_or_default().to_owned());
+    let texts = |name: &'static str, bytes_max: usize| -> Result<Vec<String>, Fault> {
+        let fault = || Fault::field(name, &format!("a list of up to {KEYS_MAX} texts of 1 to {bytes_max} bytes"));
+        match fields.0.get(name) {
+            None | Some(Value::Null) => Ok(Vec::new()),
+            Some(Value::Array(list)) if list.len() <= KEYS_MAX => {
+                let one =
+                    |value: &Value| value.as_str().filter(|t| (1..=bytes_max).contains(&t.len())).map(str::to_owned);
+                list.iter().map(|value| one(value).ok_or_else(fault)).collect()
+            }
+            Some(_) => Err(fault()),
+        }
+    };
+    let choice = |name: &'static str, allowed: &[&str]| -> Result<String, Fault> {
+        let text = text(name, SECRET_BYTES_MAX)?;
+        match text.is_empty() || allowed.contains(&text.as_str()) {
+            true => Ok(text),
+            false => Err(Fault::field(name, &allowed.join(" or "))),
+        }
+    };
+    let callback_private = fields.optional_boolean("callbackPrivate")?.unwrap_or(false);
+    let callback_url = text("callbackURL", URL_BYTES_MAX)?;
+    if !callback_url.is_empty()
+        && let Err(error) = Url::read(&callback_url, callback_private)
+    {
+        return Err(Fault { field: Some("callbackURL"), ..Fault::with(Code::CallbackRefused, error.to_string()) });
+    }
+    Ok(AppRecord {
+        sdk_app_id,
+        name: text("name", NAME_BYTES_MAX)?,
+        keys: texts("keys", PEM_BYTES_MAX)?,
+        secret: text("secret", SECRET_BYTES_MAX)?,
+        secrets_before: texts("secretsBefore", SECRET_BYTES_MAX)?,
+        private_map_key_required: choice("privateMapKey", &["optional", "required"])? == "required",
+        play: choice("play", &["open", "ticket", "signed"])?,
+        push_key: text("pushKey", SECRET_BYTES_MAX)?,
+        callback_url,
+        callback_key: text("callbackKey", SECRET_BYTES_MAX)?,
+        callback_private,
+        history_messages: fields.optional_number("historyMessages", 1000)?.unwrap_or(0),
+    })
+}
+
+/// A stored app as the rest of the server knows apps.
+pub(super) fn to_config(record: &AppRecord) -> AppConfig {
+    let text = |text: &String| (!text.is_empty()).then(|| text.clone());
+    let id = record.sdk_app_id;
+    AppConfig {
+        sdk_app_id: id,
+        name: text(&record.name).unwrap_or_else(|| format!("app {id}")),
+        v1_keys_pem: record.keys.clone(),
+        v2_secret: text(&record.secret),
+        v2_secrets_before: record.secrets_before.clone(),
+        private_map_key: match record.private_map_key_required {
+            true => PrivateMapKeyPolicy::Required,
+            false => PrivateMapKeyPolicy::Optional,
+        },
+        play: match record.play.as_str() {
+            "ticket" => PlayPolicy::Ticket,
+            "signed" => PlayPolicy::Signed,
+            _ => PlayPolicy::Open,
+        },
+        push_key: text(&record.push_key),
+        callback_url: text(&record.callback_url),
+        callback_key: text(&record.callback_key),
+        callback_private: record.callback_private,
+        history_messages: record.history_messages as usize,
+        ..AppConfig::default()
+    }
+}
