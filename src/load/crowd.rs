@@ -125,12 +125,16 @@ pub async fn run(plan: &Plan, crowd: Rc<dyn Crowd>, pool: &Rc<Pool>) -> Result<(
                 let (seat, number) = (Seat::new(storm_board.clone()), plan.clients + stormed);
                 clients.spawn_local(turns(crowd.clone(), seat, storm_board.clone(), number, None, stopped.clone()));
                 stormed += 1;
+                last_start = Instant::now();
             }
             _ = ticks.tick() => {
                 let now = read(&board)?;
                 live.show(&board, now, from.is_some());
                 rss_max_kb = rss_max_kb.max(now.server.map_or(0, |server| server.rss_kb));
                 let over = board.ended.get() - board.ended_joined.get();
+                let storm_over = storm_board.joined.get() + storm_board.ended.get() - storm_board.ended_joined.get();
+                // Who came in a storm is waited for.
+                let calm = storm_over >= storm_size || last_start.elapsed() > JOIN_TIMEOUT;
                 let all_in = board.joined.get() + over >= plan.clients && board.pictured.get() >= crowd.pictures();
                 match from {
                     None if started == plan.clients && (all_in || last_start.elapsed() > JOIN_TIMEOUT) => {
@@ -141,7 +145,7 @@ pub async fn run(plan: &Plan, crowd: Rc<dyn Crowd>, pool: &Rc<Pool>) -> Result<(
                         from = Some((now, read(&storm_board)?));
                         storm_doors.reset();
                     }
-                    Some((from, _)) if from.at.elapsed() + TICK_JITTER >= Duration::from_secs(plan.seconds) => break false,
+                    Some((from, _)) if calm && from.at.elapsed() + TICK_JITTER >= Duration::from_secs(plan.seconds) => break false,
                     Some(_) if board.present() == 0 && plan.churn.is_none() => break true,
                     _ => {}
                 }

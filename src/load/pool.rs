@@ -30,6 +30,13 @@ const PORT_BUFFER_BYTES: usize = 8 * 1024 * 1024;
 const CARE_INTERVAL: Duration = Duration::from_millis(20);
 /// Receive calls on one socket before the others get their turn.
 const CALLS_PER_TURN: usize = 8;
+/// How long what comes may gather before it is taken, and how often. A burst then costs one waking instead of dozens, for us
+/// and for the server, which pays for waking us where both are on one machine. Delays do not suffer: the kernel notes when
+/// each datagram came.
+const NAP: Duration = Duration::from_micros(400);
+const NAP_INTERVAL: Duration = Duration::from_millis(1);
+/// Who had more than this to take since the last nap has no time for another.
+const DATAGRAMS_BETWEEN_NAPS_MAX: usize = 1_000;
 /// The first of the addresses that clients are given; 127.0.0.1 and its neighbours belong to others.
 const FIRST_ADDRESS: u32 = 0x7f10_0001;
 /// Addresses before they come round again.
@@ -53,6 +60,8 @@ pub struct Pool {
     ports: RefCell<Vec<Rc<Port>>>,
     batch: RefCell<GatherBatch>,
     next_address: Cell<u32>,
+    napped: Cell<Instant>,
+    taken_since_nap: Cell<usize>,
     /// Of sockets that are closed.
     drops_gone: Cell<u64>,
 }
@@ -85,6 +94,8 @@ impl Pool {
             ports: RefCell::default(),
             batch: RefCell::new(GatherBatch::new()),
             next_address: Cell::new(0),
+            napped: Cell::new(Instant::now()),
+            taken_since_nap: Cell::new(0),
             drops_gone: Cell::new(0),
         });
         tokio::task::spawn_local(care(Rc::downgrade(&pool)));
@@ -126,6 +137,17 @@ impl Pool {
         Ipv4Addr::from(FIRST_ADDRESS + next).into()
     }
 
+    /// Lets more come, if there is time for it.
+    fn nap(&self) {
+        let now = Instant::now();
+        if now.duration_since(self.napped.get()) >= NAP_INTERVAL {
+            if self.taken_since_nap.replace(0) < DATAGRAMS_BETWEEN_NAPS_MAX {
+                std::thread::sleep(NAP);
+            }
+            self.napped.set(Instant::now());
+        }
+    }
+
     fn open(self: &Rc<Self>, remote: SocketAddr, shared: bool) -> io::Result<Rc<Port>> {
         let any: IpAddr = if remote.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let socket = GatherSocket::bind(SocketAddr::new(any, 0), PORT_BUFFER_BYTES, self.sharing.gro)?;
@@ -165,8 +187,9 @@ impl Port {
     fn deliver(&self, pool: &Pool) -> io::Result<bool> {
         let now = pool.now();
         let peers = self.peers.borrow();
-        let mut last = 0;
-        self.socket.get_ref().receive(&mut pool.batch.borrow_mut(), |gathered| {
+        let (mut last, mut taken) = (0, 0);
+        let more = self.socket.get_ref().receive(&mut pool.batch.borrow_mut(), |gathered| {
+            taken += 1;
             let is_meant = |(ip, _): &(IpAddr, Rc<Peer>)| !self.shared || *ip == gathered.local_ip;
             if !peers.get(last).is_some_and(is_meant) {
                 let Some(found) = peers.iter().position(is_meant) else { return };
@@ -175,7 +198,9 @@ impl Port {
             if let Some((_, peer)) = peers.get(last) {
                 peer.datagram(now, gathered.unix_us, gathered.datagram);
             }
-        })
+        });
+        pool.taken_since_nap.set(pool.taken_since_nap.get() + taken);
+        more
     }
 }
 
@@ -186,6 +211,7 @@ async fn receive(pool: Weak<Pool>, port: Weak<Port>) {
         // A port that nothing comes to is looked at now and then, so that it can end.
         let Ok(readable) = tokio::time::timeout(Duration::from_secs(1), open.socket.readable()).await else { continue };
         let (Ok(mut guard), Some(pool)) = (readable, pool.upgrade()) else { return };
+        pool.nap();
         for _ in 0..CALLS_PER_TURN {
             match open.deliver(&pool) {
                 Ok(true) => {}

@@ -30,13 +30,13 @@ trap finish EXIT INT TERM
 start() {
     [ -z "$pid" ] || { kill "$pid" && wait "$pid" || true; }
     # shellcheck disable=SC2086 # each word is a setting
-    "$server" --data "$folder" --log warn --set demo.test_stream=false --set media.shards=1 --set media.bind=127.0.0.1 \
+    "$server" --data "$folder/data" --log warn --set demo.test_stream=false --set media.shards=1 --set media.bind=127.0.0.1 \
         --set "media.first_port=$((port + 2))" --set "http.listen=127.0.0.1:$port" --set https.listen=off \
         --set "rtmp.listen=127.0.0.1:$((port + 1))" $(for one in ${SET:-}; do echo "--set $one"; done) \
         >"$folder/log" 2>&1 &
     pid=$!
     tries=0
-    until grep -q 'is running' "$folder/log"; do
+    until grep -qs 'is running' "$folder/log"; do
         tries=$((tries + 1))
         [ $tries -lt 100 ] || { cat "$folder/log" >&2; exit 1; }
         sleep 0.1
@@ -44,7 +44,7 @@ start() {
 }
 
 ticket() {
-    "$server" --data "$folder" --log warn sign --user "$1" --room 1001 | tr -d ' \n' | sed 's/.*"userSig":"\([^"]*\)".*/\1/'
+    "$server" --data "$folder/data" --log warn sign --user "$1" --room 1001 | tr -d ' \n' | sed 's/.*"userSig":"\([^"]*\)".*/\1/'
 }
 
 # play NAME VIEWERS KBPS MORE…: publishes by WHIP and plays by WHEP.
@@ -52,7 +52,9 @@ play() {
     name=$1 viewers=$2 kbps=$3
     shift 3
     start
-    json=$(ROOMCAST_LOAD_TOKEN=$(ticket eye) ROOMCAST_LOAD_PUBLISH_TOKEN=$(ticket pub) "$load" play \
+    eye=$(ticket eye)
+    pub=$(ticket pub)
+    json=$(ROOMCAST_LOAD_TOKEN=$eye ROOMCAST_LOAD_PUBLISH_TOKEN=$pub "$load" play \
         --whep "http://127.0.0.1:$port/whep/1001/eye?sdkappid=$app&play=pub" \
         --publish-whip "http://127.0.0.1:$port/whip/1001/pub?sdkappid=$app" \
         --viewers "$viewers" --video-kbps "$kbps" --seconds "$seconds" --pid "$pid" --json "$@" 2>"$folder/live") || true
