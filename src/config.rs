@@ -555,6 +555,10 @@ impl Config {
         if rest == "PORT" || rest.starts_with("PORT_") || rest.starts_with("SERVICE_") {
             return;
         }
+        // Of the load tool, which may well be run from the same shell.
+        if rest.starts_with("LOAD_") {
+            return;
+        }
         let rest = rest.to_ascii_lowercase();
         let result = match rest.split_once('_') {
             Some((section, name)) => self.set(section, name, value),

@@ -117,6 +117,7 @@ fn the_environment_goes_before_the_file_and_the_command_line_before_both() {
 fn unknown_variables_are_refused_but_not_those_that_kubernetes_sets() {
     let load = |name: &str| Config::load(None, [(name.to_owned(), "1".to_owned())], &[]);
     assert!(load("ROOMCAST_SERVICE_HOST").is_ok());
+    assert!(load("ROOMCAST_LOAD_TOKEN").is_ok());
     assert!(load("ROOMCAST_PORT_8080_TCP_ADDR").is_ok());
     let complaints = load("ROOMCAST_HTTP_LISTN").expect_err("refused").complaints;
     assert!(complaints[0].starts_with("environment ROOMCAST_HTTP_LISTN: no such setting"), "{complaints:?}");

@@ -69,11 +69,6 @@ impl Clip {
             _ => false,
         })
     }
-
-    /// Number of pictures in a round.
-    pub fn pictures(&self) -> u64 {
-        self.frames.iter().filter(|tag| tag.kind == TagKind::Video).count() as u64
-    }
 }
 
 fn is_h264(tag: &Tag) -> bool {
@@ -96,7 +91,8 @@ mod tests {
     #[test]
     fn the_built_in_clip_is_a_circle_of_sixteen_seconds() {
         let clip = Clip::load(None).unwrap();
-        assert_eq!((clip.round_ms, clip.pictures()), (16_000, 400));
+        let pictures = clip.frames.iter().filter(|tag| tag.kind == TagKind::Video).count();
+        assert_eq!((clip.round_ms, pictures), (16_000, 400));
         assert!(clip.frames[0].key && clip.frames[0].timestamp_ms == 0);
         assert!(clip.headers.iter().any(|tag| tag.kind == TagKind::Audio));
     }

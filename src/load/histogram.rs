@@ -1,11 +1,15 @@
 //! Durations in buckets: millions of samples in a fixed amount of memory.
 
-/// Width of a bucket, in microseconds.
-const BUCKET_US: u64 = 250;
-/// Buckets; together they reach ten seconds. What is longer counts as the last.
-const BUCKETS: usize = 40_000;
+/// Width of the narrow buckets, in microseconds, and up to where they go.
+const NARROW_US: u64 = 20;
+const NARROW_END_US: u64 = 100_000;
+/// Width of the wide buckets behind them, and up to where these go. What is longer counts as the last.
+const WIDE_US: u64 = 1_000;
+const WIDE_END_US: u64 = 30_000_000;
+const NARROW: usize = (NARROW_END_US / NARROW_US) as usize;
+const BUCKETS: usize = NARROW + ((WIDE_END_US - NARROW_END_US) / WIDE_US) as usize;
 
-/// Counts of durations, good to a quarter of a millisecond.
+/// Counts of durations, good to 20 microseconds, or to a millisecond beyond a tenth of a second.
 pub struct Histogram {
     counts: Vec<u32>,
     total: u64,
@@ -17,7 +21,11 @@ impl Histogram {
     }
 
     pub fn add(&mut self, us: u64) {
-        let bucket = usize::try_from(us / BUCKET_US).unwrap_or(BUCKETS).min(BUCKETS - 1);
+        let bucket = if us < NARROW_END_US {
+            (us / NARROW_US) as usize
+        } else {
+            NARROW + ((us.min(WIDE_END_US - 1) - NARROW_END_US) / WIDE_US) as usize
+        };
         if let Some(count) = self.counts.get_mut(bucket) {
             *count = count.saturating_add(1);
             self.total += 1;
@@ -39,7 +47,12 @@ impl Histogram {
         for (bucket, &count) in self.counts.iter().enumerate() {
             seen += u64::from(count);
             if seen >= rank {
-                return Some(((bucket as u64 + 1) * BUCKET_US) as f64 / 1000.0);
+                let end_us = if bucket < NARROW {
+                    (bucket as u64 + 1) * NARROW_US
+                } else {
+                    NARROW_END_US + (bucket - NARROW + 1) as u64 * WIDE_US
+                };
+                return Some(end_us as f64 / 1000.0);
             }
         }
         None
@@ -57,14 +70,17 @@ mod tests {
         assert_eq!(histogram.percentile_ms(50.0), Some(50.0));
         assert_eq!(histogram.percentile_ms(99.0), Some(99.0));
         assert_eq!(histogram.percentile_ms(100.0), Some(100.0));
+        histogram.clear();
+        [90, 250_500, 250_500].into_iter().for_each(|us| histogram.add(us));
+        assert_eq!((histogram.percentile_ms(1.0), histogram.percentile_ms(99.0)), (Some(0.1), Some(251.0)));
     }
 
     #[test]
-    fn nothing_has_no_percentile_and_the_longest_counts_as_ten_seconds() {
+    fn nothing_has_no_percentile_and_the_longest_counts_as_thirty_seconds() {
         let mut histogram = Histogram::new();
         assert_eq!(histogram.percentile_ms(50.0), None);
         histogram.add(u64::MAX);
-        assert_eq!(histogram.percentile_ms(50.0), Some(10_000.0));
+        assert_eq!(histogram.percentile_ms(50.0), Some(30_000.0));
         histogram.clear();
         assert_eq!(histogram.percentile_ms(50.0), None);
     }

@@ -1,12 +1,19 @@
 //! As much HTTP as WHIP, WHEP and HTTP-FLV need: one request a connection, in the clear.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, StatusCode, Uri, body::Incoming, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::{TcpSocket, TcpStream, lookup_host},
+    time::timeout,
+};
 
 use super::LoadError;
 
@@ -41,6 +48,41 @@ impl Url {
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = uri.port_u16().unwrap_or(80);
         Ok(Url { uri, host, port })
+    }
+
+    /// Another path on the same server, with its query.
+    pub fn at(&self, path_and_query: &str) -> Result<Url, LoadError> {
+        let authority = self.uri.authority().map_or("", |authority| authority.as_str());
+        Url::parse(&format!("http://{authority}{path_and_query}"))
+    }
+
+    /// Host and port, as `Host` says them.
+    pub fn authority(&self) -> &str {
+        self.uri.authority().map_or("", |authority| authority.as_str())
+    }
+
+    pub fn path(&self) -> &str {
+        self.uri.path_and_query().map_or("/", |path| path.as_str())
+    }
+
+    /// Connects; `from` is the address of this machine to come from, where it matters.
+    pub async fn connect(&self, from: Option<IpAddr>) -> io::Result<TcpStream> {
+        let found = lookup_host((self.host.as_str(), self.port)).await?;
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+        for addr in found {
+            let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            if let Some(from) = from.filter(|from| from.is_ipv4() && addr.is_ipv4() && addr.ip().is_loopback()) {
+                socket.bind((from, 0).into())?;
+            }
+            match socket.connect(addr).await {
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    return Ok(stream);
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
     }
 
     /// The address that a `Location` names, seen from here.
@@ -99,8 +141,7 @@ impl Answer {
 /// If the server cannot be reached or does not answer in time. Whatever it answers is an answer.
 pub async fn request(method: Method, url: &Url, token: Option<&str>, sdp: Option<String>) -> Result<Answer, LoadError> {
     let work = async {
-        let stream = TcpStream::connect((url.host.as_str(), url.port)).await?;
-        stream.set_nodelay(true)?;
+        let stream = url.connect(None).await?;
         let peer = stream.peer_addr()?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
         tokio::task::spawn_local(connection);

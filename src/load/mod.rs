@@ -1,22 +1,31 @@
 //! The load tool. Everything runs on one thread: hundreds of clients are hundreds of small tasks, so that what is measured
 //! beside them is the server. Counting happens in cells shared within that thread; nothing is locked.
 
+mod board;
 pub mod cli;
 mod clip;
+mod crowd;
 mod histogram;
 mod http;
+mod listener;
+mod member;
+mod peer;
 mod play;
 mod play_rtc;
 mod play_tcp;
+mod pool;
 mod process;
 mod publish;
 mod publish_rtc;
 mod publish_rtmp;
+mod reel;
 mod report;
-mod rtc;
+mod rooms;
 mod source;
+mod stamp;
 #[cfg(test)]
 mod tests;
+mod versus;
 
 use std::process::ExitCode;
 
@@ -46,6 +55,8 @@ pub fn run(cli: Cli) -> ExitCode {
         match cli.task {
             Task::Publish(args) => publish::run(args).await,
             Task::Play(args) => play::run(args).await,
+            Task::Rooms(args) => rooms::run(args).await,
+            Task::Versus(args) => versus::run(args).await,
         }
     };
     let outcome = tokio::task::LocalSet::new().block_on(&runtime, work);

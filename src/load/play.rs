@@ -1,342 +1,184 @@
-//! Players in number: lets them in at a steady rate, measures once all are in, reports.
+//! Players of one stream in number, with a publisher of this process if asked for.
 
-use std::{
-    cell::{Cell, RefCell},
-    io::{IsTerminal, Write},
-    rc::Rc,
-    time::{Duration, Instant},
-};
+use std::{rc::Rc, time::Duration};
 
-use tokio::{sync::watch, time::interval};
+use media::rtmp::url::RtmpUrl;
+use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
     LoadError,
-    cli::PlayArgs,
-    histogram::Histogram,
+    board::Seat,
+    cli::{PlayArgs, PoolArgs},
+    crowd::{self, Crowd, Life, Plan, Storm},
     http::Url,
     play_rtc, play_tcp,
-    process::{Usage, usage},
-    report::{PlayReport, print, rate},
-    rtc::Common,
+    pool::Pool,
+    publish::{self, Goal, Sent},
+    report::{Report, print},
 };
-use media::rtmp::url::RtmpUrl;
 
-/// A player that has no media this long after it began has failed; so has the run if none gets any.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long players may take to say goodbye.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A tick may come this much early or late; a measurement is not made a second longer for it.
-const TICK_JITTER: Duration = Duration::from_millis(50);
-/// Reasons of failure that are shown; more would be the same again.
-const REASONS_MAX: usize = 5;
-
-/// What all players write into and the report is made from. Counters only ever grow.
-pub struct Board {
-    pub packets: Cell<u64>,
-    pub bytes: Cell<u64>,
-    /// By the sequence numbers, how many packets there should be in all, and how many of these came.
-    pub expected: Cell<u64>,
-    pub received: Cell<u64>,
-    pub joins: RefCell<Histogram>,
-    pub first_frames: RefCell<Histogram>,
-    pub delays: RefCell<Histogram>,
-    pub joined: Cell<usize>,
-    /// Players that have ended, before or after they had media.
-    pub ended: Cell<usize>,
-    pub ended_joined: Cell<usize>,
-    reasons: RefCell<Vec<String>>,
-}
-
-/// One player's entry on the board.
-pub struct Seat {
-    board: Rc<Board>,
-    began: Instant,
-    joined: Cell<bool>,
-    first_frame: Cell<bool>,
-}
+/// How long the publisher may take until the server is ready for it.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(25);
+/// Between the publisher's first packet and the first player: a server needs a moment to know the stream.
+const PUBLISH_PAUSE: Duration = Duration::from_millis(500);
 
 /// Where players play from.
-enum Stream {
-    Whep { url: Url, common: Rc<Common> },
+#[derive(Clone)]
+pub enum Stream {
+    Whep(Url),
     Rtmp(RtmpUrl),
     Flv(Url),
 }
 
-/// The counters at one moment.
-#[derive(Clone, Copy)]
-struct Reading {
-    at: Instant,
-    packets: u64,
-    bytes: u64,
-    lost: u64,
-    server: Option<Usage>,
+struct Players {
+    stream: Stream,
+    token: Option<String>,
+    pool: Rc<Pool>,
+    /// Every so many players open all of their packets; 0 for none.
+    verify: u32,
 }
 
 /// Plays, and prints what was seen. True if every player came in and stayed.
 pub async fn run(args: PlayArgs) -> Result<bool, LoadError> {
-    let (stream, protocol) = Stream::of(&args)?;
-    let before = args.pid.map(usage).transpose()?;
-    let board = Rc::new(Board::new());
-    let (stop, stopped) = watch::channel(false);
-    let mut players = tokio::task::JoinSet::new();
-    let mut progress = Progress::new(args.viewers as usize);
-
-    let mut ticks = interval(Duration::from_secs(1));
-    let mut doors = interval(Duration::from_secs(1) / args.joins_per_second);
-    doors.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
-    let mut started = 0;
-    let mut last_start = Instant::now();
-    let mut measuring: Option<Reading> = None;
-    let ended_early = loop {
-        tokio::select! {
-            _ = doors.tick(), if started < args.viewers => {
-                started += 1;
-                last_start = Instant::now();
-                players.spawn_local(stream.player(Seat::new(board.clone()), args.token.clone(), stopped.clone()));
-            }
-            _ = ticks.tick() => {
-                let now = board.read(args.pid)?;
-                progress.show(&board, now, measuring.is_some());
-                let settled = board.joined.get() + board.ended.get() - board.ended_joined.get() >= args.viewers as usize;
-                match measuring {
-                    None if started == args.viewers && (settled || last_start.elapsed() > JOIN_TIMEOUT) => {
-                        if board.present() == 0 {
-                            break true;
-                        }
-                        board.delays.borrow_mut().clear();
-                        measuring = Some(now);
-                    }
-                    Some(from) if from.at.elapsed() + TICK_JITTER >= Duration::from_secs(args.seconds) => break false,
-                    Some(_) if board.present() == 0 => break true,
-                    _ => {}
-                }
-            }
-            _ = tokio::signal::ctrl_c() => break true,
-        }
+    let stream = Stream::new(args.whep.as_deref(), args.rtmp.as_deref(), args.flv.as_deref())?;
+    let goal = Goal::new(args.publish_whip.as_deref(), args.publish_rtmp.as_deref(), args.publish_token.clone())?;
+    let storm = (args.storm > 0).then_some(Storm { joins_per_second: args.storm, seconds: args.storm_seconds });
+    let plan = Plan {
+        clients: args.viewers as usize,
+        joins_per_second: args.joins_per_second,
+        seconds: args.seconds,
+        churn: args.churn.map(Duration::from_secs),
+        storm,
+        pid: args.pid,
     };
-    progress.done();
-    let after = board.read(args.pid)?;
-    let viewers = board.present();
-    let report = board.report(&args, protocol, before, measuring.unwrap_or(after), after);
-    let _ = stop.send(true);
-    let _ = tokio::time::timeout(LEAVE_TIMEOUT, async { while players.join_next().await.is_some() {} }).await;
-    for reason in board.reasons.borrow().iter() {
-        eprintln!("roomcast-load: {reason}");
-    }
+    let (report, complete) =
+        measure(&plan, stream, args.token, goal, &args.pool, args.media.video_kbps, args.media.file.as_deref()).await?;
     print(args.json, &report, &report.rows());
-    Ok(!ended_early && viewers == args.viewers as usize)
+    Ok(complete)
+}
+
+/// Publishes if there is a goal, plays, measures.
+pub async fn measure(
+    plan: &Plan,
+    stream: Stream,
+    token: Option<String>,
+    goal: Option<Goal>,
+    pool_args: &PoolArgs,
+    video_kbps: Option<u32>,
+    file: Option<&std::path::Path>,
+) -> Result<(Report, bool), LoadError> {
+    let pool = Pool::new(pool_args.sharing())?;
+    let publisher = match goal {
+        Some(goal) => Some(Publisher::start(&pool, goal, video_kbps, file).await?),
+        None => None,
+    };
+    let crowd = Rc::new(Players { stream, token, pool: pool.clone(), verify: pool_args.verify });
+    let outcome = crowd::run(plan, crowd, &pool).await;
+    let (mut report, complete) = outcome?;
+    if let Some(publisher) = publisher {
+        report.published = Some(publisher.sent.packets.get());
+        publisher.stop().await;
+    }
+    Ok((report, complete))
+}
+
+/// A publisher that goes on beside the players.
+struct Publisher {
+    sent: Rc<Sent>,
+    task: JoinHandle<Result<(), LoadError>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Publisher {
+    async fn start(
+        pool: &Rc<Pool>,
+        goal: Goal,
+        video_kbps: Option<u32>,
+        file: Option<&std::path::Path>,
+    ) -> Result<Publisher, LoadError> {
+        let footage = publish::footage(file, video_kbps)?;
+        let sent = Rc::new(Sent::default());
+        let (stop, mut stopped) = watch::channel(false);
+        let (told, pool) = (sent.clone(), pool.clone());
+        let mut task = tokio::task::spawn_local(async move {
+            let for_ever = Duration::from_secs(365 * 24 * 3600);
+            publish::publish(&told, &pool, &goal, footage, for_ever, async move {
+                let _ = stopped.wait_for(|stopped| *stopped).await;
+            })
+            .await
+        });
+        let ready = async {
+            while sent.ready.get().is_none() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            tokio::time::sleep(PUBLISH_PAUSE).await;
+        };
+        tokio::select! {
+            ended = &mut task => Err(match ended {
+                Ok(Err(LoadError(reason))) => LoadError::new(format!("publishing: {reason}")),
+                _ => LoadError::new("the publisher ended"),
+            }),
+            ready = tokio::time::timeout(PUBLISH_TIMEOUT, ready) => match ready {
+                Ok(()) => Ok(Publisher { sent, task, stop }),
+                Err(_) => Err(LoadError::new("publishing: the server was not ready in time")),
+            },
+        }
+    }
+
+    async fn stop(self) {
+        let _ = self.stop.send(true);
+        // It says goodbye to the server; whoever does not answer is left.
+        if let Ok(Ok(Err(error))) = tokio::time::timeout(Duration::from_secs(5), self.task).await {
+            eprintln!("roomcast-load: publishing: {error}");
+        }
+    }
 }
 
 impl Stream {
-    fn of(args: &PlayArgs) -> Result<(Stream, &'static str), LoadError> {
-        match (&args.whep, &args.rtmp, &args.flv) {
-            (Some(url), _, _) => Ok((Stream::Whep { url: Url::parse(url)?, common: Common::new()? }, "whep")),
-            (_, Some(url), _) => {
-                let url = RtmpUrl::parse(url)
-                    .ok_or_else(|| LoadError::new("--rtmp needs an address like rtmp://host/app/stream"))?;
-                Ok((Stream::Rtmp(url), "rtmp"))
-            }
-            (_, _, Some(url)) => Ok((Stream::Flv(Url::parse(url)?), "flv")),
-            // The command line asks for exactly one.
-            (None, None, None) => Err(LoadError::new("one of --whep, --rtmp and --flv is needed")),
-        }
-    }
-
-    /// The whole life of one player.
-    fn player(
-        &self,
-        seat: Seat,
-        token: Option<String>,
-        stopped: watch::Receiver<bool>,
-    ) -> impl Future<Output = ()> + use<> {
-        let stream = match self {
-            Stream::Whep { url, common } => Stream::Whep { url: url.clone(), common: common.clone() },
-            Stream::Rtmp(url) => Stream::Rtmp(url.clone()),
-            Stream::Flv(url) => Stream::Flv(url.clone()),
-        };
-        async move {
-            let outcome = match stream {
-                Stream::Whep { url, common } => play_rtc::play(&seat, common, &url, token.as_deref(), stopped).await,
-                Stream::Rtmp(url) => play_tcp::play_rtmp(&seat, url, stopped).await,
-                Stream::Flv(url) => play_tcp::play_flv(&seat, &url, token.as_deref(), stopped).await,
-            };
-            seat.end(outcome);
+    pub fn new(whep: Option<&str>, rtmp: Option<&str>, flv: Option<&str>) -> Result<Stream, LoadError> {
+        match (whep, rtmp, flv) {
+            (Some(url), _, _) => Ok(Stream::Whep(Url::parse(url)?)),
+            (_, Some(url), _) => RtmpUrl::parse(url)
+                .map(Stream::Rtmp)
+                .ok_or_else(|| LoadError::new("rtmp needs an address like rtmp://host/app/stream")),
+            (_, _, Some(url)) => Ok(Stream::Flv(Url::parse(url)?)),
+            (None, None, None) => Err(LoadError::new("one of whep, rtmp and flv is needed to play from")),
         }
     }
 }
 
-impl Board {
-    pub fn new() -> Board {
-        Board {
-            packets: Cell::new(0),
-            bytes: Cell::new(0),
-            expected: Cell::new(0),
-            received: Cell::new(0),
-            joins: RefCell::new(Histogram::new()),
-            first_frames: RefCell::new(Histogram::new()),
-            delays: RefCell::new(Histogram::new()),
-            joined: Cell::new(0),
-            ended: Cell::new(0),
-            ended_joined: Cell::new(0),
-            reasons: RefCell::new(Vec::new()),
-        }
-    }
-
-    /// Players that have media.
-    fn present(&self) -> usize {
-        self.joined.get() - self.ended_joined.get()
-    }
-
-    fn read(&self, pid: Option<u32>) -> Result<Reading, LoadError> {
-        Ok(Reading {
-            at: Instant::now(),
-            packets: self.packets.get(),
-            bytes: self.bytes.get(),
-            lost: self.expected.get().saturating_sub(self.received.get()),
-            server: pid.map(usage).transpose()?,
+impl Crowd for Players {
+    fn client(&self, seat: Rc<Seat>, number: usize, stopped: watch::Receiver<bool>) -> Life {
+        let (stream, token, pool) = (self.stream.clone(), self.token.clone(), self.pool.clone());
+        let verifies = self.verify > 0 && number.is_multiple_of(self.verify as usize);
+        Box::pin(async move {
+            let token = token.as_deref();
+            let outcome = match stream {
+                Stream::Whep(url) => play_rtc::play(&seat, &pool, &url, token, verifies, stopped).await,
+                Stream::Rtmp(url) => play_tcp::play_rtmp(&seat, url, stopped).await,
+                Stream::Flv(url) => play_tcp::play_flv(&seat, &url, token, stopped).await,
+            };
+            seat.end(outcome);
         })
     }
 
-    fn report(
-        &self,
-        args: &PlayArgs,
-        protocol: &'static str,
-        before: Option<Usage>,
-        from: Reading,
-        to: Reading,
-    ) -> PlayReport {
-        let seconds = to.at.duration_since(from.at).as_secs_f64();
-        let per_second = |amount: f64| if seconds > 0.0 { amount / seconds } else { 0.0 };
-        let (packets, bytes) = (to.packets - from.packets, to.bytes - from.bytes);
-        let viewers = self.present();
-        let bitrate = per_second(bytes as f64 * 8.0) as u64;
-        let cpu_us = to.server.zip(from.server).map(|(to, from)| to.cpu_us.saturating_sub(from.cpu_us) as f64);
-        let grown_kb = to.server.zip(before).map(|(to, before)| to.rss_kb as f64 - before.rss_kb as f64);
-        let (joins, first, delays) = (self.joins.borrow(), self.first_frames.borrow(), self.delays.borrow());
-        PlayReport {
-            protocol,
-            seconds,
-            viewers,
-            viewers_failed: (args.viewers as usize).saturating_sub(viewers),
-            packets,
-            packets_per_second: per_second(packets as f64),
-            lost: (protocol == "whep").then(|| to.lost.saturating_sub(from.lost)),
-            bitrate,
-            bitrate_per_viewer: bitrate / viewers.max(1) as u64,
-            server_cpu_us_per_packet: cpu_us.filter(|_| packets > 0).map(|us| us / packets as f64),
-            server_cpu_percent: cpu_us.filter(|_| seconds > 0.0).map(|us| us / seconds / 10_000.0),
-            rss_per_viewer_kb: grown_kb.filter(|_| viewers > 0).map(|kb| kb / viewers as f64),
-            join_ms_p50: joins.percentile_ms(50.0),
-            join_ms_p95: joins.percentile_ms(95.0),
-            join_ms_p99: joins.percentile_ms(99.0),
-            first_frame_ms_p50: first.percentile_ms(50.0),
-            first_frame_ms_p95: first.percentile_ms(95.0),
-            delay_ms_p50: delays.percentile_ms(50.0),
-            delay_ms_p95: delays.percentile_ms(95.0),
-            delay_ms_p99: delays.percentile_ms(99.0),
-        }
-    }
-}
-
-impl Seat {
-    /// A player that begins now.
-    pub fn new(board: Rc<Board>) -> Seat {
-        Seat { board, began: Instant::now(), joined: Cell::new(false), first_frame: Cell::new(false) }
-    }
-
-    /// Counts one packet or message; the first one says that the player is in.
-    pub fn packet(&self, bytes: usize) {
-        if !self.joined.replace(true) {
-            self.board.joins.borrow_mut().add(self.began.elapsed().as_micros() as u64);
-            self.board.joined.set(self.board.joined.get() + 1);
-        }
-        self.board.packets.set(self.board.packets.get() + 1);
-        self.board.bytes.set(self.board.bytes.get() + bytes as u64);
-    }
-
-    /// The first picture (or sound) is whole.
-    pub fn first_frame(&self) {
-        if !self.first_frame.replace(true) {
-            self.board.first_frames.borrow_mut().add(self.began.elapsed().as_micros() as u64);
+    fn protocol(&self) -> &'static str {
+        match self.stream {
+            Stream::Whep(_) => "whep",
+            Stream::Rtmp(_) => "rtmp",
+            Stream::Flv(_) => "flv",
         }
     }
 
-    pub fn has_first_frame(&self) -> bool {
-        self.first_frame.get()
+    fn name(&self) -> &'static str {
+        "viewers"
     }
 
-    /// Adds to the account of sequence numbers.
-    pub fn sequence(&self, expected: u64, received: u64) {
-        self.board.expected.set(self.board.expected.get() + expected);
-        self.board.received.set(self.board.received.get() + received);
+    fn pictures(&self) -> usize {
+        0
     }
 
-    pub fn delay(&self, us: u64) {
-        self.board.delays.borrow_mut().add(us);
-    }
-
-    /// The player waited long enough for its first packet.
-    pub fn is_overdue(&self) -> bool {
-        !self.joined.get() && self.began.elapsed() > JOIN_TIMEOUT
-    }
-
-    fn end(self, outcome: Result<(), LoadError>) {
-        self.board.ended.set(self.board.ended.get() + 1);
-        if self.joined.get() {
-            self.board.ended_joined.set(self.board.ended_joined.get() + 1);
-        }
-        if let Err(LoadError(reason)) = outcome {
-            let mut reasons = self.board.reasons.borrow_mut();
-            if reasons.len() < REASONS_MAX && !reasons.contains(&reason) {
-                reasons.push(reason);
-            }
-        }
-    }
-}
-
-/// The live line.
-struct Progress {
-    began: Instant,
-    viewers: usize,
-    last: Option<Reading>,
-    rewrites: bool,
-}
-
-impl Progress {
-    fn new(viewers: usize) -> Progress {
-        Progress { began: Instant::now(), viewers, last: None, rewrites: std::io::stderr().is_terminal() }
-    }
-
-    fn show(&mut self, board: &Board, now: Reading, measuring: bool) {
-        let last = self.last.replace(now).unwrap_or(now);
-        let seconds = now.at.duration_since(last.at).as_secs_f64();
-        if seconds <= 0.0 {
-            return;
-        }
-        let per_second = |amount: u64| (amount as f64 / seconds) as u64;
-        let server = now.server.zip(last.server).map_or(String::new(), |(now, last)| {
-            let cpu = per_second(now.cpu_us.saturating_sub(last.cpu_us)) / 10_000;
-            format!("  server {cpu} % cpu, {} MB", now.rss_kb / 1024)
-        });
-        // Over TCP there is nothing to lose.
-        let lost = if board.expected.get() > 0 { format!("  lost {}", now.lost) } else { String::new() };
-        let line = format!(
-            "{:4} s  {}  viewers {}/{}  {} packets/s  {}{lost}{server}",
-            self.began.elapsed().as_secs(),
-            if measuring { "measuring" } else { "joining  " },
-            board.present(),
-            self.viewers,
-            per_second(now.packets - last.packets),
-            rate(per_second((now.bytes - last.bytes) * 8)),
-        );
-        let mut err = std::io::stderr().lock();
-        // Nobody reads a broken terminal.
-        let _ = if self.rewrites { write!(err, "\r\x1b[K{line}") } else { writeln!(err, "{line}") };
-    }
-
-    fn done(&self) {
-        if self.rewrites {
-            eprintln!();
-        }
+    fn sees_loss(&self) -> bool {
+        matches!(self.stream, Stream::Whep(_))
     }
 }

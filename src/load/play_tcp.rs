@@ -20,8 +20,9 @@ use tokio::{
 
 use super::{
     LoadError,
+    board::Seat,
     http::{self, Url},
-    play::Seat,
+    stamp,
 };
 
 /// Bytes read in one go; what a player gets in a tenth of a second.
@@ -125,30 +126,44 @@ async fn receive_flv(seat: &Seat, url: &Url, token: Option<&str>) -> Result<(), 
 /// Watches for the first picture, or the first sound of a stream that says it has no video.
 #[derive(Default)]
 struct FirstPicture {
+    seen: bool,
     has_video: bool,
     sounds: u32,
 }
 
+/// For so long after the start, what comes may come from the group of pictures that the server keeps for newcomers.
+const KEPT_TIME: Duration = Duration::from_millis(500);
 /// Sound without any sign of video after this many messages (half a second of AAC) is a stream of sound alone.
 const SOUNDS_WITHOUT_VIDEO: u32 = 25;
 
 impl FirstPicture {
     fn take(&mut self, seat: &Seat, tag: &Tag) {
+        seat.join();
         seat.packet(tag.payload.len());
         match tag.kind {
             TagKind::Video => {
                 self.has_video = true;
                 if tag.key && !tag.header {
-                    seat.first_frame();
+                    self.see(seat);
+                }
+                // What a server kept for newcomers is not late, it was meant to be old.
+                if let Some(sent_us) = stamp::read(&tag.payload).filter(|_| seat.began().elapsed() > KEPT_TIME) {
+                    seat.delay(sent_us, stamp::unix_us());
                 }
             }
             TagKind::Audio if !self.has_video && !tag.header => {
                 self.sounds += 1;
                 if self.sounds >= SOUNDS_WITHOUT_VIDEO {
-                    seat.first_frame();
+                    self.see(seat);
                 }
             }
             _ => {}
+        }
+    }
+
+    fn see(&mut self, seat: &Seat) {
+        if !std::mem::replace(&mut self.seen, true) {
+            seat.first_frame(seat.began());
         }
     }
 }

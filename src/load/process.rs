@@ -28,6 +28,11 @@ pub fn usage(pid: u32) -> Result<Usage, LoadError> {
     Ok(Usage { cpu_us, rss_kb })
 }
 
+/// Reads what this process has used so far.
+pub fn own_usage() -> Result<Usage, LoadError> {
+    usage(std::process::id())
+}
+
 /// proc(5): `utime` and `stime` are the 14th and 15th field. The second, the program's name, may hold spaces and brackets.
 fn cpu_us(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;

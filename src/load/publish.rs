@@ -2,7 +2,10 @@
 
 use std::{
     cell::Cell,
+    future::Future,
     io::{IsTerminal, Write},
+    path::Path,
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -14,10 +17,11 @@ use super::{
     cli::PublishArgs,
     clip::Clip,
     http::Url,
+    pool::Pool,
     publish_rtc, publish_rtmp,
+    reel::Reel,
     report::{PublishReport, print, rate},
-    rtc::Common,
-    source::Source,
+    source::{Footage, Source},
 };
 
 /// What a publisher counts. Counters only ever grow.
@@ -32,6 +36,13 @@ pub struct Sent {
     pub ready: Cell<Option<Instant>>,
 }
 
+/// Where a publisher publishes to.
+#[derive(Clone)]
+pub enum Goal {
+    Whip { url: Url, token: Option<String> },
+    Rtmp(RtmpUrl),
+}
+
 impl Sent {
     /// Counts one packet or message.
     pub fn packet(&self, bytes: usize) {
@@ -40,32 +51,57 @@ impl Sent {
     }
 }
 
+impl Goal {
+    /// `None` if neither is given.
+    pub fn new(whip: Option<&str>, rtmp: Option<&str>, token: Option<String>) -> Result<Option<Goal>, LoadError> {
+        match (whip, rtmp) {
+            (Some(url), _) => Ok(Some(Goal::Whip { url: Url::parse(url)?, token })),
+            (None, Some(url)) => RtmpUrl::parse(url)
+                .map(|url| Some(Goal::Rtmp(url)))
+                .ok_or_else(|| LoadError::new("rtmp needs an address like rtmp://host/app/stream")),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+/// The clip, or the file, at the wanted rate.
+pub fn footage(file: Option<&Path>, video_kbps: Option<u32>) -> Result<Rc<Footage>, LoadError> {
+    Ok(Rc::new(Footage::new(Clip::load(file)?, video_kbps)?))
+}
+
+/// Publishes for `duration` from the server's consent on, or until `stopped`.
+pub async fn publish(
+    sent: &Rc<Sent>,
+    pool: &Rc<Pool>,
+    goal: &Goal,
+    footage: Rc<Footage>,
+    duration: Duration,
+    stopped: impl Future<Output = ()>,
+) -> Result<(), LoadError> {
+    match goal {
+        Goal::Rtmp(url) => publish_rtmp::publish(sent, url.clone(), Source::new(footage), duration, stopped).await,
+        Goal::Whip { url, token } => {
+            let cursor = publish_rtc::cursor(&Rc::new(Reel::new(&footage)?), 0);
+            publish_rtc::publish(sent, pool, url, token.as_deref(), cursor, duration, stopped).await
+        }
+    }
+}
+
 /// Publishes, and prints what was sent. True if it went on to the end.
 pub async fn run(args: PublishArgs) -> Result<bool, LoadError> {
-    let source = Source::new(Clip::load(args.file.as_deref())?, args.video_kbps)?;
-    let duration = Duration::from_secs(args.seconds);
-    let sent = Sent::default();
+    let footage = footage(args.media.file.as_deref(), args.media.video_kbps)?;
+    let goal = Goal::new(args.whip.as_deref(), args.rtmp.as_deref(), args.token)?;
+    // The command line asks for exactly one.
+    let goal = goal.ok_or_else(|| LoadError::new("one of --whip and --rtmp is needed"))?;
+    let pool = Pool::new(args.pool.sharing())?;
+    let sent = Rc::new(Sent::default());
     let began = Instant::now();
-    let protocol = if args.rtmp.is_some() { "rtmp" } else { "whip" };
-    let work = async {
-        match (&args.rtmp, &args.whip) {
-            (Some(url), _) => {
-                let url = RtmpUrl::parse(url)
-                    .ok_or_else(|| LoadError::new("--rtmp needs an address like rtmp://host/app/stream"))?;
-                publish_rtmp::publish(&sent, url, source, duration).await
-            }
-            (None, Some(url)) => {
-                let url = Url::parse(url)?;
-                publish_rtc::publish(&sent, Common::new()?, &url, args.token.as_deref(), source, duration).await
-            }
-            // The command line asks for exactly one.
-            (None, None) => Err(LoadError::new("one of --whip and --rtmp is needed")),
-        }
+    let stopped = async {
+        let _ = tokio::signal::ctrl_c().await;
     };
     let outcome = tokio::select! {
-        outcome = work => outcome,
+        outcome = publish(&sent, &pool, &goal, footage, Duration::from_secs(args.seconds), stopped) => outcome,
         () = show(&sent, began) => Ok(()),
-        _ = tokio::signal::ctrl_c() => Ok(()),
     };
     if std::io::stderr().is_terminal() {
         eprintln!();
@@ -75,7 +111,7 @@ pub async fn run(args: PublishArgs) -> Result<bool, LoadError> {
     };
     let seconds = ready.elapsed().as_secs_f64();
     let report = PublishReport {
-        protocol,
+        protocol: if matches!(goal, Goal::Rtmp(_)) { "rtmp" } else { "whip" },
         seconds,
         packets: sent.packets.get(),
         bitrate: (sent.bytes.get() as f64 * 8.0 / seconds.max(0.001)) as u64,

@@ -1,195 +1,271 @@
-//! Publishes by WHIP: the clip's pictures cut into RTP packets, its AAC turned into Opus, by the server's own bridge.
+//! Publishes by WebRTC: the packets of the reel in time, sender reports, and a key frame when one is asked for.
 
 use std::{
+    cell::{Cell, RefCell},
     collections::HashMap,
+    future::Future,
     rc::Rc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use media::{
-    bridge::rtmp_to_room::RtmpToRoom,
     codec::Codec,
+    drop_reason::DropReason,
     ids::Kind,
     rtp::{
-        packet::{Header, NewHeader, is_rtcp},
+        packet::{Header, NewHeader},
         rtcp::{self, ReportBlock, Rtcp, SenderInfo},
     },
-    sdp::client::{Offered, offer_publish},
+    sdp::client::{ClientNegotiated, Offered, offer_publish, read_answer},
+    units::time::Time,
 };
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
     LoadError,
-    http::Url,
+    http::{Resource, Url},
+    peer::{Ear, Peer, Proposal},
+    pool::Pool,
     publish::Sent,
-    rtc::{Arrival, Client, Common, Proposal},
-    source::Source,
+    reel::{Cursor, Reel},
+    stamp,
 };
 
-/// Bit rate of the Opus that the clip's sound becomes.
-const OPUS_BITRATE_BPS: u32 = 96_000;
 /// From the answer to the keys.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// How often ICE consent is looked after.
-const CARE_INTERVAL: Duration = Duration::from_secs(1);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// Sender reports.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Shortest time between two key frames that were asked for; an encoder does not make more either.
+const KEY_INTERVAL: Duration = Duration::from_millis(300);
 /// Longest header that is written: no extension.
 const HEADER_BYTES: usize = 12;
+/// Longest payload that is sent.
+const PAYLOAD_BYTES_MAX: usize = 1_400;
+/// Packets sent in one go before others get their turn.
+const PACKETS_PER_TURN: usize = 32;
+/// What a publisher offers.
+pub const CODECS: [Codec; 2] = [Codec::Opus, Codec::H264];
 
-/// Publishes for `duration` from the moment that media can flow.
+/// Publishes by WHIP for `duration` from the moment that media can flow, or until `stopped`.
 pub async fn publish(
-    sent: &Sent,
-    common: Rc<Common>,
+    sent: &Rc<Sent>,
+    pool: &Rc<Pool>,
     url: &Url,
     token: Option<&str>,
-    source: Source,
+    cursor: Cursor,
     duration: Duration,
+    stopped: impl Future<Output = ()>,
 ) -> Result<(), LoadError> {
-    let proposal = Proposal::new(&common);
-    let (offer, offered) = offer_publish(&proposal.local, "roomcast-load", &[Codec::Opus, Codec::H264]);
-    let mut client = Client::agree(common.clone(), url, token, proposal, offer).await?;
-    let mut tracks = Tracks::new(&client, &offered);
-    let outcome = send(sent, &common, &mut client, &mut tracks, source, duration).await;
-    client.close().await;
+    let proposal = Proposal::new(pool);
+    let (offer, offered) = offer_publish(&proposal.local, "roomcast-load", &CODECS);
+    let (answer, reached, resource) = Resource::create(url, token, offer).await?;
+    let work = async {
+        let negotiated =
+            read_answer(&answer).map_err(|error| LoadError::new(format!("the server's answer: {error}")))?;
+        let feedback = Rc::new(RefCell::new(Feedback::new(sent.clone(), &offered)));
+        let peer = Peer::open(pool, proposal, &negotiated, reached.ip(), feedback.clone())?;
+        let outs = Outs::new(&negotiated, &offered);
+        let outcome = tokio::select! {
+            outcome = send(sent, pool, &peer, outs, cursor, &feedback, Some(duration)) => outcome,
+            error = peer.ended() => Err(error),
+            () = stopped => Ok(()),
+        };
+        peer.close();
+        outcome
+    };
+    let outcome = work.await;
+    resource.delete().await;
     outcome
 }
 
-async fn send(
+/// Sends until `duration` has passed, or without end.
+pub async fn send(
     sent: &Sent,
-    common: &Common,
-    client: &mut Client,
-    tracks: &mut Tracks,
-    mut source: Source,
-    duration: Duration,
+    pool: &Pool,
+    peer: &Peer,
+    mut outs: Outs,
+    mut cursor: Cursor,
+    feedback: &RefCell<Feedback>,
+    duration: Option<Duration>,
 ) -> Result<(), LoadError> {
-    let connecting = Instant::now();
-    client.look_after()?;
-    while !client.is_connected() {
-        client.receive(tokio::time::Instant::now() + CARE_INTERVAL, |_, _| ()).await?;
-        if connecting.elapsed() > CONNECT_TIMEOUT {
-            return Err(LoadError::new("no connection"));
+    timeout(CONNECT_TIMEOUT, peer.connected()).await.map_err(|_| LoadError::new("no connection"))??;
+    sent.ready.set(Some(std::time::Instant::now()));
+    let start = Instant::now();
+    let start_time = pool.now();
+    let (mut report_at, mut key_at) = (start, start);
+    loop {
+        let next = cursor.next();
+        let due = start + Duration::from_micros(next.at_us);
+        if duration.is_some_and(|duration| due - start >= duration) {
+            return Ok(());
         }
-    }
-    sent.ready.set(Some(Instant::now()));
-    sent.key_frame_requests.set(Some(0));
-    let mut bridge = RtmpToRoom::new(OPUS_BITRATE_BPS, common.wall());
-    let mut packets: Vec<(Kind, Vec<u8>)> = Vec::new();
-    for tag in source.headers() {
-        bridge.handle_tag(common.now(), &tag, &mut |_, _| true);
-    }
-    let start = tokio::time::Instant::now();
-    let mut care_at = start + CARE_INTERVAL;
-    let mut next = source.next_tag();
-    while start.elapsed() < duration {
-        let due = start + Duration::from_millis(next.0);
-        while tokio::time::Instant::now() < due {
-            client
-                .receive(due.min(care_at), |_, arrival| {
-                    if let Arrival::Rtcp(compound) = arrival {
-                        tracks.feedback(sent, compound);
-                    }
-                })
-                .await?;
-            if tokio::time::Instant::now() >= care_at {
-                client.look_after()?;
-                care_at += CARE_INTERVAL;
+        sleep_until(due).await;
+        if next.kind == Kind::Video && due >= key_at && std::mem::take(&mut feedback.borrow_mut().key_wanted) {
+            cursor.jump();
+            key_at = due + KEY_INTERVAL;
+        }
+        for index in 0..cursor.len() {
+            if let Some(packet) = cursor.packet(index) {
+                outs.send(sent, peer, next.kind, next.timestamp, packet);
+            }
+            // Large pictures must not keep the players of this process from emptying their sockets.
+            if index % PACKETS_PER_TURN == PACKETS_PER_TURN - 1 {
+                tokio::task::yield_now().await;
             }
         }
-        bridge.handle_tag(common.now(), &next.1, &mut |kind, packet| {
-            packets.push((kind, packet.to_vec()));
-            true
-        });
-        for (kind, packet) in packets.drain(..) {
-            tracks.forward(sent, client, kind, &packet);
+        cursor.advance();
+        if due >= report_at {
+            outs.report(pool, peer, start_time);
+            report_at = due + REPORT_INTERVAL;
         }
-        next = source.next_tag();
     }
-    Ok(())
 }
 
-/// What the bridge's packets become on this session.
-struct Tracks {
-    outs: Vec<Out>,
-    /// The newest cumulative loss by SSRC.
-    lost: HashMap<u32, u64>,
-}
+/// The tracks that the server took.
+pub struct Outs(Vec<Out>);
 
 struct Out {
     kind: Kind,
     payload_type: u8,
     ssrc: u32,
+    seq: u16,
+    /// Of the first packet.
+    timestamp: u32,
     packets: u32,
     bytes: u32,
 }
 
-impl Tracks {
-    /// Only of the m-lines that the server took.
-    fn new(client: &Client, offered: &[Offered]) -> Tracks {
+impl Outs {
+    pub fn new(negotiated: &ClientNegotiated, offered: &[Offered]) -> Outs {
         let out = |offered: &Offered| {
-            let media = client.negotiated.media.iter().find(|media| media.kind == offered.kind)?;
-            let payload_type = media.format.payload_type;
-            Some(Out { kind: offered.kind, payload_type, ssrc: offered.ssrc, packets: 0, bytes: 0 })
+            let media = negotiated.media.iter().find(|media| media.kind == offered.kind)?;
+            Some(Out {
+                kind: offered.kind,
+                payload_type: media.format.payload_type,
+                ssrc: offered.ssrc,
+                // As good as random, and in the lower half, so that no wrap comes soon (RFC 3711 §3.3.1).
+                seq: (offered.ssrc >> 8) as u16 & 0x7fff,
+                timestamp: offered.ssrc.rotate_left(16),
+                packets: 0,
+                bytes: 0,
+            })
         };
-        Tracks { outs: offered.iter().filter_map(out).collect(), lost: HashMap::new() }
+        Outs(offered.iter().filter_map(out).collect())
     }
 
-    /// Sends a packet of the bridge under our SSRC and payload type; a sender report with our counts.
-    fn forward(&mut self, sent: &Sent, client: &mut Client, kind: Kind, packet: &[u8]) {
-        let Some(out) = self.outs.iter_mut().find(|out| out.kind == kind) else { return };
-        if is_rtcp(packet) {
-            let report = rtcp::packets(packet).flatten().find_map(|packet| match packet {
-                Rtcp::SenderReport(report) => Some(report),
-                _ => None,
-            });
-            if let Some(report) = report {
-                let info = SenderInfo {
-                    ssrc: out.ssrc,
-                    ntp: report.ntp,
-                    rtp_timestamp: report.rtp_timestamp,
-                    packets: out.packets,
-                    bytes: out.bytes,
-                };
-                let mut compound = Vec::with_capacity(64);
-                rtcp::write_sender_report(&mut compound, &info, &[]);
-                rtcp::write_sdes_cname(&mut compound, out.ssrc, "roomcast-load");
-                client.send_rtcp(&compound);
-            }
-            return;
-        }
-        let Ok(header) = Header::parse(packet) else { return };
+    fn send(
+        &mut self,
+        sent: &Sent,
+        peer: &Peer,
+        kind: Kind,
+        timestamp: u32,
+        (marker, payload, stamp_at): (bool, &[u8], Option<usize>),
+    ) {
+        let Some(out) = self.0.iter_mut().find(|out| out.kind == kind) else { return };
         let new = NewHeader {
-            marker: header.marker,
+            marker,
             payload_type: out.payload_type,
-            seq: header.seq,
-            timestamp: header.timestamp,
+            seq: out.seq,
+            timestamp: out.timestamp.wrapping_add(timestamp),
             ssrc: out.ssrc,
             ext: &[],
         };
-        let mut bytes = [0; HEADER_BYTES];
-        let payload = header.payload(packet);
-        if new.write(&mut bytes).is_some() && client.send_rtp(&bytes, payload) {
+        let (mut header, mut stamped) = ([0; HEADER_BYTES], [0; PAYLOAD_BYTES_MAX]);
+        let payload = match (stamp_at, stamped.get_mut(..payload.len())) {
+            (Some(at), Some(copy)) => {
+                copy.copy_from_slice(payload);
+                stamp::write(copy, at, stamp::unix_us());
+                copy
+            }
+            _ => payload,
+        };
+        // A number is used up in any case: what the socket has no room for is lost.
+        out.seq = out.seq.wrapping_add(1);
+        if new.write(&mut header).is_some() && peer.send_rtp(&header, payload) {
             sent.packet(HEADER_BYTES + payload.len());
             out.packets = out.packets.wrapping_add(1);
             out.bytes = out.bytes.wrapping_add(payload.len() as u32);
         }
     }
 
-    /// Reads the server's reports and requests.
-    fn feedback(&mut self, sent: &Sent, compound: &[u8]) {
+    fn report(&self, pool: &Pool, peer: &Peer, start: Time) {
+        let now = pool.now();
+        let us = now.since(start).as_micros() as u64;
+        for out in &self.0 {
+            let rate: u64 = if out.kind == Kind::Audio { 48 } else { 90 };
+            let info = SenderInfo {
+                ssrc: out.ssrc,
+                ntp: pool.ntp(now),
+                rtp_timestamp: out.timestamp.wrapping_add((us * rate / 1000) as u32),
+                packets: out.packets,
+                bytes: out.bytes,
+            };
+            let mut compound = Vec::with_capacity(64);
+            rtcp::write_sender_report(&mut compound, &info, &[]);
+            rtcp::write_sdes_cname(&mut compound, out.ssrc, "roomcast-load");
+            peer.send_rtcp(&compound);
+        }
+    }
+}
+
+/// What the server says of what we send.
+pub struct Feedback {
+    sent: Rc<Sent>,
+    ssrcs: Vec<u32>,
+    /// The newest cumulative loss by SSRC.
+    lost: HashMap<u32, u64>,
+    key_wanted: bool,
+}
+
+impl Feedback {
+    pub fn new(sent: Rc<Sent>, offered: &[Offered]) -> Feedback {
+        sent.key_frame_requests.set(Some(sent.key_frame_requests.get().unwrap_or(0)));
+        let ssrcs = offered.iter().map(|offered| offered.ssrc).collect();
+        Feedback { sent, ssrcs, lost: HashMap::new(), key_wanted: false }
+    }
+
+    fn lost(&mut self, block: &ReportBlock) {
+        if self.ssrcs.contains(&block.ssrc) {
+            let lost = u64::try_from(block.cumulative_lost).unwrap_or(0);
+            let before = self.lost.insert(block.ssrc, lost).unwrap_or(0);
+            self.sent.lost.set(Some(self.sent.lost.get().unwrap_or(0) + lost.saturating_sub(before)));
+        }
+    }
+}
+
+impl Ear for Feedback {
+    fn wants_plain(&self) -> bool {
+        false
+    }
+
+    /// Nobody sends media to a publisher.
+    fn rtp(&mut self, _: u64, _: &Header, _: usize, _: Result<Option<&[u8]>, DropReason>) {}
+
+    fn rtcp(&mut self, _: Time, compound: &[u8]) {
         for packet in rtcp::packets(compound).flatten() {
             match packet {
-                Rtcp::ReceiverReport(report) => report.reports.for_each(|block| self.lost(sent, &block)),
-                Rtcp::SenderReport(report) => report.reports.for_each(|block| self.lost(sent, &block)),
+                Rtcp::ReceiverReport(report) => report.reports.for_each(|block| self.lost(&block)),
+                Rtcp::SenderReport(report) => report.reports.for_each(|block| self.lost(&block)),
                 Rtcp::Pli { .. } | Rtcp::Fir(_) => {
-                    sent.key_frame_requests.set(Some(sent.key_frame_requests.get().unwrap_or(0) + 1));
+                    self.key_wanted = true;
+                    bump(&self.sent.key_frame_requests);
                 }
                 _ => {}
             }
         }
     }
 
-    fn lost(&mut self, sent: &Sent, block: &ReportBlock) {
-        if self.outs.iter().any(|out| out.ssrc == block.ssrc) {
-            self.lost.insert(block.ssrc, u64::try_from(block.cumulative_lost).unwrap_or(0));
-            sent.lost.set(Some(self.lost.values().sum()));
-        }
+    fn report(&mut self, _: Time) -> Option<Vec<u8>> {
+        None
     }
+}
+
+fn bump(counter: &Cell<Option<u64>>) {
+    counter.set(Some(counter.get().unwrap_or(0) + 1));
+}
+
+/// The place on the reel where the publisher of this number begins.
+pub fn cursor(reel: &Rc<Reel>, number: usize) -> Cursor {
+    // Steps that have nothing in common with the distance of key frames spread the publishers evenly.
+    Cursor::new(reel.clone(), number * 37)
 }

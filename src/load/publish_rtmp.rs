@@ -1,6 +1,10 @@
 //! Publishes by RTMP.
 
-use std::time::{Duration, Instant};
+use std::{
+    future::Future,
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use media::{
@@ -25,8 +29,14 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a connection that is being set up looks at the time.
 const SETUP_TICK: Duration = Duration::from_secs(1);
 
-/// Publishes for `duration` from the server's consent on.
-pub async fn publish(sent: &Sent, url: RtmpUrl, mut source: Source, duration: Duration) -> Result<(), LoadError> {
+/// Publishes for `duration` from the server's consent on, or until `stopped`.
+pub async fn publish(
+    sent: &Sent,
+    url: RtmpUrl,
+    mut source: Source,
+    duration: Duration,
+    stopped: impl Future<Output = ()>,
+) -> Result<(), LoadError> {
     let failed = |error: std::io::Error| LoadError::new(format!("{url:?}: {error}"));
     let mut stream = TcpStream::connect((url.host.as_str(), url.port)).await.map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
@@ -50,14 +60,16 @@ pub async fn publish(sent: &Sent, url: RtmpUrl, mut source: Source, duration: Du
     for tag in source.headers() {
         send(sent, &session, &mut stream, &tag).await?;
     }
+    let mut stopped = pin!(stopped);
     let start = tokio::time::Instant::now();
-    let mut next = source.next_tag();
+    let mut next = source.next_due();
     while start.elapsed() < duration {
         tokio::select! {
-            () = sleep_until(start + Duration::from_millis(next.0)) => {
-                send(sent, &session, &mut stream, &next.1).await?;
-                next = source.next_tag();
+            () = sleep_until(start + Duration::from_millis(next.at_ms)) => {
+                send(sent, &session, &mut stream, &next.stamped()).await?;
+                next = source.next_due();
             }
+            () = &mut stopped => break,
             read = stream.read(&mut buffer) => {
                 take(sent, &mut session, &buffer, read.map_err(failed)?)?;
                 let output = session.take_output();

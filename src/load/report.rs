@@ -2,22 +2,34 @@
 
 use serde::Serialize;
 
-/// The result of `play`. What is not known is `null`.
-#[derive(Clone, Debug, Serialize)]
-pub struct PlayReport {
-    /// `whep`, `rtmp` or `flv`.
+use super::process::Usage;
+
+/// The result of `play` and `rooms`. What is not known is `null`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// `whep`, `rtmp`, `flv` or `signal`.
     pub protocol: &'static str,
     /// Length of the measurement.
     pub seconds: f64,
-    /// Players that received media to the end of the measurement.
+    /// Players, or members, that were in at the end of the measurement.
     pub viewers: usize,
-    /// Players that never received anything, or that ended before the measurement did.
+    /// Those that never came in, or that ended by an error.
     pub viewers_failed: usize,
+    /// How often somebody came in.
+    pub joins: usize,
     /// RTP packets, or RTMP and FLV messages, received by all during the measurement.
     pub packets: u64,
     pub packets_per_second: f64,
     /// RTP packets that never came, by gaps in the sequence numbers. Nothing can be lost over TCP.
     pub lost: Option<u64>,
+    /// RTP packets that came behind one with a higher number.
+    pub reordered: Option<u64>,
+    /// Datagrams, or runs of them, that this process did not take from its sockets in time: they are part of `lost`, but
+    /// not by the server's fault.
+    pub dropped_here: Option<u64>,
+    /// Packets that were opened and found good, and that were not.
+    pub verified: Option<u64>,
+    pub broken: Option<u64>,
     /// Bits per second received by all, transport headers not counted.
     pub bitrate: u64,
     pub bitrate_per_viewer: u64,
@@ -25,20 +37,45 @@ pub struct PlayReport {
     pub server_cpu_us_per_packet: Option<f64>,
     /// Of one processor; 100 is one that is busy all the time.
     pub server_cpu_percent: Option<f64>,
+    /// The same of this process.
+    pub own_cpu_us_per_packet: Option<f64>,
+    pub own_cpu_percent: Option<f64>,
     /// Growth of the server's memory since before the first player, per player.
     pub rss_per_viewer_kb: Option<f64>,
-    /// From the request (or the connection attempt) to the first media.
+    /// The server's memory at the end, its growth during the measurement, and the most that was seen.
+    pub rss_kb: Option<u64>,
+    pub rss_grown_kb: Option<i64>,
+    pub rss_max_kb: Option<u64>,
+    /// From the request (or the connection attempt) to the first media; of a member that publishes, until media can flow.
     pub join_ms_p50: Option<f64>,
     pub join_ms_p95: Option<f64>,
     pub join_ms_p99: Option<f64>,
-    /// From the request to the last packet of the first whole key frame (of the first sound, if there is no video).
+    /// From the request (of a member: from the offer that has the stream) to the last packet of the first whole key frame,
+    /// or to the first sound, if there is no video.
     pub first_frame_ms_p50: Option<f64>,
     pub first_frame_ms_p95: Option<f64>,
-    /// From the time that the sender reports give a picture to the arrival of its last packet; WHEP only, and only where
-    /// both clocks agree, which they do on one machine.
+    pub first_frame_ms_p99: Option<f64>,
+    /// From a picture's sending by a publisher of this tool to the arrival of each of its packets, at players that open
+    /// their packets (`--verify`). `null` without such a publisher, or if its clock is another.
     pub delay_ms_p50: Option<f64>,
     pub delay_ms_p95: Option<f64>,
     pub delay_ms_p99: Option<f64>,
+    /// Of `--storm`.
+    pub storm: Option<StormReport>,
+    /// Packets that the publishers of this process sent, from the beginning on.
+    pub published: Option<u64>,
+}
+
+/// What became of those who came in a storm.
+#[derive(Clone, Debug, Serialize)]
+pub struct StormReport {
+    pub joins: usize,
+    pub failed: usize,
+    pub join_ms_p50: Option<f64>,
+    pub join_ms_p95: Option<f64>,
+    pub join_ms_p99: Option<f64>,
+    pub first_frame_ms_p95: Option<f64>,
+    pub lost: u64,
 }
 
 /// The result of `publish`.
@@ -59,22 +96,50 @@ pub struct PublishReport {
     pub join_ms: f64,
 }
 
-impl PlayReport {
+impl Report {
+    /// Adds what the packets cost, ours and `further` ones: the server between two readings, and this process.
+    pub fn price(&mut self, server: Option<(Usage, Usage)>, own_to: Usage, own_from: Usage, further: u64) {
+        let packets = self.packets + further;
+        let per_packet = |us: f64| (packets > 0).then(|| us / packets as f64);
+        let percent = |us: f64| (self.seconds > 0.0).then(|| us / self.seconds / 10_000.0);
+        let spent = |to: Usage, from: Usage| to.cpu_us.saturating_sub(from.cpu_us) as f64;
+        let own_us = spent(own_to, own_from);
+        let server_us = server.map(|(to, from)| spent(to, from));
+        let (own_each, own_percent) = (per_packet(own_us), percent(own_us));
+        let (server_each, server_percent) = (server_us.and_then(per_packet), server_us.and_then(percent));
+        (self.own_cpu_us_per_packet, self.own_cpu_percent) = (own_each, own_percent);
+        (self.server_cpu_us_per_packet, self.server_cpu_percent) = (server_each, server_percent);
+    }
+
     /// One row a line: name and value.
     pub fn rows(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let who = if self.protocol == "signal" { "members" } else { "viewers" };
+        let mut rows = vec![
             ("protocol", self.protocol.to_owned()),
             ("measured", format!("{:.1} s", self.seconds)),
-            ("viewers", format!("{} in, {} failed", self.viewers, self.viewers_failed)),
+            (who, format!("{} in, {} failed, {} joins", self.viewers, self.viewers_failed, self.joins)),
             ("packets", format!("{} ({:.0}/s)", self.packets, self.packets_per_second)),
             ("lost", self.lost.map_or("-".to_owned(), |lost| self.share(lost))),
+            ("reordered", number(self.reordered)),
             ("bitrate", format!("{} in all, {} per viewer", rate(self.bitrate), rate(self.bitrate_per_viewer))),
             ("join", three(self.join_ms_p50, self.join_ms_p95, self.join_ms_p99)),
-            ("first frame", format!("{} median, {} p95", ms(self.first_frame_ms_p50), ms(self.first_frame_ms_p95))),
-            ("delay", three(self.delay_ms_p50, self.delay_ms_p95, self.delay_ms_p99)),
-            ("server cpu", self.cpu()),
-            ("server memory", self.rss_per_viewer_kb.map_or("-".to_owned(), |kb| format!("{kb:.0} kB per viewer"))),
-        ]
+            ("first frame", three(self.first_frame_ms_p50, self.first_frame_ms_p95, self.first_frame_ms_p99)),
+            ("added delay", three(self.delay_ms_p50, self.delay_ms_p95, self.delay_ms_p99)),
+            ("server cpu", cpu(self.server_cpu_us_per_packet, self.server_cpu_percent, "- (give --pid)")),
+            ("own cpu", cpu(self.own_cpu_us_per_packet, self.own_cpu_percent, "-")),
+            ("server memory", self.memory()),
+        ];
+        if let Some(verified) = self.verified {
+            rows.push(("verified", format!("{verified} packets, {} broken", self.broken.unwrap_or(0))));
+        }
+        if let Some(dropped) = self.dropped_here.filter(|dropped| *dropped > 0) {
+            rows.push(("dropped here", format!("{dropped}: this machine is too busy to receive, not only the server")));
+        }
+        if let Some(storm) = &self.storm {
+            rows.push(("storm", format!("{} joins, {} failed, {} lost", storm.joins, storm.failed, storm.lost)));
+            rows.push(("storm join", three(storm.join_ms_p50, storm.join_ms_p95, storm.join_ms_p99)));
+        }
+        rows
     }
 
     fn share(&self, lost: u64) -> String {
@@ -82,10 +147,12 @@ impl PlayReport {
         format!("{lost} ({:.3} %)", lost as f64 * 100.0 / all as f64)
     }
 
-    fn cpu(&self) -> String {
-        match (self.server_cpu_us_per_packet, self.server_cpu_percent) {
-            (Some(us), Some(percent)) => format!("{us:.2} us per packet, {percent:.0} % of a processor"),
-            _ => "- (give --pid)".to_owned(),
+    fn memory(&self) -> String {
+        match (self.rss_per_viewer_kb, self.rss_kb, self.rss_grown_kb) {
+            (Some(each), Some(all), Some(grown)) => {
+                format!("{each:.0} kB per viewer, {} MB in all, {grown:+} kB while measured", all / 1024)
+            }
+            _ => "-".to_owned(),
         }
     }
 }
@@ -93,7 +160,6 @@ impl PlayReport {
 impl PublishReport {
     /// One row a line: name and value.
     pub fn rows(&self) -> Vec<(&'static str, String)> {
-        let number = |value: Option<u64>| value.map_or("-".to_owned(), |value| value.to_string());
         vec![
             ("protocol", self.protocol.to_owned()),
             ("published", format!("{:.1} s", self.seconds)),
@@ -118,6 +184,17 @@ pub fn print(json: bool, report: &impl Serialize, rows: &[(&'static str, String)
     }
 }
 
+fn number(value: Option<u64>) -> String {
+    value.map_or("-".to_owned(), |value| value.to_string())
+}
+
+fn cpu(each: Option<f64>, percent: Option<f64>, unknown: &str) -> String {
+    match (each, percent) {
+        (Some(us), Some(percent)) => format!("{us:.2} us per packet, {percent:.0} % of a processor"),
+        _ => unknown.to_owned(),
+    }
+}
+
 /// A bit rate for people.
 pub fn rate(bps: u64) -> String {
     match bps {
@@ -128,7 +205,7 @@ pub fn rate(bps: u64) -> String {
 }
 
 fn ms(value: Option<f64>) -> String {
-    value.map_or("-".to_owned(), |ms| if ms < 10.0 { format!("{ms:.1} ms") } else { format!("{ms:.0} ms") })
+    value.map_or("-".to_owned(), |ms| if ms < 10.0 { format!("{ms:.2} ms") } else { format!("{ms:.0} ms") })
 }
 
 fn three(p50: Option<f64>, p95: Option<f64>, p99: Option<f64>) -> String {
@@ -141,35 +218,30 @@ mod tests {
 
     #[test]
     fn json_has_the_documented_keys_and_null_for_what_is_not_known() {
-        let report = PlayReport {
+        let mut report = Report {
             protocol: "whep",
             seconds: 10.0,
             viewers: 2,
-            viewers_failed: 0,
             packets: 1000,
-            packets_per_second: 100.0,
             lost: Some(0),
-            bitrate: 1_000_000,
-            bitrate_per_viewer: 500_000,
-            server_cpu_us_per_packet: None,
-            server_cpu_percent: None,
-            rss_per_viewer_kb: None,
             join_ms_p50: Some(1.0),
             join_ms_p95: Some(2.0),
             join_ms_p99: Some(3.0),
-            first_frame_ms_p50: Some(4.0),
-            first_frame_ms_p95: Some(5.0),
-            delay_ms_p50: None,
-            delay_ms_p95: None,
-            delay_ms_p99: None,
+            ..Report::default()
         };
         let json = serde_json::to_value(&report).unwrap();
         for key in ["packets", "lost", "bitrate", "viewers", "join_ms_p50", "join_ms_p95", "join_ms_p99"] {
             assert!(json[key].is_number(), "{key}");
         }
-        for key in ["server_cpu_us_per_packet", "rss_per_viewer_kb", "delay_ms_p50", "delay_ms_p95"] {
+        for key in
+            ["server_cpu_us_per_packet", "rss_per_viewer_kb", "first_frame_ms_p95", "delay_ms_p50", "delay_ms_p99"]
+        {
             assert!(json.as_object().unwrap().contains_key(key) && json[key].is_null(), "{key}");
         }
+        let used = |cpu_us| Usage { cpu_us, rss_kb: 0 };
+        report.price(Some((used(5_000), used(2_000))), used(1_500), used(0), 500);
+        assert_eq!((report.server_cpu_us_per_packet, report.own_cpu_us_per_packet), (Some(2.0), Some(1.0)));
+        assert_eq!(report.server_cpu_percent, Some(0.03));
         assert!(report.rows().iter().any(|(name, value)| *name == "lost" && value == "0 (0.000 %)"));
     }
 

@@ -13,6 +13,7 @@ use std::{
 
 use libc::{c_int, c_void};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// Runs taken by one system call.
 const BATCH: usize = 16;
@@ -87,6 +88,15 @@ impl GatherSocket {
         socket.bind(&addr.into())?;
         let local = socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("no local address"))?;
         Ok(GatherSocket { socket, local })
+    }
+
+    /// Lets the runtime say when there is something to receive.
+    ///
+    /// # Errors
+    /// If the runtime cannot watch it.
+    pub fn watched(self) -> io::Result<AsyncFd<GatherSocket>> {
+        // SAFETY: the socket owns its descriptor, which is neither replaced nor closed before it is dropped.
+        Ok(unsafe { AsyncFd::register_with_interest(self, Interest::READABLE) }?)
     }
 
     pub fn local_addr(&self) -> SocketAddr {
