@@ -77,6 +77,7 @@ async fn no_ticket_key_or_signature_is_logged_whether_it_is_good_or_bad() {
     let token = eve.token.clone().unwrap();
     eve.lose();
     assert!(eve.resume().await.is_ok());
+    eve.drain();
     let guess = Resume { token: "canary-token".into(), seq: 0 };
     assert!(house.hub.resume(9, &guess, &eve.link, None).is_err());
     let wanted = json!({ "type": "role", "role": "anchor", "userSig": sig, "privateMapKey": "canary-map-key" });
