@@ -87,7 +87,7 @@ pub(crate) fn issue_ticket(hub: &Hub, sdk_app_id: u32, map: &Map<String, Value>)
     let version = match fields.optional_number("version", 2)? {
         Some(1) => Some(TicketVersion::V1),
         Some(2) => Some(TicketVersion::V2),
-        Some(_) => return Err(Fault::field("version", "1 or 2").into()),
+        Some(_) => return Err(Fault::field("version", "1 or 2")),
         None => None,
     };
 
