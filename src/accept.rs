@@ -21,7 +21,7 @@ use hyper_util::{
 };
 use signaling::config::ReachedAt;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Sleep, sleep, timeout},
@@ -31,8 +31,10 @@ use tracing::{debug, warn};
 
 use crate::shutdown::Stopping;
 
-/// Longest time for the head of a request, also the longest idle time of a kept connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a client is told whose request took too long to begin; hyper would hang up without a word.
+const HEAD_TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+/// How long a farewell may take.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
 /// Longest time for a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest head of a request, in bytes; a larger one is answered with 431.
@@ -49,6 +51,8 @@ pub struct Front {
     pub stopping: Stopping,
     /// One permit for every open connection, also for those that became WebSockets.
     pub places: Arc<Semaphore>,
+    /// Longest time for the head of a request, also the longest idle time of a kept connection.
+    pub head_timeout: Duration,
 }
 
 impl Front {
@@ -110,18 +114,30 @@ impl Front {
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
+            .header_read_timeout(self.head_timeout)
             .max_buf_size(HEAD_BYTES_MAX)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
-        let mut connection = std::pin::pin!(connection);
+        let mut connection = connection;
         let result = tokio::select! {
-            result = connection.as_mut() => result,
+            result = &mut connection => result,
             () = self.stopping.started() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+                Pin::new(&mut connection).graceful_shutdown();
+                (&mut connection).await
             }
         };
+        if result.as_ref().is_err_and(hyper::Error::is_timeout)
+            && let Some(parts) = connection.into_parts()
+            && !parts.read_buf.is_empty()
+        {
+            // A part of a head came; a kept connection that was merely idle expects no word.
+            let mut stream = parts.io.into_inner();
+            let farewell = async {
+                stream.write_all(HEAD_TOO_SLOW).await?;
+                stream.shutdown().await
+            };
+            let _ = timeout(FAREWELL_MAX, farewell).await;
+        }
         if let Err(error) = result {
             debug!(%remote, %error, "HTTP connection ended");
         }

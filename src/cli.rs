@@ -49,6 +49,10 @@ pub struct GlobalArgs {
     /// Sets one value, like --set media.public_ips=203.0.113.7; may be repeated.
     #[arg(long, global = true, value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
+    /// Address by which clients from outside reach this machine (its router's, say); short for
+    /// --set media.public_ips=IP. May be repeated.
+    #[arg(long, global = true, value_name = "IP")]
+    public_ip: Vec<String>,
     /// Folder for keys and certificates; short for --set server.data_folder=FOLDER.
     #[arg(long, global = true, value_name = "FOLDER")]
     data: Option<String>,
@@ -94,7 +98,8 @@ pub struct SignArgs {
 impl GlobalArgs {
     /// The settings, from all four places.
     pub fn load(&self) -> Result<Config, ConfigError> {
-        let short = [("server.data_folder", &self.data), ("server.log", &self.log)];
+        let public_ips = (!self.public_ip.is_empty()).then(|| self.public_ip.join(","));
+        let short = [("server.data_folder", &self.data), ("server.log", &self.log), ("media.public_ips", &public_ips)];
         let short = short.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)));
         let set: Vec<String> = self.set.iter().cloned().chain(short).collect();
         // A variable that is not UTF-8 is none of ours.

@@ -11,7 +11,9 @@ pub mod setting;
 use std::{fmt, fmt::Write as _, fs, net::IpAddr, path::Path, time::Duration};
 
 use media::{codec::Codec, config::MediaConfig};
-use signaling::{AppConfig, ConfigError as SignalingError, PlayPolicy, PrivateMapKeyPolicy, RoomName, SignalingConfig};
+use signaling::{
+    AppConfig, ConfigError as SignalingError, PlayPolicy, PrivateMapKeyPolicy, RightsEnd, RoomName, SignalingConfig,
+};
 use toml::de::{DeTable, DeValue};
 
 use crate::data::DemoKeys;
@@ -110,6 +112,11 @@ settings! {
         listen: Listen = "0.0.0.0:8080",
         /// Connections at once, HTTP and HTTPS together.
         connections_max: Whole<1, 1000000> = "10000",
+        /// Longest time for the head of a request, in seconds; also the longest idle time of a kept connection.
+        head_timeout_seconds: Whole<1, 300> = "8",
+        /// Whoever shows it (Authorization: Bearer) may read /metrics. Empty: this machine may, and nobody else. Behind a
+        /// reverse proxy on this machine everybody seems to be this machine: set it there.
+        metrics_token: Secret = "",
     }
 
     /// The same over TLS. Browsers give pages the camera only over HTTPS, or on localhost.
@@ -131,6 +138,24 @@ settings! {
         heartbeat_seconds: Whole<1, 300> = "15",
         /// A client that sent nothing for this long leaves the room, in seconds.
         dead_after_seconds: Whole<2, 900> = "45",
+        /// How long a client whose connection broke stays in the room, so that he can come back unnoticed, in seconds. 0: not.
+        resume_seconds: Whole<0, 300> = "15",
+        /// Messages that are kept for a client who comes back.
+        replay_messages: Whole<1, 65536> = "1024",
+        /// Bytes of them.
+        replay_bytes: Whole<1024, 67108864> = "1048576",
+        /// Bytes of a text message to one member.
+        message_bytes_to_one: Whole<1, 65536> = "12000",
+        /// Bytes of a text message to a room.
+        message_bytes_to_room: Whole<1, 65536> = "8898",
+        /// Text messages that a member may send per second for long.
+        messages_per_second: Whole<1, 10000> = "20",
+        /// Text messages that a member may send at once.
+        messages_burst: Whole<1, 10000> = "60",
+        /// Bytes of a room's or a member's metadata.
+        metadata_bytes: Whole<0, 65536> = "8192",
+        /// Users who are banned from one room, and users who are muted in it.
+        bans_per_room: Whole<0, 100000> = "1000",
         /// Members of one room.
         members_per_room: Whole<1, 10000> = "300",
         /// Members of one room who publish.
@@ -141,6 +166,11 @@ settings! {
         rooms_per_app: Whole<1, 1000000> = "10000",
         /// WebSockets from one address; this machine's own are not counted.
         connections_per_ip: Whole<1, 100000> = "50",
+        /// Times that one user may enter or publish anew per minute, whatever his address.
+        joins_per_user_per_minute: Whole<1, 100000> = "10",
+        /// Used privateMapKeys that are remembered, of apps where each may be used once. When so many are remembered and none
+        /// has expired, nobody enters with another.
+        spent_keys_max: Whole<1, 10000000> = "100000",
         /// Refused tickets per minute from one address, after which it is refused unread until the minute is over.
         failed_auths_per_minute: Whole<1, 100000> = "20",
         /// The longest life of a ticket, in days.
@@ -157,14 +187,14 @@ settings! {
 
     /// Media over UDP, and over TCP on the same port numbers for clients that UDP does not reach (ICE-TCP).
     media: MediaSettings {
-        /// Address that the media sockets bind to.
-        bind: IpAddr = "0.0.0.0",
+        /// Address that the media sockets bind to. "::" is every address, IPv4 and IPv6; "0.0.0.0" is IPv4 only.
+        bind: IpAddr = "::",
         /// Port of the first shard (packet thread); the others follow. 0 picks free ports.
         first_port: Whole<0, 65000> = "8000",
         /// Packet threads, each with a port of its own. 0: one for every two processors.
         shards: Whole<0, 64> = "0",
-        /// Addresses that clients are told instead of those of this machine's interfaces. Needed behind NAT, and in a
-        /// container without host networking: the address by which clients reach the machine.
+        /// Addresses that clients are told beside those of this machine's interfaces; --public-ip for short. Needed
+        /// behind NAT, and in a container without host networking: the address by which clients reach the machine.
         public_ips: List<IpAddr> = "",
         /// Video codecs that publishers may use, most wanted first: H264, VP8, VP9, AV1. H264 first spares RTMP players
         /// a codec that they cannot play.
@@ -184,6 +214,14 @@ settings! {
         key_frame_interval_ms: Whole<100, 10000> = "500",
         /// WebRTC connections at once.
         transports_max: Whole<1, 1000000> = "10000",
+        /// Viewers of a room go to another shard than the room's when that one has so many packets per second less to
+        /// send. 2000 are ten viewers at 1.3 Mbit/s; 0: always to the one with the least.
+        spread_packets_per_second: Whole<0, 10000000> = "2000",
+        /// What was copied to another shard for viewers there is kept for this many seconds after the last of them.
+        copy_linger_seconds: Whole<0, 3600> = "5",
+        /// Memory that packets and WebRTC connections may come to hold, in bytes; beyond it nobody can start to publish.
+        /// 0: half of the machine's.
+        memory_max_bytes: Whole<0, 1000000000000000> = "0",
         /// Opus bitrate, in bits per second, for WebRTC members who hear an RTMP stream.
         opus_bitrate_bps: Whole<16000, 510000> = "96000",
         /// AAC bitrate, in bits per second, for RTMP and FLV players who hear a WebRTC member.
@@ -199,11 +237,13 @@ settings! {
         sdk_app_id: Whole<1, 4294967295> = "1400000002",
         /// For people; appears in logs.
         name: String = "",
-        /// PEM files with P-256 keys of version 1 tickets: public ones are enough to check tickets, a private one lets
+        /// PEM files with P-256 or secp256k1 keys of version 1 tickets, four at most: public ones are enough to check tickets, a private one lets
         /// `roomcast sign` issue them. A ticket is good if any of the keys verifies it.
         keys: List<PathSetting> = "",
         /// Secret of version 2 tickets, as the vendor's console shows it (64 hexadecimal characters).
         secret: Secret = "",
+        /// What `secret` was before: tickets that it signed stay good. Empty when the last of them has expired.
+        secret_before: Secret = "",
         /// Whether members must show a privateMapKey beside the userSig: "optional" or "required". One that is shown is
         /// always checked.
         private_map_key: PrivateMapKeyPolicy = "optional",
@@ -212,6 +252,13 @@ settings! {
         play: PlayPolicy = "open",
         /// The key of txSecret/txTime URLs. Without it such URLs are refused.
         push_key: Secret = "",
+        /// How many of the last text messages to a room its newcomers are told. 0: none.
+        history_messages: Whole<0, 1000> = "0",
+        /// When somebody has to leave unless he renewed his ticket: "key" (when his privateMapKey expires; without one,
+        /// never), "ticket" (when his userSig or privateMapKey expires) or "never" (tickets are for the door only).
+        rights_end: RightsEnd = "key",
+        /// Whether each privateMapKey opens the door once only. RTMP pushes with a ticket then cannot reconnect by themselves.
+        private_map_key_once: bool = "false",
     }
 }
 
@@ -244,9 +291,14 @@ impl AppSettings {
             name: if self.name.is_empty() { format!("app {id}") } else { self.name.clone() },
             v1_keys_pem,
             v2_secret: text(&self.secret),
+            v2_secrets_before: text(&self.secret_before).into_iter().collect(),
             private_map_key: self.private_map_key,
             play: self.play,
             push_key: text(&self.push_key),
+            history_messages: self.history_messages.get() as usize,
+            rights_end: self.rights_end,
+            private_map_key_once: self.private_map_key_once,
+            ..AppConfig::default()
         }
     }
 }
@@ -340,6 +392,12 @@ impl Config {
             key_frame_interval: Duration::from_millis(media.key_frame_interval_ms.get()),
             rtmp_connections_max: self.rtmp.connections_max.get() as usize,
             transports_max: media.transports_max.get() as usize,
+            spread_packets_per_second: media.spread_packets_per_second.get(),
+            copy_linger: Duration::from_secs(media.copy_linger_seconds.get()),
+            memory_max_bytes: match media.memory_max_bytes.get() {
+                0 => default.memory_max_bytes,
+                bytes => bytes,
+            },
             opus_bitrate_bps: media.opus_bitrate_bps.get() as u32,
             aac_bitrate_bps: media.aac_bitrate_bps.get() as u32,
         }
@@ -363,6 +421,7 @@ impl Config {
             rtmp_port: self.rtmp.listen.addr().map(|addr| addr.port()),
             heartbeat_s: ours.heartbeat_seconds.get() as u32,
             dead_after: Duration::from_secs(ours.dead_after_seconds.get()),
+            resume_within: Duration::from_secs(ours.resume_seconds.get()),
             origins: ours.origins.0.clone(),
             ..SignalingConfig::default()
         };
@@ -371,7 +430,17 @@ impl Config {
         limits.publishers_per_room = ours.publishers_per_room.get() as usize;
         limits.players_per_room = ours.players_per_room.get() as usize;
         limits.rooms_per_app = ours.rooms_per_app.get() as usize;
+        limits.replay_messages = ours.replay_messages.get() as usize;
+        limits.replay_bytes = ours.replay_bytes.get() as usize;
+        limits.chat_bytes_to_one = ours.message_bytes_to_one.get() as usize;
+        limits.chat_bytes_to_room = ours.message_bytes_to_room.get() as usize;
+        limits.chat_per_second = ours.messages_per_second.get() as u32;
+        limits.chat_burst = ours.messages_burst.get() as u32;
+        limits.metadata_bytes = ours.metadata_bytes.get() as usize;
+        limits.bans_per_room = ours.bans_per_room.get() as usize;
         limits.connections_per_ip = ours.connections_per_ip.get() as usize;
+        limits.joins_per_user_per_minute = ours.joins_per_user_per_minute.get() as u32;
+        limits.spent_keys_max = ours.spent_keys_max.get() as usize;
         limits.failed_auths_per_minute = ours.failed_auths_per_minute.get() as u32;
         limits.ticket_life_max = Duration::from_secs(ours.ticket_days_max.get() * 24 * 3600);
         Ok(config)

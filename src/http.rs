@@ -3,12 +3,12 @@
 pub mod flv;
 pub mod page;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
-    extract::State,
-    http::{StatusCode, header},
+    extract::{ConnectInfo, State},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{any, get},
 };
@@ -16,7 +16,7 @@ use media::Command;
 use signaling::Hub;
 use tokio::sync::mpsc;
 
-use crate::{metrics, metrics::Metrics, shutdown::Stopping};
+use crate::{config::setting::Secret, metrics, metrics::Metrics, shutdown::Stopping};
 
 /// What the paths of this crate need to answer.
 #[derive(Clone)]
@@ -27,6 +27,8 @@ pub struct Face {
     pub stopping: Stopping,
     /// Pages that may read FLV; empty admits all.
     pub origins: Arc<[String]>,
+    /// Who may read the metrics; empty: this machine.
+    pub metrics_token: Secret,
 }
 
 /// Every path of the server.
@@ -54,6 +56,24 @@ async fn readyz(State(face): State<Face>) -> (StatusCode, &'static str) {
     }
 }
 
-async fn prometheus(State(face): State<Face>) -> Response {
+/// Numbers tell a stranger when there is something to hear, so not everybody may read them.
+async fn prometheus(
+    State(face): State<Face>,
+    ConnectInfo(remote): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Response {
+    let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let admitted = match face.metrics_token.expose().as_bytes() {
+        b"" => remote.ip().to_canonical().is_loopback(),
+        token => shown.is_some_and(|shown| same(shown, token)),
+    };
+    if !admitted {
+        return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")]).into_response();
+    }
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], face.metrics.text()).into_response()
+}
+
+/// Whether they are equal; takes the same time wherever they differ.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }

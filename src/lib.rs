@@ -11,6 +11,7 @@ pub mod data;
 pub mod demo;
 pub mod greeting;
 pub mod http;
+pub mod log;
 pub mod metrics;
 pub mod shutdown;
 pub mod ticket;
@@ -34,7 +35,7 @@ use data::{DataError, DataFolder};
 use demo::Clip;
 use http::Face;
 use metrics::Metrics;
-use shutdown::{StopSignals, Stopping};
+use shutdown::{Signaled, StopSignals, Stopping};
 
 /// Why the server did not start, in words that say what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -80,9 +81,7 @@ fn media_advice(error: &io::Error) -> &'static str {
             "another program uses that port; `ss -lntup` shows which. Take other ones with --set rtmp.listen=:2935 (RTMP) \
              or --set media.first_port=9000 (media)"
         }
-        io::ErrorKind::AddrNotAvailable => {
-            "this machine has no such address; every address is --set media.bind=0.0.0.0"
-        }
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address; every address is --set media.bind=::",
         _ => "the settings are rtmp.listen, media.bind and media.first_port; --set changes them",
     }
 }
@@ -151,8 +150,10 @@ impl Server {
             metrics: Arc::new(Metrics::new(places.clone(), counters, hub.clone())),
             stopping: stopping.clone(),
             origins: config.signaling.origins.0.clone().into(),
+            metrics_token: config.http.metrics_token.clone(),
         });
-        let front = Front { app, stopping: stopping.clone(), places: places.clone() };
+        let head_timeout = Duration::from_secs(config.http.head_timeout_seconds.get());
+        let front = Front { app, stopping: stopping.clone(), places: places.clone(), head_timeout };
         let mut tasks = JoinSet::new();
         if let Some(listener) = http {
             tasks.spawn(front.clone().serve(listener, None));
@@ -182,6 +183,21 @@ impl Server {
         &self.apps
     }
 
+    /// Takes the apps, with their keys and policies, from this configuration, in the place of those before. Members stay.
+    /// Everything else that it says waits for a restart; so does switching the demo app on or off.
+    ///
+    /// # Errors
+    /// A key cannot be read or used; nothing changes then.
+    pub fn replace_apps(&self, config: &Config) -> Result<(), StartError> {
+        let had_demo = self.apps.iter().any(|app| app.sdk_app_id == data::DEMO_SDK_APP_ID);
+        let demo = match had_demo && config.demo.enabled {
+            true => Some(DataFolder::open(config.data_folder())?.demo_keys()?),
+            false => None,
+        };
+        let apps = config.signaling(demo.as_ref())?.apps;
+        self.hub.replace_apps(apps).map_err(|error| ConfigError::from(error).into())
+    }
+
     /// Stops in order: readiness off, no new connections, members told, media ended, connections closed. What has not
     /// closed by itself within `server.stop_seconds` is left to its fate.
     pub async fn stop(mut self) {
@@ -201,12 +217,18 @@ impl Server {
     }
 }
 
-/// Serves until a signal asks to stop: what `roomcast serve` does.
-pub async fn run(config: Config) -> Result<(), StartError> {
+/// Serves until a signal asks to stop: what `roomcast serve` does. At SIGHUP `reload` reads the configuration again, and the
+/// apps are taken from it.
+pub async fn run(config: Config, reload: impl Fn() -> Result<Config, ConfigError>) -> Result<(), StartError> {
     let mut signals = StopSignals::listen().map_err(StartError::Signals)?;
     let server = Server::start(&config).await?;
     print!("{}", greeting::text(&config, &server));
-    signals.next().await;
+    while signals.next().await == Signaled::Reload {
+        match reload().map_err(StartError::from).and_then(|config| server.replace_apps(&config)) {
+            Ok(()) => info!("apps and their keys are read again"),
+            Err(error) => warn!(%error, "apps and their keys stay as they were"),
+        }
+    }
     println!("stopping; press Ctrl-C again to end at once");
     signals.exit_at_next();
     server.stop().await;

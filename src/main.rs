@@ -1,15 +1,11 @@
 //! The program `roomcast`: command line in, exit code out.
 
-use std::{
-    io::{self, IsTerminal},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{process::ExitCode, time::Duration};
 
 use clap::Parser;
 use roomcast::{
     StartError,
-    cli::{Ask, Cli, SignArgs},
+    cli::{Ask, Cli, GlobalArgs, SignArgs},
     config::{Config, commented_defaults},
     data::DataFolder,
     ticket,
@@ -34,7 +30,7 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Some(Ask::Sign(args)) => sign(&config, &args),
-        _ => serve(config, cli.global.log.as_deref()),
+        _ => serve(config, &cli.global),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -55,10 +51,11 @@ fn sign(config: &Config, args: &SignArgs) -> Result<(), String> {
     Ok(())
 }
 
-fn serve(config: Config, log: Option<&str>) -> Result<(), String> {
-    start_log(&config, log)?;
+fn serve(config: Config, global: &GlobalArgs) -> Result<(), String> {
+    start_log(&config, global.log.as_deref())?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
-    let result = runtime.block_on(roomcast::run(config)).map_err(|error: StartError| error.to_string());
+    let result =
+        runtime.block_on(roomcast::run(config, || global.load())).map_err(|error: StartError| error.to_string());
     // A task that hangs must not keep the process: everything worth waiting for has been waited for.
     runtime.shutdown_timeout(Duration::from_millis(200));
     result
@@ -69,7 +66,6 @@ fn start_log(config: &Config, log: Option<&str>) -> Result<(), String> {
     let variable = std::env::var(EnvFilter::DEFAULT_ENV).ok();
     let wanted = log.or(variable.as_deref()).unwrap_or(&config.server.log);
     let filter = EnvFilter::try_new(wanted).map_err(|error| format!("log filter `{wanted}`: {error}"))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    log.with_ansi(io::stderr().is_terminal()).init();
+    roomcast::log::start(filter);
     Ok(())
 }

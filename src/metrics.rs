@@ -119,23 +119,35 @@ fn members(counts: hub::Counts, out: &mut Exposition) {
 /// One row of the table below: name, kind, help, and where the number stands.
 type MediaFamily = (&'static str, Kind, &'static str, fn(&Counts) -> u64);
 
-const MEDIA_FAMILIES: [MediaFamily; 10] = [
+const MEDIA_FAMILIES: &[MediaFamily] = &[
     ("roomcast_transports", Kind::Gauge, "WebRTC connections.", |c| c.transports as u64),
     ("roomcast_up_tracks", Kind::Gauge, "Tracks that arrive from publishers.", |c| c.up_tracks as u64),
     ("roomcast_down_tracks", Kind::Gauge, "Tracks that leave to subscribers.", |c| c.down_tracks as u64),
+    ("roomcast_copies", Kind::Gauge, "Tracks that arrive from another shard for viewers here.", |c| c.copies as u64),
+    ("roomcast_relayed_packets_total", Kind::Counter, "RTP packets from other shards.", |c| c.packets_relayed),
     ("roomcast_datagrams_received_total", Kind::Counter, "UDP datagrams that arrived.", |c| c.datagrams_in),
     ("roomcast_packets_received_total", Kind::Counter, "RTP packets that arrived.", |c| c.packets_in),
     ("roomcast_packets_sent_total", Kind::Counter, "RTP packets that left.", |c| c.packets_out),
     ("roomcast_received_bytes_total", Kind::Counter, "Bytes of media that arrived.", |c| c.bytes_in),
     ("roomcast_sent_bytes_total", Kind::Counter, "Bytes of media that left.", |c| c.bytes_out),
+    (
+        "roomcast_send_runs_total",
+        Kind::Counter,
+        "Runs of packets to one destination, as handed to the kernel; packets by runs is the gain of offload.",
+        |c| c.runs_out,
+    ),
+    ("roomcast_send_calls_total", Kind::Counter, "System calls that sent.", |c| c.send_calls),
     ("roomcast_retransmissions_total", Kind::Counter, "Packets sent again for a NACK.", |c| c.retransmissions),
+    ("roomcast_path_moves_total", Kind::Counter, "Clients that were followed to a new address by their media.", |c| {
+        c.paths_moved
+    }),
     ("roomcast_gso", Kind::Gauge, "1 where the kernel takes many packets in one call.", |c| u64::from(c.gso)),
 ];
 
 fn media_families(shards: &[Counts], out: &mut Exposition) {
     let numbers: Vec<String> = (0..shards.len()).map(|index| index.to_string()).collect();
     let shards = || numbers.iter().map(String::as_str).zip(shards);
-    for (name, kind, help, number) in MEDIA_FAMILIES {
+    for (name, kind, help, number) in MEDIA_FAMILIES.iter().copied() {
         out.family(name, kind, help);
         for (shard, counts) in shards() {
             out.sample(name, &[("shard", shard)], number(counts));

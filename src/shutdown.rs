@@ -10,10 +10,20 @@ use tokio::{
 /// Exit code of an impatient end, by the shell's custom for an interrupted program.
 const EXIT_INTERRUPTED: i32 = 130;
 
-/// Both signals that ask a server to end.
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signaled {
+    /// SIGINT or SIGTERM.
+    Stop,
+    /// SIGHUP: read keys again.
+    Reload,
+}
+
+/// The signals to which a server listens.
 pub struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
 }
 
 impl StopSignals {
@@ -22,21 +32,26 @@ impl StopSignals {
     /// # Errors
     /// The system allows no signal handler.
     pub fn listen() -> std::io::Result<StopSignals> {
-        Ok(StopSignals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(StopSignals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
     /// Waits for the next signal.
-    pub async fn next(&mut self) {
+    pub async fn next(&mut self) -> Signaled {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => Signaled::Stop,
+            _ = self.terminate.recv() => Signaled::Stop,
+            _ = self.hangup.recv() => Signaled::Reload,
         }
     }
 
-    /// Lets the next signal end the process at once.
+    /// Lets the next signal that asks to stop end the process at once.
     pub fn exit_at_next(mut self) {
         tokio::spawn(async move {
-            self.next().await;
+            while self.next().await == Signaled::Reload {}
             process::exit(EXIT_INTERRUPTED);
         });
     }

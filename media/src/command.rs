@@ -2,7 +2,10 @@
 //!
 //! Both directions are bounded channels. A test of signaling holds the other end; there is nothing to mock.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -38,6 +41,8 @@ pub enum Command {
         /// Everything that is wanted from now on, not a difference.
         wanted: Vec<Wanted>,
         reached_at: Option<IpAddr>,
+        /// Offers new ICE credentials, and the addresses that we have now (RFC 8445 §9).
+        restart_ice: bool,
         reply: Reply<SubscribeOffer>,
     },
     /// The client's answer to the newest offer of [`Command::Subscribe`].
@@ -127,7 +132,7 @@ pub enum Event {
     /// Somebody wants to publish by RTMP. The connection waits for the reply (5 s at most).
     PushRequested { url: StreamUrl, reply: oneshot::Sender<Result<PushGrant, UrlRefusal>> },
     /// Somebody wants to play by RTMP.
-    PlayRequested { url: StreamUrl, reply: oneshot::Sender<Result<StreamId, UrlRefusal>> },
+    PlayRequested { url: StreamUrl, reply: oneshot::Sender<Result<PlayGrant, UrlRefusal>> },
 }
 
 /// What an RTMP client asked for: `rtmp://host/{app}/{name}?{query}`.
@@ -146,6 +151,14 @@ pub struct StreamUrl {
 pub struct PushGrant {
     pub room: RoomId,
     pub stream: StreamId,
+}
+
+/// Leave to play a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlayGrant {
+    pub stream: StreamId,
+    /// When the player has to go, if he has to.
+    pub until: Option<Instant>,
 }
 
 /// Why a push or a play was refused, in words that the client's log will show.

@@ -1,7 +1,9 @@
 //! What the operator decides about media. Files and environment are read in `src/config.rs`; here are only the values.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -12,11 +14,13 @@ use crate::codec::Codec;
 pub struct MediaConfig {
     /// How many shards (packet threads) run; each has a UDP port of its own. Default: one for every two processors.
     pub shards: usize,
-    /// Address that the media sockets bind to. Default `0.0.0.0`, which is every address of the machine.
+    /// Address that the media sockets bind to. Default `::`, which is every address of the machine, IPv4 and IPv6 (or IPv4
+    /// only, where there is no IPv6); `0.0.0.0` is every IPv4 address.
     pub bind: IpAddr,
     /// UDP (and ICE-TCP) port of the first shard; the others follow. Default 8000. 0 picks free ports.
     pub first_port: u16,
-    /// Addresses to advertise instead of those of the machine's interfaces. Default: none.
+    /// Addresses to advertise beside those of the machine's interfaces, which clients from outside are then not told.
+    /// Default: none.
     pub public_ips: Vec<IpAddr>,
     /// Where RTMP listens. Default `0.0.0.0:1935`; `None` switches RTMP off.
     pub rtmp: Option<SocketAddr>,
@@ -38,6 +42,14 @@ pub struct MediaConfig {
     pub rtmp_connections_max: usize,
     /// Transports at once. Default 10,000.
     pub transports_max: usize,
+    /// Viewers of a room go to another shard than the room's when that one has so many packets per second less to send.
+    /// Default 2,000: ten viewers at 1.3 Mbit/s. 0: always to the one with the least.
+    pub spread_packets_per_second: u64,
+    /// A copy of a track on another shard is kept this long after its last viewer. Default 5 s.
+    pub copy_linger: Duration,
+    /// Memory that packets and transports may come to hold, in bytes; beyond it nobody can start to publish. Default: half
+    /// of the machine's.
+    pub memory_max_bytes: u64,
     /// Opus bitrate, in bits per second, of streams that come with AAC. Default 96,000.
     pub opus_bitrate_bps: u32,
     /// AAC bitrate, in bits per second, of streams that come with Opus. Default 128,000.
@@ -49,7 +61,7 @@ impl Default for MediaConfig {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         MediaConfig {
             shards: (cores / 2).max(1),
-            bind: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            bind: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             first_port: 8000,
             public_ips: Vec::new(),
             rtmp: Some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 1935))),
@@ -62,8 +74,46 @@ impl Default for MediaConfig {
             key_frame_interval: Duration::from_millis(500),
             rtmp_connections_max: 2_000,
             transports_max: 10_000,
+            spread_packets_per_second: 2_000,
+            copy_linger: Duration::from_secs(5),
+            memory_max_bytes: machine_memory_bytes() / 2,
             opus_bitrate_bps: 96_000,
             aac_bitrate_bps: 128_000,
         }
+    }
+}
+
+/// Memory to assume on a machine that does not say.
+const UNKNOWN_MEMORY_BYTES: u64 = 1 << 30;
+
+/// The memory of this machine, or of the container that we are in, if that is less.
+fn machine_memory_bytes() -> u64 {
+    static BYTES: OnceLock<u64> = OnceLock::new();
+    *BYTES.get_or_init(|| {
+        let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_of_meminfo(&text));
+        let container = fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+        [machine, container].into_iter().flatten().min().unwrap_or(UNKNOWN_MEMORY_BYTES)
+    })
+}
+
+/// Reads the line `MemTotal:  16384 kB`.
+fn total_of_meminfo(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machines_memory_is_read_from_its_line() {
+        let text = "MemFree:  5 kB\nMemTotal:       16384256 kB\nMemAvailable: 7 kB\n";
+        assert_eq!(total_of_meminfo(text), Some(16_384_256 * 1024));
+        for wrong in ["", "MemTotal: 5", "MemTotal: x kB", "MemTotal: 18446744073709551615 kB"] {
+            assert_eq!(total_of_meminfo(wrong), None, "{wrong}");
+        }
+        assert!(machine_memory_bytes() > 0);
     }
 }

@@ -2,12 +2,15 @@
 //! the bridge what to do in numbers. One task owns all of this state; SDP and addresses never reach a shard.
 
 mod addresses;
+mod budget;
+mod copies;
+mod placement;
 mod streams;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -21,12 +24,18 @@ use tracing::{info, warn};
 
 use self::{
     addresses::candidates,
+    budget::{SHARD_SLOTS_BYTES, TRANSPORT_BYTES, Terms, relay_packets},
+    copies::{Copies, Place},
+    placement::Placement,
     streams::{Streams, Track},
 };
 use crate::{
+    bridge::tag::Tag,
+    buf::pipe::relay,
     codec::Codec,
     command::{
-        Command, Event, NegotiatedTrack, PlayAnswer, PublishAnswer, PublishTrack, Refusal, SubscribeOffer, Wanted,
+        CloseReason, Command, Event, NegotiatedTrack, PlayAnswer, PublishAnswer, PublishTrack, Refusal, SubscribeOffer,
+        Wanted,
     },
     config::MediaConfig,
     driver::{
@@ -48,8 +57,8 @@ use crate::{
 const COMMANDS_MAX: usize = 1024;
 /// Events that signaling may have left unread.
 const EVENTS_MAX: usize = 1024;
-/// How often streams that nobody plays any more are looked for.
-const TIDY_INTERVAL: Duration = Duration::from_secs(5);
+/// How often loads are measured, and streams and copies that nobody plays any more are looked for.
+const TIDY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The running media side.
 pub struct MediaHandle {
@@ -144,11 +153,12 @@ pub async fn start(config: MediaConfig) -> io::Result<MediaHandle> {
     let counters = Counters(shards.iter().map(|s| s.counts.clone()).collect());
     let (internal, from_bridge) = mpsc::unbounded_channel();
     let control = Control {
+        placement: Placement::new(shards.len(), config.spread_packets_per_second),
+        copies: Copies::new(config.copy_linger),
         fingerprint: identity.fingerprint().to_string(),
         streams: Streams::new(config.clone(), (WallClock::new(unix_us), origin), internal),
         config,
         shards,
-        rooms: HashMap::new(),
         transports: HashMap::new(),
         next_transport: 1,
         backlog: VecDeque::new(),
@@ -164,14 +174,24 @@ fn named(addr: SocketAddr, what: &str, error: io::Error) -> io::Error {
 /// Binds the UDP socket of a shard, and TCP on the same number where it is free.
 async fn bind_media(config: &MediaConfig, index: usize) -> io::Result<(UdpSocket, Option<TcpListener>)> {
     let port = if config.first_port == 0 { 0 } else { config.first_port + index as u16 };
-    let wanted = SocketAddr::new(config.bind, port);
-    let socket = UdpSocket::bind(wanted, config.socket_buffer_bytes).map_err(|e| named(wanted, "media (UDP)", e))?;
-    let tcp_addr = SocketAddr::new(config.bind, socket.local_addr().port());
+    let mut wanted = SocketAddr::new(config.bind, port);
+    let mut bound = UdpSocket::bind(wanted, config.socket_buffer_bytes);
+    if bound.as_ref().is_err_and(|error| config.bind == Ipv6Addr::UNSPECIFIED && lacks_ipv6(error)) {
+        wanted.set_ip(Ipv4Addr::UNSPECIFIED.into());
+        bound = UdpSocket::bind(wanted, config.socket_buffer_bytes);
+    }
+    let socket = bound.map_err(|e| named(wanted, "media (UDP)", e))?;
+    let tcp_addr = SocketAddr::new(wanted.ip(), socket.local_addr().port());
     let tcp = TcpListener::bind(tcp_addr).await;
     if let Err(error) = &tcp {
         warn!(%tcp_addr, %error, "media over TCP is off: the port is taken");
     }
     Ok((socket, tcp.ok()))
+}
+
+/// Whether binding failed because the kernel has no IPv6, or has it switched off.
+fn lacks_ipv6(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }
 
 /// What threads of the bridge tell control.
@@ -184,7 +204,8 @@ struct Control {
     config: MediaConfig,
     fingerprint: String,
     shards: Vec<ShardHandle>,
-    rooms: HashMap<RoomId, usize>,
+    placement: Placement,
+    copies: Copies,
     transports: HashMap<TransportId, Peer>,
     streams: Streams,
     next_transport: u64,
@@ -201,6 +222,15 @@ struct Peer {
     remote: Option<RemoteSide>,
     /// What we offer to a subscriber; `None` for those who offer.
     down: Option<DownSession>,
+    /// What it watches.
+    watched: Vec<TrackId>,
+}
+
+/// What a transport is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Publish,
+    Watch,
 }
 
 impl Control {
@@ -230,7 +260,7 @@ impl Control {
                     Some(command) => self.handle(command),
                     None => break,
                 },
-                _ = tidy.tick() => self.streams.tidy(),
+                _ = tidy.tick() => self.tidy(),
             }
         }
         self.streams.close_all();
@@ -245,8 +275,8 @@ impl Control {
             Command::Publish { room, transport, offer, tracks, reached_at, reply } => {
                 let _ = reply.send(self.publish(room, transport, &offer, &tracks, reached_at));
             }
-            Command::Subscribe { room, transport, wanted, reached_at, reply } => {
-                let _ = reply.send(self.subscribe(room, transport, &wanted, reached_at));
+            Command::Subscribe { room, transport, wanted, reached_at, restart_ice, reply } => {
+                let _ = reply.send(self.subscribe(room, transport, &wanted, reached_at, restart_ice));
             }
             Command::SubscribeAnswer { transport, answer, reply } => {
                 let _ = reply.send(self.subscribe_answer(transport, &answer));
@@ -255,35 +285,28 @@ impl Control {
                 let _ = reply.send(self.play(room, &offer, &wanted, reached_at));
             }
             Command::CloseTransport { transport } => {
-                if let Some(peer) = self.transports.remove(&transport) {
+                if let Some(peer) = self.remove_transport(transport) {
                     self.shards[peer.shard].mailbox.send(ShardCommand::RemoveTransport { id: transport });
-                    self.streams.remove_of_transport(transport);
                 }
             }
             Command::CloseStream { stream } => {
-                if let Some(entry) = self.streams.remove(stream) {
-                    let gone = ShardCommand::RemoveStream { room: entry.room, stream };
-                    self.shards[entry.shard].mailbox.send(gone);
-                }
+                self.remove_stream(stream);
             }
             Command::SetMuted { stream, kind, muted } => {
                 if let Some(entry) = self.streams.get(stream) {
                     let track = TrackId { stream, kind };
-                    let command = ShardCommand::SetMuted { room: entry.room, track, muted };
-                    self.shards[entry.shard].mailbox.send(command);
+                    let room = entry.room;
+                    // The copies too: their viewers go on at a key frame, like those of the original.
+                    for shard in self.copies.shards_with(track).chain([entry.shard]) {
+                        self.shards[shard].mailbox.send(ShardCommand::SetMuted { room, track, muted });
+                    }
                 }
             }
             Command::CloseRoom { room } => {
-                if let Some(shard) = self.rooms.remove(&room) {
-                    self.shards[shard].mailbox.send(ShardCommand::CloseRoom { room });
-                    self.transports.retain(|_, peer| peer.room != room);
-                    self.streams.remove_of_room(room);
-                }
+                self.remove_room(room);
             }
             Command::OpenIngest { room, stream, reply } => {
-                let shard = self.shard_of(room);
-                let mailbox = self.shards[shard].mailbox.clone();
-                let _ = reply.send(self.streams.open_ingest(room, shard, stream, &mailbox));
+                let _ = reply.send(self.open_ingest(room, stream));
             }
             Command::Attach { stream, reply } => {
                 let mailbox = self.streams.get(stream).map(|e| self.shards[e.shard].mailbox.clone());
@@ -297,15 +320,18 @@ impl Control {
         match event {
             ShardEvent::Connected { id } => self.backlog.push_back(Event::TransportConnected { transport: id }),
             ShardEvent::Closed { id, reason } => {
-                if self.transports.remove(&id).is_some() {
+                if self.remove_transport(id).is_some() {
                     info!(transport = %id, ?reason, "transport ended");
-                    self.streams.remove_of_transport(id);
                     self.backlog.push_back(Event::TransportClosed { transport: id, reason });
                 }
             }
             ShardEvent::RoomDiscarded { room } => {
-                self.rooms.remove(&room);
-                for stream in self.streams.remove_of_room(room) {
+                // A room is one, whichever of its shards failed.
+                let (transports, streams) = self.remove_room(room);
+                for transport in transports {
+                    self.backlog.push_back(Event::TransportClosed { transport, reason: CloseReason::Internal });
+                }
+                for stream in streams {
                     self.backlog.push_back(Event::StreamEnded { stream });
                 }
             }
@@ -320,34 +346,146 @@ impl Control {
                 }
             }
             BridgeEvent::Ended { stream } => {
-                if let Some(entry) = self.streams.remove(stream) {
-                    let gone = ShardCommand::RemoveStream { room: entry.room, stream };
-                    self.shards[entry.shard].mailbox.send(gone);
+                if self.remove_stream(stream) {
                     self.backlog.push_back(Event::StreamEnded { stream });
                 }
             }
         }
     }
 
-    /// The shard that a room lives on; a new room goes where the fewest transports and rooms are.
-    fn shard_of(&mut self, room: RoomId) -> usize {
-        if let Some(&shard) = self.rooms.get(&room) {
-            return shard;
+    /// Forgets a transport and the streams that came by it; the shard knows already, or is told by the caller.
+    fn remove_transport(&mut self, id: TransportId) -> Option<Peer> {
+        let peer = self.transports.remove(&id)?;
+        self.placement.left(peer.shard);
+        for stream in self.streams.remove_of_transport(id) {
+            self.remove_copies_of(stream);
         }
-        let load = |shard: usize| {
-            self.transports.values().filter(|p| p.shard == shard).count()
-                + self.rooms.values().filter(|&&s| s == shard).count()
-        };
-        let shard = (0..self.shards.len()).min_by_key(|&s| load(s)).unwrap_or(0);
-        self.rooms.insert(room, shard);
-        shard
+        Some(peer)
     }
 
-    fn draw_transport(&mut self, room: RoomId, reached_at: Option<IpAddr>) -> Result<(TransportId, Peer), Refusal> {
+    /// Ends a stream on every shard; false if there is none.
+    fn remove_stream(&mut self, stream: StreamId) -> bool {
+        let Some(entry) = self.streams.remove(stream) else { return false };
+        self.shards[entry.shard].mailbox.send(ShardCommand::RemoveStream { room: entry.room, stream });
+        self.remove_copies_of(stream);
+        true
+    }
+
+    fn remove_copies_of(&mut self, stream: StreamId) {
+        let gone = self.copies.remove_stream(stream);
+        self.tell_removed(gone);
+    }
+
+    fn tell_removed(&self, copies: Vec<(RoomId, Place)>) {
+        for (room, (track, shard)) in copies {
+            self.shards[shard].mailbox.send(ShardCommand::RemoveCopy { room, track });
+        }
+    }
+
+    /// Ends everything in a room, on every shard. Returns what was there.
+    fn remove_room(&mut self, room: RoomId) -> (Vec<TransportId>, Vec<StreamId>) {
+        let transports: Vec<TransportId> =
+            self.transports.iter().filter(|(_, peer)| peer.room == room).map(|(id, _)| *id).collect();
+        let known = self.placement.forget(room);
+        if known {
+            // Where the room is not, this does nothing.
+            self.shards.iter().for_each(|shard| {
+                shard.mailbox.send(ShardCommand::CloseRoom { room });
+            });
+        }
+        let streams = self.streams.remove_of_room(room);
+        self.copies.remove_room(room);
+        for id in &transports {
+            self.remove_transport(*id);
+        }
+        (transports, streams)
+    }
+
+    fn tidy(&mut self) {
+        let now = Instant::now();
+        self.streams.tidy();
+        let counts =
+            |shard: &ShardHandle| shard.counts.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).packets_out;
+        self.placement.measure(now, self.shards.iter().map(counts));
+        if !self.copies.is_empty() {
+            let peers = self.transports.values();
+            let watched: HashSet<Place> =
+                peers.flat_map(|peer| peer.watched.iter().map(|track| (*track, peer.shard))).collect();
+            let gone = self.copies.tidy(now, &watched);
+            self.tell_removed(gone);
+        }
+    }
+
+    /// What is held, in the terms of the budget.
+    fn memory(&self) -> Terms {
+        let mut terms = Terms {
+            slots: self.shards.len() as u64 * SHARD_SLOTS_BYTES,
+            transports: self.transports.len() as u64 * TRANSPORT_BYTES,
+            ..Terms::default()
+        };
+        self.streams.count_memory(&mut terms);
+        self.copies.tracks().for_each(|track| terms.add_copy(&self.config, track.kind));
+        terms
+    }
+
+    fn open_ingest(&mut self, room: RoomId, stream: StreamId) -> Result<mpsc::Sender<Tag>, Refusal> {
+        let mut more = Terms::default();
+        Streams::count_ingest(&self.config, &mut more);
+        self.memory().admit(&self.config, &more)?;
+        let shard = self.placement.home(room);
+        let mailbox = self.shards[shard].mailbox.clone();
+        self.streams.open_ingest(room, shard, stream, &mailbox)
+    }
+
+    /// Says to a subscriber's shard what it gets. What comes from other shards is copied there first.
+    fn set_downs(&mut self, id: TransportId, downs: Vec<DownSetup>) {
+        let Some(peer) = self.transports.get_mut(&id) else { return };
+        peer.watched = downs.iter().map(|down| down.track).collect();
+        for &track in &peer.watched {
+            let Some(entry) = self.streams.get(track.stream) else { continue };
+            let Some(codec) = entry.track(track.kind).map(|t| t.codec) else { continue };
+            if entry.shard == peer.shard || !self.copies.watch(entry.room, (track, peer.shard)) {
+                continue;
+            }
+            let (from, to) = (&self.shards[entry.shard].mailbox, &self.shards[peer.shard].mailbox);
+            let (reader_bell, writer_bell) = (to.bell().clone(), from.bell().clone());
+            // A shard that has ended neither reads nor writes any more.
+            let wake_reader = move || drop(reader_bell.ring());
+            let wake_writer = move || drop(writer_bell.ring());
+            let (writer, reader) = relay(relay_packets(track.kind), wake_reader, wake_writer);
+            let (room, can_ask) = (entry.room, entry.origin_transport().is_some());
+            to.send(ShardCommand::AddCopy { room, track, codec, can_ask, pipe: reader });
+            from.send(ShardCommand::Relay { room, track, pipe: writer });
+        }
+        self.shards[peer.shard].mailbox.send(ShardCommand::SetDowns { id, downs });
+    }
+
+    /// The shard for a new transport. Publishers are on the shard of their room; whoever watches goes where there is least
+    /// to do, as long as there is memory for copies.
+    fn shard_for(&mut self, room: RoomId, purpose: Purpose) -> usize {
+        if purpose == Purpose::Publish || self.shards.len() == 1 {
+            return self.placement.home(room);
+        }
+        let mut more = Terms::default();
+        more.add_copy(&self.config, Kind::Audio);
+        more.add_copy(&self.config, Kind::Video);
+        if self.memory().admit(&self.config, &more).is_err() {
+            return self.placement.home(room);
+        }
+        let present = self.copies.shards_of(room);
+        self.placement.viewer(room, &present)
+    }
+
+    fn draw_transport(
+        &mut self,
+        room: RoomId,
+        purpose: Purpose,
+        reached_at: Option<IpAddr>,
+    ) -> Result<(TransportId, Peer), Refusal> {
         if self.transports.len() >= self.config.transports_max {
             return Err(Refusal::Limit("transports_max"));
         }
-        let shard = self.shard_of(room);
+        let shard = self.shard_for(room, purpose);
         let credentials = IceCredentials::random();
         let local = LocalSide {
             credentials: (credentials.ufrag, credentials.pwd),
@@ -357,7 +495,7 @@ impl Control {
         };
         let id = TransportId(self.next_transport);
         self.next_transport += 1;
-        Ok((id, Peer { room, shard, local, remote: None, down: None }))
+        Ok((id, Peer { room, shard, local, remote: None, down: None, watched: Vec::new() }))
     }
 
     /// Tells the shard of a transport and remembers it.
@@ -369,7 +507,20 @@ impl Control {
             ..TransportParams::server(IceCredentials { ufrag, pwd })
         };
         self.shards[peer.shard].mailbox.send(ShardCommand::AddTransport { id, room: peer.room, params });
+        self.placement.joined(Instant::now(), peer.shard);
         self.transports.insert(id, peer);
+    }
+
+    /// New credentials and candidates for an ICE restart; those before hold until the client uses the new ones.
+    fn restart_ice(&mut self, id: TransportId, reached_at: Option<IpAddr>) {
+        let Some(peer) = self.transports.get_mut(&id) else { return };
+        let credentials = IceCredentials::random();
+        peer.local.credentials = (credentials.ufrag.clone(), credentials.pwd.clone());
+        peer.local.candidates = candidates(&self.config, self.shards[peer.shard].addr, reached_at);
+        if let Some(down) = &mut peer.down {
+            down.set_local(peer.local.clone());
+        }
+        self.shards[peer.shard].mailbox.send(ShardCommand::RestartIce { id, credentials });
     }
 
     /// Tells the shard the other side's half, if it is new.
@@ -397,14 +548,20 @@ impl Control {
         let (id, new_peer) = match transport {
             Some(id) => (id, None),
             None => {
-                let (id, peer) = self.draw_transport(room, reached_at)?;
+                let (id, peer) = self.draw_transport(room, Purpose::Publish, reached_at)?;
                 (id, Some(peer))
             }
         };
         let known = self.transports.get(&id);
         let local = new_peer.as_ref().or(known).map(|p| p.local.clone()).ok_or(Refusal::NotFound)?;
         let policy = Policy { video_codecs: self.config.video_codecs.clone(), ..Policy::default() };
-        let negotiated = sdp::answer_publish(offer, &local, &policy).map_err(refusal_of)?;
+        let mut negotiated = sdp::answer_publish(offer, &local, &policy).map_err(refusal_of)?;
+        let before = known.and_then(|peer| peer.remote.as_ref());
+        if before.is_some_and(|b| (&b.ufrag, &b.pwd) != (&negotiated.remote.ufrag, &negotiated.remote.pwd)) {
+            // RFC 8839 §4.4.1.1.1: an offer with other credentials asks for an ICE restart, and gets others in return.
+            self.restart_ice(id, reached_at);
+            negotiated = sdp::answer_publish(offer, &self.transports[&id].local, &policy).map_err(refusal_of)?;
+        }
         let mut ups = Vec::new();
         let mut ext = ExtIds::default();
         let mut published: Vec<(TrackId, Track)> = Vec::new();
@@ -417,7 +574,8 @@ impl Control {
             }
             ext = merge(ext, media.ext);
             let (codec, fmtp) = (media.format.codec, media.format.fmtp.clone());
-            published.push((track, Track { mid: media.mid.clone(), codec, fmtp }));
+            let payload_type = media.format.payload_type;
+            published.push((track, Track { mid: media.mid.clone(), codec, payload_type, fmtp }));
             ups.push(UpSetup {
                 track,
                 mid: media.mid.clone(),
@@ -433,13 +591,28 @@ impl Control {
         if published.iter().any(|(track, _)| clash(track.stream)) {
             return Err(Refusal::Busy);
         }
+        let mut more = Terms::default();
+        if new_peer.is_some() {
+            more.transports += TRANSPORT_BYTES;
+        }
+        for (TrackId { stream, kind }, _) in &published {
+            if self.streams.get(*stream).is_none_or(|e| e.track(*kind).is_none()) {
+                more.add_ring(&self.config, *kind);
+            }
+        }
+        if more != Terms::default() {
+            self.memory().admit(&self.config, &more)?;
+        }
         if let Some(peer) = new_peer {
             self.add_transport(id, peer);
         }
         self.set_remote(id, negotiated.remote)?;
         let peer = &self.transports[&id];
         self.shards[peer.shard].mailbox.send(ShardCommand::SetUps { id, ext, ups });
-        self.streams.set_of_transport(id, peer.room, peer.shard, &published);
+        for ended in self.streams.set_of_transport(id, peer.room, peer.shard, &published) {
+            let gone = self.copies.remove_track(ended);
+            self.tell_removed(gone);
+        }
         let tracks = published.into_iter().map(|(track, t)| negotiated_track(t.mid, track, t.codec)).collect();
         Ok(PublishAnswer { transport: id, answer: negotiated.answer, tracks })
     }
@@ -469,11 +642,17 @@ impl Control {
         transport: Option<TransportId>,
         wanted: &[Wanted],
         reached_at: Option<IpAddr>,
+        restart_ice: bool,
     ) -> Result<SubscribeOffer, Refusal> {
         let id = match transport {
-            Some(id) => id,
+            Some(id) => {
+                if restart_ice {
+                    self.restart_ice(id, reached_at);
+                }
+                id
+            }
             None => {
-                let (id, mut peer) = self.draw_transport(room, reached_at)?;
+                let (id, mut peer) = self.draw_transport(room, Purpose::Watch, reached_at)?;
                 peer.down = Some(DownSession::new(peer.local.clone(), CNAME));
                 self.add_transport(id, peer);
                 id
@@ -486,7 +665,7 @@ impl Control {
         let offer = down.offer();
         // What is not wanted any more stops now, not when the answer comes.
         let downs = media.iter().filter(|m| m.accepted).map(down_setup).collect();
-        self.shards[peer.shard].mailbox.send(ShardCommand::SetDowns { id, downs });
+        self.set_downs(id, downs);
         let tracks = media.into_iter().map(|m| negotiated_track(m.mid, m.track, m.codec)).collect();
         Ok(SubscribeOffer { transport: id, offer, tracks })
     }
@@ -496,9 +675,8 @@ impl Control {
         let down = peer.down.as_mut().ok_or(Refusal::NotFound)?;
         let (remote, media) = down.apply_answer(answer).map_err(refusal_of)?;
         let downs = media.iter().filter(|m| m.accepted).map(down_setup).collect();
-        let shard = peer.shard;
         self.set_remote(id, remote)?;
-        self.shards[shard].mailbox.send(ShardCommand::SetDowns { id, downs });
+        self.set_downs(id, downs);
         Ok(())
     }
 
@@ -513,13 +691,12 @@ impl Control {
         if tracks.is_empty() {
             return Err(Refusal::NotFound);
         }
-        let (id, peer) = self.draw_transport(room, reached_at)?;
+        let (id, peer) = self.draw_transport(room, Purpose::Watch, reached_at)?;
         let negotiated = sdp::answer_play(offer, &peer.local, tracks).map_err(refusal_of)?;
         let downs = negotiated.media.iter().filter(|m| m.accepted).map(down_setup).collect();
-        let shard = peer.shard;
         self.add_transport(id, peer);
         self.set_remote(id, negotiated.remote)?;
-        self.shards[shard].mailbox.send(ShardCommand::SetDowns { id, downs });
+        self.set_downs(id, downs);
         let accepted = negotiated.media.into_iter().filter(|m| m.accepted);
         let tracks = accepted.map(|m| negotiated_track(m.mid, m.track, m.codec)).collect();
         Ok(PlayAnswer { transport: id, answer: negotiated.answer, tracks })

@@ -32,6 +32,8 @@ drop_reasons! {
     UnknownPath = "unknown_path",
     /// A STUN message without valid credentials.
     StunAuth = "stun_auth",
+    /// More datagrams of handshakes than may wait.
+    HandshakesFull = "handshakes_full",
     /// Media before the keys are there.
     NoKeys = "no_keys",
     /// The authentication tag does not fit.

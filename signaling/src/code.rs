@@ -63,6 +63,10 @@ codes! {
     UrlSignatureInvalid = 71005, 401, "txSecret does not fit this stream and txTime", "ask your server for a new URL";
     UrlSignatureExpired = 71006, 401, "the signed URL has expired", "ask your server for a new URL";
     TooManyFailures = 71007, 429, "too many refused tickets from this address", "wait a minute";
+    PrivateMapKeyUsed = 71008, 403, "privateMapKey was used already", "ask your server for a new one each time";
+    TooManyJoins = 71009, 429, "this user enters too often", "wait a minute";
+    OwnerRefused = 71010, 401, "this is for the app's own server, which shows the app's secret",
+        "send Authorization: Bearer and the secret of this sdkAppID";
     // The form of a request.
     BadMessage = 72000, 400, "the message cannot be read", "send one JSON object with a numeric id and a type";
     UnknownRequest = 72001, 400, "there is no such request", "see PROTOCOL.md for the requests";
@@ -94,6 +98,26 @@ codes! {
     UserInUse = 73009, 409, "this userID belongs to a stream of the server itself", "choose another userID";
     /// In the event `closed` only.
     LoggedInElsewhere = 73010, 409, "the same user entered this room again", "use one userID for each person";
+    /// In the event `closed` only.
+    Kicked = 73011, 403, "you were sent away", "ask whoever runs the room";
+    /// In the event `closed` only.
+    RoomDissolved = 73012, 410, "the room was dissolved", "enter another room";
+    NoSuchRoom = 73013, 404, "there is no such room", "check the roomID";
+    NoSuchMember = 73014, 404, "there is no such member in the room", "check the userID against the list of members";
+    NotModerator = 73015, 403, "only the room's owner and moderators may do this",
+        "ask your server for a privateMapKey with bit 256";
+    RoomLocked = 73016, 403, "the room is locked", "ask whoever runs the room";
+    Banned = 73017, 403, "you are banned from this room", "ask whoever runs the room";
+    RoomExists = 73018, 409, "the room exists already", "change it instead";
+    ContentTooBig = 73019, 413, "the content is too big", "send at most 12000 bytes to one member, 8898 to the room";
+    Unreachable = 73020, 409, "this member cannot receive messages", "send to members who came by WebSocket";
+    TooManyMessages = 73021, 429, "too many messages in a short time", "wait a second";
+    Silenced = 73022, 403, "you were muted", "ask whoever runs the room";
+    NoSuchBan = 73023, 404, "this user is not banned", "check the userID";
+    TooManyBans = 73024, 503, "the room has as many bans or muted users as it may", "lift some";
+    ResumeRefused = 73025, 410, "what was missed cannot be made up for", "send enter";
+    /// In the event `closed` only.
+    Resumed = 73026, 409, "the member came back by another connection", "nothing: this connection is the old one";
     // Media.
     BadSdp = 74000, 400, "the session description cannot be used", "see the message for the line";
     NoCommonCodec = 74001, 406, "there is no codec in common", "offer H.264 or VP8, and Opus";
@@ -101,6 +125,13 @@ codes! {
     StreamBusy = 74003, 409, "the stream is being published already", "stop the other publisher";
     MediaUnavailable = 74004, 503, "the media side did not answer in time", "try again";
     ShuttingDown = 74005, 503, "the server is shutting down", "connect to another, or again in a moment";
+    // The store.
+    StoreDamaged = 75000, 500, "the store is damaged",
+        "put back a backup of store.redb and store.mark, or move both away to begin without what is in them";
+    StoreInUse = 75001, 500, "the store is used by another process", "stop it, or take another folder with --data";
+    StoreFormat = 75002, 500, "the store was written by a newer version", "run that version, or take another folder";
+    StoreUnavailable = 75003, 503, "the store cannot be read or written",
+        "look for a full disk or missing rights in the server's log, then restart it";
 }
 
 impl Code {
@@ -111,7 +142,8 @@ impl Code {
             Code::EnterTimeout => 4401,
             Code::MessageTooBig => 1009,
             Code::HeartbeatTimeout | Code::TooSlow => 4408,
-            Code::LoggedInElsewhere => 4409,
+            Code::LoggedInElsewhere | Code::Resumed => 4409,
+            Code::Kicked | Code::Banned | Code::RoomDissolved => 4403,
             Code::TooManyConnections | Code::TooManyFailures => 4429,
             Code::ShuttingDown => 1001,
             _ => 4000,

@@ -17,6 +17,8 @@ pub struct SignalingConfig {
     pub heartbeat_s: u32,
     /// A WebSocket that sent nothing for this long is closed and its member leaves. Default 45 s, three heartbeats.
     pub dead_after: Duration,
+    /// How long a member whose WebSocket is lost stays, so that he can come back unnoticed. Zero: not at all. Default 15 s.
+    pub resume_within: Duration,
     /// Origins (`https://example.com`) whose pages may open `/signal` and read the answers of WHIP and WHEP. Empty, the
     /// default, admits every page: there are no cookies, a page can do only what its ticket allows.
     pub origins: Vec<String>,
@@ -32,6 +34,7 @@ impl Default for SignalingConfig {
             rtmp_port: Some(1935),
             heartbeat_s: 15,
             dead_after: Duration::from_secs(45),
+            resume_within: Duration::from_secs(15),
             origins: Vec::new(),
             limits: Limits::default(),
         }
@@ -45,17 +48,39 @@ pub struct AppConfig {
     pub sdk_app_id: u32,
     /// For people; appears in logs.
     pub name: String,
-    /// P-256 keys of version 1 tickets, in PEM: private (PKCS#8 or SEC 1) or public (SPKI). A ticket is good if any of
-    /// them verifies it, so that keys can be replaced without a gap; the first private one signs.
+    /// P-256 or secp256k1 keys of version 1 tickets, in PEM: private (PKCS#8 or SEC 1) or public (SPKI); 4 at most. A
+    /// ticket is good if any of them verifies it, so that keys can be replaced without a gap; the first private one signs.
     pub v1_keys_pem: Vec<String>,
     /// The HMAC secret of version 2 tickets, used as the text it is.
     pub v2_secret: Option<String>,
+    /// Secrets that were the secret before: tickets that they signed stay good. With the secret 4 at most.
+    pub v2_secrets_before: Vec<String>,
     /// Whether members must show a privateMapKey. One that is shown is always checked. Default: optional.
     pub private_map_key: PrivateMapKeyPolicy,
     /// Who may play by RTMP, HTTP-FLV and WebSocket-FLV. Default: open.
     pub play: PlayPolicy,
+    /// How many of the last messages to a room its newcomers are told. Default 0.
+    pub history_messages: usize,
     /// The key of `txSecret`/`txTime` URLs. Without it such URLs are refused.
     pub push_key: Option<String>,
+    /// Where the app's own server is told what happens in its rooms. Default: nowhere.
+    pub callback_url: Option<String>,
+    /// What callbacks are signed with. Default: the version 2 secret.
+    pub callback_key: Option<String>,
+    /// Whether callbacks may go to loopback, link-local and private addresses. Default: no, so that nobody who may set a URL
+    /// reaches what only this machine can reach.
+    pub callback_private: bool,
+    /// When what a ticket allows ends for somebody who is in. Default: with the privateMapKey.
+    pub rights_end: RightsEnd,
+    /// Each privateMapKey opens the door once. Default: as often as wanted until it expires.
+    pub private_map_key_once: bool,
+}
+
+impl AppConfig {
+    /// What callbacks are signed with; `None` if there is nothing.
+    pub fn callback_key(&self) -> Option<&str> {
+        [&self.callback_key, &self.v2_secret].into_iter().flatten().map(String::as_str).find(|key| !key.is_empty())
+    }
 }
 
 impl Default for AppConfig {
@@ -65,9 +90,16 @@ impl Default for AppConfig {
             name: "demo".into(),
             v1_keys_pem: Vec::new(),
             v2_secret: None,
+            v2_secrets_before: Vec::new(),
             private_map_key: PrivateMapKeyPolicy::Optional,
             play: PlayPolicy::Open,
+            history_messages: 0,
             push_key: None,
+            callback_url: None,
+            callback_key: None,
+            callback_private: false,
+            rights_end: RightsEnd::Key,
+            private_map_key_once: false,
         }
     }
 }
@@ -82,6 +114,9 @@ impl fmt::Debug for AppConfig {
             .field("private_map_key", &self.private_map_key)
             .field("play", &self.play)
             .field("push_key", &self.push_key.is_some())
+            .field("callbacks", &self.callback_url.is_some())
+            .field("rights_end", &self.rights_end)
+            .field("private_map_key_once", &self.private_map_key_once)
             .finish()
     }
 }
@@ -106,6 +141,18 @@ pub enum PlayPolicy {
     Ticket,
     /// Who has a URL signed with `txSecret`/`txTime`.
     Signed,
+}
+
+/// When what a ticket allows ends for somebody who is in. He leaves then, unless he renewed it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RightsEnd {
+    /// With the privateMapKey. Who showed none stays as long as he likes: a userSig says who he is, at the door.
+    #[default]
+    Key,
+    /// With the userSig or the privateMapKey, whichever expires first.
+    Ticket,
+    /// Never: tickets are for the door only, as in the vendor's cloud.
+    Never,
 }
 
 /// Bounds on what clients may ask for. Each is refused with a code of its own when it is reached.
@@ -135,11 +182,32 @@ pub struct Limits {
     pub messages_per_second: u32,
     /// Messages that it may send at once. Default 60.
     pub messages_burst: u32,
+    /// Bytes of a message's content to one member. Default 12,000.
+    pub chat_bytes_to_one: usize,
+    /// Bytes of a message's content to the room. Default 8,898.
+    pub chat_bytes_to_room: usize,
+    /// Messages to others that one member may send per second for long; more is refused. Default 20.
+    pub chat_per_second: u32,
+    /// Messages to others that he may send at once. Default 60.
+    pub chat_burst: u32,
+    /// Bytes of a room's or a member's metadata. Default 8 KiB.
+    pub metadata_bytes: usize,
+    /// Users who are banned from one room, and users who are muted in it. Default 1,000 each.
+    pub bans_per_room: usize,
+    /// Messages to one member that are kept for his `resume`. Default 1,024.
+    pub replay_messages: usize,
+    /// Their bytes. Default 1 MiB.
+    pub replay_bytes: usize,
     /// WebSockets from one address; loopback is exempt, since a reverse proxy's clients all come from there. Default 50.
     pub connections_per_ip: usize,
     /// Refused tickets per minute from one address, after which it is refused unread until the minute is over; loopback
     /// is exempt for the same reason. Default 20.
     pub failed_auths_per_minute: u32,
+    /// Times that one user of an app may enter or publish anew per minute, whatever his address. Default 10.
+    pub joins_per_user_per_minute: u32,
+    /// privateMapKeys that are remembered as used, where each may be used once. When so many are remembered and none has
+    /// expired, nobody enters with another. Default 100,000.
+    pub spent_keys_max: usize,
     /// The longest life of a ticket, from `TLS.time` to its expiry. Default 400 days.
     pub ticket_life_max: Duration,
 }
@@ -159,8 +227,18 @@ impl Default for Limits {
             enter_within: Duration::from_secs(5),
             messages_per_second: 20,
             messages_burst: 60,
+            chat_bytes_to_one: 12_000,
+            chat_bytes_to_room: 8_898,
+            chat_per_second: 20,
+            chat_burst: 60,
+            metadata_bytes: 8 << 10,
+            bans_per_room: 1_000,
+            replay_messages: 1_024,
+            replay_bytes: 1 << 20,
             connections_per_ip: 50,
             failed_auths_per_minute: 20,
+            joins_per_user_per_minute: 10,
+            spent_keys_max: 100_000,
             ticket_life_max: Duration::from_secs(400 * 24 * 3600),
         }
     }
@@ -182,7 +260,9 @@ pub enum ConfigError {
     DuplicateApp(u32),
     #[error("app {0} has neither a version 1 key nor a version 2 secret")]
     NoKey(u32),
-    #[error("key {index} of app {app} is not a P-256 key in PEM (PKCS#8, SEC 1 or SPKI)")]
+    #[error("app {0} has more than 4 version 1 keys or version 2 secrets")]
+    TooManyKeys(u32),
+    #[error("key {index} of app {app} is not a P-256 or secp256k1 key in PEM (PKCS#8, SEC 1 or SPKI)")]
     BadKey {
         app: u32,
         /// Counted from 1.

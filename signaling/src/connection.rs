@@ -19,7 +19,7 @@ use crate::{
     code::{Code, Fault},
     dialect::native,
     hub::{Hub, Seat, reply_text},
-    link::{Link, Outbound, Outgoing},
+    link::{Link, Outbound, Outgoing, numbered},
     request::Request,
 };
 
@@ -37,8 +37,9 @@ pub async fn serve(socket: WebSocket, hub: Hub, remote: Option<IpAddr>, reached_
     let mut writer = tokio::spawn(write(sink, outbound));
     let mut reader = Reader { hub, link, seat: None, remote, reached_at, bucket: Bucket::new() };
     tokio::select! {
-        code = reader.run(&mut stream) => {
-            reader.leave(code);
+        end = reader.run(&mut stream) => {
+            let code = end.code();
+            reader.leave(end);
             // The room's clone of the link went with the member, and ours goes with the reader: the writer comes to its end.
             drop(reader);
             if timeout(FAREWELL_MAX, &mut writer).await.is_err() {
@@ -59,6 +60,26 @@ pub async fn serve(socket: WebSocket, hub: Hub, remote: Option<IpAddr>, reached_
     let _ = timeout(FAREWELL_MAX, drain).await;
 }
 
+/// How the reading half came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The connection broke; its client may come back on another.
+    Lost,
+    /// The client closed it with the word that WebSocket has for that, as browsers do with the page.
+    Closed,
+    /// We close it, and say why.
+    Refused(Code),
+}
+
+impl End {
+    fn code(self) -> Option<Code> {
+        match self {
+            End::Refused(code) => Some(code),
+            End::Lost | End::Closed => None,
+        }
+    }
+}
+
 struct Reader {
     hub: Hub,
     link: Link,
@@ -69,16 +90,16 @@ struct Reader {
 }
 
 impl Reader {
-    /// Reads until the connection ends; returns why if that is for us to say.
-    async fn run(&mut self, stream: &mut SplitStream<WebSocket>) -> Option<Code> {
+    /// Reads until the connection ends.
+    async fn run(&mut self, stream: &mut SplitStream<WebSocket>) -> End {
         let hub = self.hub.clone();
         let config = hub.config();
         let mut deadline = Instant::now() + config.limits.enter_within;
         loop {
             let message = match timeout_at(deadline, stream.next()).await {
-                Err(_) if self.seat.is_some() => return Some(Code::HeartbeatTimeout),
-                Err(_) => return Some(Code::EnterTimeout),
-                Ok(None) => return None,
+                Err(_) if self.seat.is_some() => return End::Refused(Code::HeartbeatTimeout),
+                Err(_) => return End::Refused(Code::EnterTimeout),
+                Ok(None) => return End::Lost,
                 // Too long, not UTF-8, or no WebSocket any more: the library knows which and answers what it can.
                 Ok(Some(Err(error))) => return broken(error),
                 Ok(Some(Ok(message))) => message,
@@ -91,15 +112,15 @@ impl Reader {
                         false => config.limits.message_bytes_before_enter,
                     };
                     if text.len() > bytes_max {
-                        return Some(Code::MessageTooBig);
+                        return End::Refused(Code::MessageTooBig);
                     }
                     self.bucket.take(config.limits.messages_per_second, config.limits.messages_burst).await;
                     if let Err(fault) = self.handle(&text) {
-                        return Some(fault.code);
+                        return End::Refused(fault.code);
                     }
                 }
-                Message::Binary(_) => return Some(Code::BadMessage),
-                Message::Close(_) => return None,
+                Message::Binary(_) => return End::Refused(Code::BadMessage),
+                Message::Close(_) => return End::Closed,
                 Message::Ping(_) | Message::Pong(_) => {}
             }
             match (was_seated, self.seat.is_some()) {
@@ -124,6 +145,13 @@ impl Reader {
                     Err(fault) => fault,
                 }
             }
+            (Ok(Request::Resume(resume)), None) => match self.hub.resume(id, &resume, &self.link, self.remote) {
+                Ok(seat) => {
+                    self.seat = Some(seat);
+                    return Ok(());
+                }
+                Err(fault) => fault,
+            },
             (Ok(request), Some(seat)) => {
                 let leaves = matches!(request, Request::Leave(_));
                 self.hub.request(seat, id, request);
@@ -132,52 +160,70 @@ impl Reader {
                 }
                 return Ok(());
             }
+            (Err(fault), Some(seat)) => {
+                self.hub.refuse(seat, id, fault);
+                return Ok(());
+            }
             (Ok(_), None) => Code::NotEntered.into(),
-            (Err(fault), _) => fault,
+            (Err(fault), None) => fault,
         };
         self.link.send(reply_text(id, Err(refused))).map_err(|_| Code::TooSlow.into())
     }
 
-    /// Ends the membership, if there is one, and says why, if that is for us to say.
-    fn leave(&mut self, code: Option<Code>) {
-        match (self.seat.take(), code) {
+    /// Ends the membership, if there is one, or lets it wait for another connection.
+    fn leave(&mut self, end: End) {
+        match (self.seat.take(), end) {
+            (Some(seat), End::Lost) => self.hub.lose(&seat),
             // The room closes the link with the code.
-            (Some(seat), code) => self.hub.disconnect(&seat, code),
-            (None, Some(code)) => self.link.close(&code.into()),
-            (None, None) => {}
+            (Some(seat), end) => self.hub.disconnect(&seat, end.code()),
+            (None, End::Refused(code)) => self.link.close(&code.into()),
+            (None, End::Lost | End::Closed) => {}
         }
     }
 }
 
 impl Drop for Reader {
-    /// The server may drop the connection's future at any point; the member must not stay behind.
+    /// The server may drop the connection's future at any point; the member must not stay behind for ever.
     fn drop(&mut self) {
-        self.leave(None);
+        self.leave(End::Lost);
     }
 }
 
 async fn write(mut sink: SplitSink<WebSocket, Message>, mut outbound: Outbound) {
     while let Some(outgoing) = outbound.next().await {
-        let (message, last) = match outgoing {
-            Outgoing::Text(text) => (Message::Text(text), false),
+        let written = match outgoing {
+            Outgoing::Text(text) => write_one(&mut sink, Message::Text(text)).await,
+            Outgoing::Numbered(seq, text) => write_one(&mut sink, Message::text(numbered(seq, &text))).await,
+            Outgoing::Replay(missed) => {
+                let mut written = true;
+                for (seq, text) in missed {
+                    written = written && write_one(&mut sink, Message::text(numbered(seq, &text))).await;
+                }
+                written
+            }
             Outgoing::Close { code, reason } => {
-                (Message::Close(Some(CloseFrame { code, reason: reason.into() })), true)
+                write_one(&mut sink, Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await;
+                return;
             }
         };
-        match timeout(WRITE_MAX, sink.send(message)).await {
-            Ok(Ok(())) if !last => {}
-            _ => return,
+        if !written {
+            return;
         }
     }
 }
 
-/// What a failed read means; `None` if the connection itself is gone.
-fn broken(error: axum::Error) -> Option<Code> {
+/// Whether it was written in time.
+async fn write_one(sink: &mut SplitSink<WebSocket, Message>, message: Message) -> bool {
+    matches!(timeout(WRITE_MAX, sink.send(message)).await, Ok(Ok(())))
+}
+
+/// What a failed read means.
+fn broken(error: axum::Error) -> End {
     debug!(%error, "signaling connection broken");
     match error.into_inner().downcast_ref::<tungstenite::Error>() {
-        Some(tungstenite::Error::Capacity(_)) => Some(Code::MessageTooBig),
-        Some(tungstenite::Error::Utf8(_)) => Some(Code::BadMessage),
-        _ => None,
+        Some(tungstenite::Error::Capacity(_)) => End::Refused(Code::MessageTooBig),
+        Some(tungstenite::Error::Utf8(_)) => End::Refused(Code::BadMessage),
+        _ => End::Lost,
     }
 }
 

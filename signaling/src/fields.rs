@@ -125,6 +125,15 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Text of at most `bytes_max` bytes, perhaps of none.
+    pub fn optional_text_or_empty(&self, name: &'static str, bytes_max: usize) -> Result<Option<&'a str>, Fault> {
+        match self.value(name) {
+            None => Ok(None),
+            Some(Value::String(text)) if text.len() <= bytes_max => Ok(Some(text)),
+            Some(_) => Err(Fault::field(name, &format!("a string of 0 to {bytes_max} bytes"))),
+        }
+    }
+
     /// A whole number of at most `max`.
     pub fn number(&self, name: &'static str, max: u64) -> Result<u64, Fault> {
         self.optional_number(name, max)?.ok_or_else(|| number_fault(name, max))

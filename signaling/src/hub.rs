@@ -5,7 +5,13 @@
 //! reach a member in the order in which they happened; sending is putting into a bounded queue.
 
 mod carry;
+mod control;
 mod events;
+mod gate;
+mod line;
+pub mod notice;
+mod resume;
+mod rights;
 mod session;
 mod url;
 
@@ -25,20 +31,23 @@ use tokio::sync::mpsc;
 use tracing::info;
 
 pub(crate) use self::carry::reply_text;
+use self::line::Line;
 pub use self::session::{PlayOffer, PublishOffer, SessionKind, SessionOpened};
+pub use self::{
+    control::RoomView,
+    notice::{Fact, Notice},
+};
+use self::{gate::Gate, rights::instant_of};
 use crate::{
-    auth::{
-        authorise::{Authority, Credential, Grant, Presented, Privilege},
-        failures::Failures,
-    },
+    auth::authorise::Privilege,
     code::{Code, Fault},
     config::{ConfigError, SignalingConfig},
     link::Link,
     member::{Newcomer, Protocol, Role},
     message::{LeaveReason, OkBody},
     name::{RoomName, StreamName, StreamPath, is_user_id},
-    request::{Enter, Request},
-    room::{Ids, Output, Room},
+    request::{Enter, Request, SwitchRole},
+    room::{Clock, Ids, Output, Room},
 };
 
 /// How often rooms are asked what time has changed.
@@ -53,28 +62,34 @@ pub struct Hub(Arc<Inner>);
 
 struct Inner {
     config: SignalingConfig,
-    authority: Authority,
-    failures: Mutex<Failures>,
+    gate: Gate,
     commands: mpsc::Sender<Command>,
     ids: Arc<Ids>,
     rooms: DashMap<RoomKey, Arc<Mutex<Cell>>>,
-    rooms_of_app: HashMap<u32, AtomicUsize>,
+    rooms_of_app: DashMap<u32, AtomicUsize>,
     /// The rooms of streams and transports, for what media says of them.
     by_stream: DashMap<StreamId, Weak<Mutex<Cell>>>,
     by_transport: DashMap<TransportId, Route>,
     /// Streams by full name, as URLs say them.
     by_path: DashMap<String, (StreamPath, StreamId)>,
     sessions: DashMap<String, session::Session>,
+    /// The members who may come back, by what they show then.
+    resumable: DashMap<String, Comeback>,
     connections: Mutex<HashMap<IpAddr, usize>>,
+    listeners: notice::Listeners,
     /// The server is going down: nobody enters any more.
     closing: AtomicBool,
 }
 
-/// A room and the connections of its members. Members without one came by RTMP or WHIP.
+/// A room and the lines to its members. Members without one came by RTMP or WHIP.
 struct Cell {
     key: RoomKey,
     room: Room,
-    links: HashMap<MemberId, Link>,
+    lines: HashMap<MemberId, Line>,
+    /// Nobody is in it, and media forgot it.
+    vacant: bool,
+    /// Listeners know of it: somebody got in.
+    announced: bool,
     /// Out of the map: whoever still holds it has to look again.
     ended: bool,
 }
@@ -86,11 +101,20 @@ struct Route {
     session: Option<String>,
 }
 
-/// A WebSocket member's place in his room.
+/// Who comes back with a token.
+struct Comeback {
+    cell: Weak<Mutex<Cell>>,
+    member: MemberId,
+}
+
+/// A WebSocket member's place in his room, as one of his connections sees it.
 #[derive(Clone)]
 pub struct Seat {
     cell: Arc<Mutex<Cell>>,
     member: MemberId,
+    /// Of the member's line: with a newer connection this seat is taken.
+    generation: u64,
+    remote: Option<IpAddr>,
 }
 
 /// What there is at the moment, for metrics.
@@ -112,8 +136,7 @@ impl Hub {
         events: mpsc::Receiver<Event>,
     ) -> Result<Hub, ConfigError> {
         let inner = Arc::new(Inner {
-            authority: Authority::new(&config)?,
-            failures: Mutex::default(),
+            gate: Gate::new(&config)?,
             commands,
             ids: Arc::default(),
             rooms: DashMap::new(),
@@ -122,7 +145,9 @@ impl Hub {
             by_transport: DashMap::new(),
             by_path: DashMap::new(),
             sessions: DashMap::new(),
+            resumable: DashMap::new(),
             connections: Mutex::default(),
+            listeners: notice::Listeners::default(),
             closing: AtomicBool::new(false),
             config,
         });
@@ -149,6 +174,7 @@ impl Hub {
             role: Role::Anchor,
             protocol: Protocol::Test,
             privilege: Privilege::ALL,
+            until: None,
             reached_at: None,
         };
         let ids = self.0.in_room(&(sdk_app_id, room), |cell, out| {
@@ -169,35 +195,87 @@ impl Hub {
     ) -> Result<Seat, Fault> {
         let grant = self.0.authorise(remote, &enter.presented(), Privilege::JOIN)?;
         let key = (grant.sdk_app_id, enter.room.clone());
-        let who = enter.newcomer(grant.privilege, reached_at);
+        let until = grant.ends_at_s.and_then(instant_of);
+        let who = enter.newcomer(grant.privilege, until, reached_at);
         let (member, cell) = self.0.in_room(&key, |cell, out| cell.room.enter(who, out))?;
+        self.0.watch_rights(&cell, until);
         // His link is added only now that what his coming caused is said: an earlier stay of his own that ended, say. What
         // happens between the two locks he misses as events and finds in the answer.
+        let cell_of_seat = Arc::downgrade(&cell);
         self.0.with_cell(&cell, |cell, out| {
-            let entered = cell.room.entered(member).ok_or(Code::LoggedInElsewhere)?;
-            cell.links.insert(member, link.clone());
-            out.push(Output::Reply { to: member, id, result: Ok(OkBody::Entered(entered)) });
+            let mut entered = cell.room.entered(member).ok_or(Code::LoggedInElsewhere)?;
+            let token = self.0.offer_resume(&cell_of_seat, member, &mut entered);
+            let mut line = Line::new(link.clone(), token);
+            line.last_request = id;
+            // The first word, before which nothing has a number.
+            let greeted = line.greet(reply_text(id, Ok(OkBody::Entered(entered))));
+            cell.lines.insert(member, line);
+            if greeted.is_err() {
+                cell.room.leave(member, LeaveReason::Disconnected, None, out);
+                return Err(Code::TooSlow.into());
+            }
             Ok::<_, Fault>(())
         })?;
-        Ok(Seat { cell, member })
+        Ok(Seat { cell, member, generation: 0, remote })
     }
 
     /// Applies a member's request; the answer goes into his queue, at once or later.
     pub fn request(&self, seat: &Seat, id: u64, request: Request) {
-        self.0.with_cell(&seat.cell, |cell, out| cell.room.request(unix_ms(), seat.member, id, request, out));
+        match request {
+            Request::SwitchRole(switch) => self.switch_role(seat, id, &switch),
+            request => {
+                self.0.with_seat(seat, |cell, out| {
+                    cell.count_request(seat.member, id);
+                    cell.room.request(seat.member, id, request, out);
+                });
+            }
+        }
     }
 
-    /// A WebSocket is gone, and its member with it.
+    /// Answers a member's request that could not be read.
+    pub fn refuse(&self, seat: &Seat, id: u64, fault: Fault) {
+        self.0.with_seat(seat, |cell, out| {
+            cell.count_request(seat.member, id);
+            out.push(Output::Reply { to: seat.member, id, result: Err(fault) });
+        });
+    }
+
+    /// A WebSocket was closed, by its client or by us with a code, and its member leaves.
     pub fn disconnect(&self, seat: &Seat, code: Option<Code>) {
-        self.0.with_cell(&seat.cell, |cell, out| cell.room.leave(seat.member, LeaveReason::Disconnected, code, out));
+        self.0.with_seat(seat, |cell, out| cell.room.leave(seat.member, LeaveReason::Disconnected, code, out));
+    }
+
+    /// Judges the ticket that a member shows with a new role, and gives him what it allows.
+    fn switch_role(&self, seat: &Seat, id: u64, switch: &SwitchRole) {
+        let who = self.0.with_seat(seat, |cell, _| {
+            cell.count_request(seat.member, id);
+            let user = cell.room.members.get(&seat.member)?.who.user.clone();
+            Some((cell.key.clone(), user))
+        });
+        let Some((key, user)) = who.flatten() else { return };
+        let granted = match switch.presented(key.0, &user, &key.1) {
+            None => Ok(None),
+            Some(shown) => self.0.authorise(seat.remote, &shown, Privilege::JOIN).map(Some),
+        };
+        let granted = granted.map(|grant| grant.map(|grant| (grant.privilege, grant.ends_at_s.and_then(instant_of))));
+        if let Ok(Some((_, until))) = granted {
+            self.0.watch_rights(&seat.cell, until);
+        }
+        self.0.with_seat(seat, |cell, out| {
+            let result = match granted {
+                Ok(granted) => cell.room.switch_role(seat.member, switch.role, granted, out),
+                Err(code) => Err(code.into()),
+            };
+            out.push(Output::Reply { to: seat.member, id, result });
+        });
     }
 
     /// Tells every connected member that the server goes down, closes their connections, and lets nobody in any more.
     pub fn shut_down(&self) {
         self.0.closing.store(true, Ordering::Relaxed);
         for cell in self.0.cells() {
-            for link in lock(&cell).links.values() {
-                link.close(&Code::ShuttingDown.into());
+            for line in lock(&cell).lines.values() {
+                line.close(&Code::ShuttingDown.into());
             }
         }
     }
@@ -248,26 +326,6 @@ impl Drop for ConnectionGuard {
 }
 
 impl Inner {
-    /// The gate of every way in: judges what was shown, and remembers who guesses.
-    fn authorise(&self, remote: Option<IpAddr>, shown: &Presented<'_>, needed: Privilege) -> Result<Grant, Code> {
-        if self.closing.load(Ordering::Relaxed) {
-            return Err(Code::ShuttingDown);
-        }
-        let (now, limit) = (Instant::now(), self.config.limits.failed_auths_per_minute);
-        if remote.is_some_and(|ip| lock(&self.failures).is_locked(now, ip, limit)) {
-            return Err(Code::TooManyFailures);
-        }
-        let result = self.authority.authorise(unix_ms() / 1000, shown, needed);
-        if let Err(code) = result {
-            let shown_something = !matches!(shown.credential, Credential::None);
-            if let Some(ip) = remote.filter(|_| shown_something) {
-                lock(&self.failures).count(now, ip);
-            }
-            info!(code = code.number(), reason = code.name(), remote = ?remote, "refused");
-        }
-        result
-    }
-
     /// Does something in a room, which is made if it does not exist. It ends again if nobody is in it afterwards.
     fn in_room<T>(
         self: &Arc<Self>,
@@ -282,6 +340,7 @@ impl Inner {
                 continue;
             }
             let mut out = Vec::new();
+            guard.room.turn(clock());
             let result = f(&mut guard, &mut out);
             self.carry_out(&cell, &mut guard, out);
             drop(guard);
@@ -293,9 +352,18 @@ impl Inner {
     fn with_cell<T>(self: &Arc<Self>, cell: &Arc<Mutex<Cell>>, f: impl FnOnce(&mut Cell, &mut Vec<Output>) -> T) -> T {
         let mut guard = lock(cell);
         let mut out = Vec::new();
+        guard.room.turn(clock());
         let result = f(&mut guard, &mut out);
         self.carry_out(cell, &mut guard, out);
         result
+    }
+
+    /// Does something on behalf of a member's connection, unless it is not his connection any more.
+    fn with_seat<T>(self: &Arc<Self>, seat: &Seat, f: impl FnOnce(&mut Cell, &mut Vec<Output>) -> T) -> Option<T> {
+        self.with_cell(&seat.cell, |cell, out| {
+            let line = cell.lines.get(&seat.member);
+            line.is_some_and(|line| line.generation == seat.generation).then(|| f(cell, out))
+        })
     }
 
     fn cell_or_new(&self, key: &RoomKey) -> Result<Arc<Mutex<Cell>>, Fault> {
@@ -308,9 +376,12 @@ impl Inner {
                     count.fetch_sub(1, Ordering::Relaxed);
                     return Err(Code::TooManyRooms.into());
                 }
-                let room = Room::new(key.0, key.1.clone(), self.config.heartbeat_s, limits, self.ids.clone());
+                let history = self.history_messages(key.0);
+                let (heartbeat_s, ids) = (self.config.heartbeat_s, self.ids.clone());
+                let room = Room::new(key.0, key.1.clone(), heartbeat_s, history, limits, ids, clock());
                 info!(app = key.0, room = %key.1, id = %room.id, "room opened");
-                let cell = Cell { key: key.clone(), room, links: HashMap::new(), ended: false };
+                let (key, lines) = (key.clone(), HashMap::new());
+                let cell = Cell { key, room, lines, vacant: false, announced: false, ended: false };
                 Ok(place.insert(Arc::new(Mutex::new(cell))).clone())
             }
         }
@@ -331,13 +402,30 @@ fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
+fn clock() -> Clock {
+    Clock { now: Instant::now(), unix_ms: unix_ms() }
+}
+
+impl Cell {
+    /// Remembers that this request arrived.
+    fn count_request(&mut self, member: MemberId, id: u64) {
+        if let Some(line) = self.lines.get_mut(&member) {
+            line.last_request = line.last_request.max(id);
+        }
+    }
+}
+
 async fn tick(hub: Weak<Inner>) {
     let mut interval = tokio::time::interval(TICK);
     loop {
         interval.tick().await;
         let Some(hub) = hub.upgrade() else { return };
         for cell in hub.cells() {
-            hub.with_cell(&cell, |cell, out| cell.room.tick(Instant::now(), out));
+            let next_end = hub.with_cell(&cell, |cell, out| {
+                cell.room.tick(Instant::now(), out);
+                cell.room.next_rights_end()
+            });
+            hub.watch_rights(&cell, next_end);
         }
     }
 }

@@ -9,6 +9,7 @@
 //! [`room::Output`]s; the [`hub::Hub`] carries those out.
 
 pub mod auth;
+pub mod callback;
 pub mod code;
 pub mod config;
 pub mod connection;
@@ -23,16 +24,18 @@ pub mod offer;
 pub mod request;
 pub mod rest;
 pub mod room;
+pub mod store;
 
 pub use auth::{
     authorise::Privilege,
     issue::{IssueError, TicketVersion, issue_private_map_key, issue_user_sig},
 };
 pub use code::Code;
-pub use config::{AppConfig, ConfigError, PlayPolicy, PrivateMapKeyPolicy, SignalingConfig};
+pub use config::{AppConfig, ConfigError, PlayPolicy, PrivateMapKeyPolicy, RightsEnd, SignalingConfig};
 pub use hub::Hub;
 pub use name::{RoomName, StreamName};
 pub use rest::router;
+pub use store::{Store, StoreError};
 
 #[cfg(test)]
 mod protocol_tests;

@@ -9,7 +9,10 @@ use std::sync::{
 };
 
 use axum::extract::ws::Utf8Bytes;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{
+    Notify,
+    mpsc::{self, error::TrySendError},
+};
 
 use crate::{
     code::Fault,
@@ -25,6 +28,10 @@ pub const QUEUE_BYTES_MAX: usize = 4 << 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outgoing {
     Text(Utf8Bytes),
+    /// A message with its number, which the writer puts in front: the text itself is the same for all members.
+    Numbered(u64, Utf8Bytes),
+    /// What a member missed while he was away. Counts as one message.
+    Replay(Vec<(u64, Utf8Bytes)>),
     /// Close with this code (RFC 6455 §7.4).
     Close {
         code: u16,
@@ -48,9 +55,14 @@ pub struct Outbound {
     abort: Arc<Notify>,
 }
 
-/// The queue is full, or the connection is gone.
+/// Why nothing more can be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Overrun;
+pub enum SendError {
+    /// Its reader is too slow: the queue is full.
+    Full,
+    /// The connection is gone.
+    Gone,
+}
 
 impl Link {
     pub fn new() -> (Link, Outbound) {
@@ -60,15 +72,33 @@ impl Link {
         (link, Outbound { queue: receiver, waiting_bytes, abort })
     }
 
-    pub fn send(&self, text: Utf8Bytes) -> Result<(), Overrun> {
-        let len = text.len();
+    pub fn send(&self, text: Utf8Bytes) -> Result<(), SendError> {
+        self.put(text.len(), Outgoing::Text(text))
+    }
+
+    /// Sends a JSON object with `seq` among its fields.
+    pub fn send_numbered(&self, seq: u64, text: Utf8Bytes) -> Result<(), SendError> {
+        self.put(text.len(), Outgoing::Numbered(seq, text))
+    }
+
+    pub fn send_replay(&self, missed: Vec<(u64, Utf8Bytes)>) -> Result<(), SendError> {
+        self.put(missed.iter().map(|(_, text)| text.len()).sum(), Outgoing::Replay(missed))
+    }
+
+    fn put(&self, len: usize, outgoing: Outgoing) -> Result<(), SendError> {
         // Each filler adds before it looks, so two at once cannot both squeeze under the limit.
         let before = self.waiting_bytes.fetch_add(len, Ordering::Relaxed);
-        if before + len > QUEUE_BYTES_MAX || self.queue.try_send(Outgoing::Text(text)).is_err() {
+        let sent = match before + len > QUEUE_BYTES_MAX {
+            true => Err(SendError::Full),
+            false => self.queue.try_send(outgoing).map_err(|error| match error {
+                TrySendError::Full(_) => SendError::Full,
+                TrySendError::Closed(_) => SendError::Gone,
+            }),
+        };
+        if sent.is_err() {
             self.waiting_bytes.fetch_sub(len, Ordering::Relaxed);
-            return Err(Overrun);
         }
-        Ok(())
+        sent
     }
 
     /// Says why, then closes. If there is no room to say it, the connection is cut.
@@ -85,9 +115,12 @@ impl Outbound {
     /// The next message; `None` when every filling end is gone.
     pub async fn next(&mut self) -> Option<Outgoing> {
         let next = self.queue.recv().await;
-        if let Some(Outgoing::Text(text)) = &next {
-            self.waiting_bytes.fetch_sub(text.len(), Ordering::Relaxed);
-        }
+        let len = match &next {
+            Some(Outgoing::Text(text) | Outgoing::Numbered(_, text)) => text.len(),
+            Some(Outgoing::Replay(missed)) => missed.iter().map(|(_, text)| text.len()).sum(),
+            Some(Outgoing::Close { .. }) | None => 0,
+        };
+        self.waiting_bytes.fetch_sub(len, Ordering::Relaxed);
         next
     }
 
@@ -95,6 +128,12 @@ impl Outbound {
     pub fn abort(&self) -> Arc<Notify> {
         self.abort.clone()
     }
+}
+
+/// A JSON object with its number in front.
+pub fn numbered(seq: u64, text: &str) -> String {
+    // Each of our messages is an object that has a `type` at least.
+    format!("{{\"seq\":{seq},{}", text.strip_prefix('{').unwrap_or(text))
 }
 
 #[cfg(test)]
@@ -108,7 +147,7 @@ mod tests {
         for _ in 0..QUEUE_MESSAGES_MAX {
             assert_eq!(link.send("x".into()), Ok(()));
         }
-        assert_eq!(link.send("x".into()), Err(Overrun));
+        assert_eq!(link.send("x".into()), Err(SendError::Full));
     }
 
     #[tokio::test]
@@ -116,9 +155,16 @@ mod tests {
         let (link, mut outbound) = Link::new();
         let half = Utf8Bytes::from("x".repeat(QUEUE_BYTES_MAX / 2));
         assert_eq!((link.send(half.clone()), link.send(half.clone())), (Ok(()), Ok(())));
-        assert_eq!(link.send("x".into()), Err(Overrun));
+        assert_eq!(link.send("x".into()), Err(SendError::Full));
         assert_eq!(outbound.next().await, Some(Outgoing::Text(half)));
         assert_eq!(link.send("x".into()), Ok(()));
+    }
+
+    #[test]
+    fn a_connection_that_is_gone_is_not_a_slow_one() {
+        let (link, outbound) = Link::new();
+        drop(outbound);
+        assert_eq!(link.send("x".into()), Err(SendError::Gone));
     }
 
     #[tokio::test]

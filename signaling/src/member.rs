@@ -9,6 +9,7 @@ use crate::{
     auth::authorise::Privilege,
     message::{MemberInfo, StreamInfo, TrackInfo},
     name::StreamName,
+    room::{Allowance, Silence},
 };
 
 /// What a member may do by what he is; his ticket may allow less.
@@ -43,6 +44,8 @@ pub struct Newcomer {
     pub role: Role,
     pub protocol: Protocol,
     pub privilege: Privilege,
+    /// When that ends, and he leaves; `None` if it does not.
+    pub until: Option<Instant>,
     /// The address by which he reached us.
     pub reached_at: Option<IpAddr>,
 }
@@ -55,6 +58,14 @@ pub struct Member {
     pub up: Up,
     pub streams: BTreeMap<StreamName, Stream>,
     pub down: Down,
+    /// The app's own words about him.
+    pub metadata: Option<String>,
+    /// What of him others do not get, by the will of whoever runs the room.
+    pub silenced: Silence,
+    /// His connection is lost; he may come back until then.
+    pub away_until: Option<Instant>,
+    /// How many messages he may still send; `None` before the first.
+    pub allowance: Option<Allowance>,
 }
 
 /// The transport on which a member publishes. RTMP publishers have none.
@@ -90,7 +101,8 @@ pub struct Track {
 ///   Idle ----------> Offering ---------------> Offered --------> Applying --------> Idle
 /// ```
 ///
-/// One offer is under way at a time. What changes meanwhile only sets `changed`; the next offer carries all of it.
+/// One offer is under way at a time. What changes meanwhile only sets `changed` or `restart`; the next offer
+/// carries all of it.
 #[derive(Debug, Default)]
 pub struct Down {
     pub transport: Option<TransportId>,
@@ -101,6 +113,8 @@ pub struct Down {
     pub state: DownState,
     /// What is wanted differs from the newest offer.
     pub changed: bool,
+    /// The member asked for an ICE restart.
+    pub restart: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -124,7 +138,17 @@ pub struct Media {
 
 impl Member {
     pub fn new(id: MemberId, who: Newcomer) -> Member {
-        Member { id, who, up: Up::default(), streams: BTreeMap::new(), down: Down::default() }
+        Member {
+            id,
+            who,
+            up: Up::default(),
+            streams: BTreeMap::new(),
+            down: Down::default(),
+            metadata: None,
+            silenced: Silence::NONE,
+            away_until: None,
+            allowance: None,
+        }
     }
 
     /// Whether he counts as a publisher: he has a stream, or is about to.
@@ -138,7 +162,14 @@ impl Member {
             name: self.who.name.clone().unwrap_or_else(|| self.who.user.clone()),
             role: self.who.role,
             protocol: self.who.protocol,
-            streams: self.streams.iter().filter(|(_, s)| s.is_announced()).map(|(name, s)| s.info(*name)).collect(),
+            metadata: self.metadata.clone(),
+            silenced: self.silenced,
+            streams: self
+                .streams
+                .iter()
+                .filter(|(_, s)| s.is_announced())
+                .map(|(name, s)| s.info(*name, self.silenced))
+                .collect(),
         }
     }
 }
@@ -161,8 +192,9 @@ impl Stream {
         }
     }
 
-    pub fn info(&self, name: StreamName) -> StreamInfo {
-        let info = |track: Option<Track>| track.map(|t| TrackInfo::new(t.codec, t.muted));
-        StreamInfo { stream: name, audio: info(self.audio), video: info(self.video) }
+    /// As others see it, when so much of its member is silenced.
+    pub fn info(&self, name: StreamName, silenced: Silence) -> StreamInfo {
+        let info = |track: Option<Track>, silenced| track.map(|t| TrackInfo::new(t.codec, t.muted || silenced));
+        StreamInfo { stream: name, audio: info(self.audio, silenced.audio), video: info(self.video, silenced.video) }
     }
 }

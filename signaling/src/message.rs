@@ -1,6 +1,8 @@
 //! What the server says on the `/signal` wire, as types. Requests are in [`crate::request`]. `PROTOCOL.md` shows each message
 //! by example, and a test holds the examples to the types.
 
+use std::fmt;
+
 use media::{Kind, codec::Codec};
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +10,7 @@ use crate::{
     code::FaultBody,
     member::{Protocol, Role},
     name::{RoomName, StreamName},
+    room::Silence,
 };
 
 /// The answer to one request.
@@ -35,6 +38,17 @@ pub enum OkBody {
     Entered(Entered),
     /// To `publish`: our description.
     Published { sdp: String },
+    /// To `resume`.
+    Resumed(Resumed),
+    /// To `message`.
+    Said {
+        #[serde(rename = "messageID")]
+        id: u64,
+        /// When the room took it, in Unix milliseconds.
+        time: u64,
+    },
+    /// To `role`: the privilege bits that he has now.
+    Role { role: Role, privilege: u32 },
     /// To `heartbeat`: Unix time in milliseconds.
     Heartbeat { now: u64 },
     /// To everything else.
@@ -56,6 +70,97 @@ pub struct Entered {
     pub heartbeat_seconds: u32,
     /// The other members.
     pub members: Vec<MemberInfo>,
+    #[serde(flatten)]
+    pub info: RoomInfo,
+    /// The last messages to the room, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Message>,
+    /// How to come back after the connection was lost; absent where the server does not wait.
+    #[serde(flatten)]
+    pub resume: Option<ResumeOffer>,
+}
+
+/// A room's own state as members see it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RoomInfo {
+    /// Who created it, if that was a user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub locked: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<String>,
+}
+
+/// How to come back.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResumeOffer {
+    /// To be shown by `resume`. Whoever has it is this member.
+    pub resume_token: String,
+    /// How long after the loss of the connection the member stays.
+    pub resume_seconds: u32,
+}
+
+impl fmt::Debug for ResumeOffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResumeOffer").field("resume_seconds", &self.resume_seconds).finish_non_exhaustive()
+    }
+}
+
+/// He is back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Resumed {
+    /// The greatest id of a request that arrived before: those above it were lost and may be sent again.
+    pub last_request: u64,
+    /// How many messages that were missed follow at once.
+    pub replayed: u64,
+}
+
+/// A message from somebody to the room or to one member.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    /// Counts up in each room.
+    #[serde(rename = "messageID")]
+    pub id: u64,
+    /// Who said it; absent if the server did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Whom it is for; absent if for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// When the room took it, in Unix milliseconds.
+    pub time: u64,
+    #[serde(flatten)]
+    pub content: Content,
+}
+
+/// What a message says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Content {
+    Text {
+        text: String,
+    },
+    /// Something between apps: three texts of the app's own meaning.
+    Custom {
+        data: String,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        desc: String,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        ext: String,
+    },
+}
+
+impl Content {
+    /// What counts against the limits.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Content::Text { text } => text.len(),
+            Content::Custom { data, desc, ext } => data.len() + desc.len() + ext.len(),
+        }
+    }
 }
 
 /// A member as others see him.
@@ -67,6 +172,12 @@ pub struct MemberInfo {
     pub name: String,
     pub role: Role,
     pub protocol: Protocol,
+    /// The app's own words about him.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<String>,
+    /// What of him others do not get, by the will of whoever runs the room.
+    #[serde(default, skip_serializing_if = "Silence::is_none")]
+    pub silenced: Silence,
     pub streams: Vec<StreamInfo>,
 }
 
@@ -98,6 +209,13 @@ pub enum Event {
         user: String,
         reason: LeaveReason,
     },
+    /// A member's role, metadata or silence is not what it was. He is told too.
+    MemberChanged {
+        member: MemberInfo,
+    },
+    /// The room's own state is not what it was.
+    RoomChanged(RoomInfo),
+    Message(Message),
     StreamAdded {
         #[serde(rename = "userID")]
         user: String,
@@ -183,8 +301,16 @@ pub enum LeaveReason {
     Disconnected,
     /// The same user entered again.
     Ejected,
+    /// Somebody with the right to do so sent him away.
+    Kicked,
+    /// The same, and he may not come back.
+    Banned,
+    /// The room was dissolved.
+    Dissolved,
     /// The media side refused him.
     Failed,
+    /// His ticket is over.
+    Expired,
 }
 
 /// Which of a member's two transports: what he sends, or what he receives.

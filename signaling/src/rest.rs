@@ -1,4 +1,6 @@
-//! Everything of signaling that is reached over HTTP: the WebSocket, WHIP, WHEP and the demo's tickets.
+//! Everything of signaling that is reached over HTTP: the WebSocket, WHIP, WHEP, and tickets for the demo and for owners.
+
+mod sign;
 
 use std::{
     convert::Infallible,
@@ -38,7 +40,7 @@ const DEMO_TICKET_LIFE_S: u64 = 24 * 3600;
 /// The demo's room, if none is named.
 const DEMO_ROOM: RoomName = RoomName::Number(1001);
 
-/// `/signal`, `/whip/…`, `/whep/…` and `/demo/ticket`.
+/// `/signal`, `/whip/…`, `/whep/…`, `/sign` and `/demo/ticket`.
 ///
 /// Serve it with connect info (`into_make_service_with_connect_info::<SocketAddr>`, or a [`ConnectInfo`] among the request's
 /// extensions), so that limits per address work; and put [`ReachedAt`] there where it is known.
@@ -49,11 +51,26 @@ pub fn router(hub: Hub) -> Router {
         .merge(whip::routes(sdp_bytes))
         .layer(middleware::from_fn_with_state(hub.clone(), cross_origin))
         .route("/signal", get(signal))
+        .merge(sign::routes())
         .with_state(hub)
 }
 
 /// A refusal over HTTP: `{"code":…,"message":…,"advice":…}` with the code's status.
 pub struct Refused(pub Fault);
+
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Refused {
+        Refused(fault)
+    }
+}
+
+impl From<Code> for Refused {
+    fn from(code: Code) -> Refused {
+        Refused(code.into())
+    }
+}
+
+pub use sign::SignedTicket;
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
@@ -183,7 +200,8 @@ pub struct DemoTicket {
 }
 
 async fn demo_ticket(State(hub): State<Hub>, RawQuery(query): RawQuery) -> Result<Response, Refused> {
-    let app = hub.config().apps.first().filter(|_| hub.config().demo).ok_or(Refused(Code::NotFound.into()))?;
+    let apps = hub.apps();
+    let app = apps.first().filter(|_| hub.config().demo).ok_or(Refused(Code::NotFound.into()))?;
     let query = Query::parse(&query.unwrap_or_default());
     let room = match query.value("roomid") {
         Some(text) => RoomName::from_text(text).ok_or_else(|| Refused(Fault::field("roomID", "a room's name")))?,
@@ -191,7 +209,7 @@ async fn demo_ticket(State(hub): State<Hub>, RawQuery(query): RawQuery) -> Resul
     };
     let user = query.value("userid").filter(|user| is_user_id(user));
     let user = user.ok_or_else(|| Refused(Fault::field("userID", "1 to 128 bytes without control characters")))?;
-    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now_s = unix_s();
     // An app that can only verify hands out nothing.
     let version = TicketVersion::of(app).ok_or(Refused(Code::NotFound.into()))?;
     let issued = issue_user_sig(app, version, user, now_s, DEMO_TICKET_LIFE_S).and_then(|user_sig| {
@@ -208,6 +226,10 @@ async fn demo_ticket(State(hub): State<Hub>, RawQuery(query): RawQuery) -> Resul
         rtmp_port: hub.config().rtmp_port,
     };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(ticket)).into_response())
+}
+
+fn unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

@@ -5,12 +5,19 @@
 //!
 //! Every public function leaves the room settled: members whose subscriptions changed have an offer under way.
 
+mod away;
+mod chat;
 mod down;
+mod order;
 mod output;
+pub mod record;
+mod rights;
 mod up;
 
+pub use chat::{Allowance, HISTORY_BYTES_MAX};
 pub use down::Playable;
 pub use output::{Action, Ids, Index, Output};
+pub use record::{RoomChange, RoomRecord, Silence};
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -46,6 +53,22 @@ pub struct Room {
     /// Where each stream of the room is, announced or not.
     streams: HashMap<StreamId, (MemberId, StreamName)>,
     transports: HashMap<TransportId, Owner>,
+    /// What outlives the members.
+    pub record: RoomRecord,
+    chat: chat::Chat,
+    clock: Clock,
+    /// Until when the room is kept though nobody is in it, and nothing in its record says so: after a restart its members get
+    /// the time to come back.
+    kept_until: Option<Instant>,
+    /// When the rights of WHEP players end, of those whose rights do.
+    player_ends: HashMap<TransportId, Instant>,
+}
+
+/// What the clocks say in the present turn.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    pub now: Instant,
+    pub unix_ms: u64,
 }
 
 /// Whose transport it is.
@@ -58,7 +81,16 @@ enum Owner {
 }
 
 impl Room {
-    pub fn new(sdk_app_id: u32, name: RoomName, heartbeat_s: u32, limits: Arc<Limits>, ids: Arc<Ids>) -> Room {
+    /// `history`: how many messages are kept for newcomers.
+    pub fn new(
+        sdk_app_id: u32,
+        name: RoomName,
+        heartbeat_s: u32,
+        history: usize,
+        limits: Arc<Limits>,
+        ids: Arc<Ids>,
+        clock: Clock,
+    ) -> Room {
         Room {
             id: ids.room(),
             sdk_app_id,
@@ -70,10 +102,41 @@ impl Room {
             by_user: HashMap::new(),
             streams: HashMap::new(),
             transports: HashMap::new(),
+            record: RoomRecord::default(),
+            chat: chat::Chat::new(history),
+            clock,
+            kept_until: None,
+            player_ends: HashMap::new(),
         }
     }
 
-    /// Nobody is in it; such a room ends.
+    /// Begins a turn: what follows happens at this time.
+    pub fn turn(&mut self, clock: Clock) {
+        self.clock = clock;
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Nobody is in it, and nothing asks for it to be kept.
+    pub fn is_over(&self) -> bool {
+        self.is_empty()
+            && !self.record.outlives_members()
+            && self.kept_until.is_none_or(|until| until <= self.clock.now)
+    }
+
+    /// Keeps the room until then though nobody is in it.
+    pub fn keep_until(&mut self, until: Instant) {
+        self.kept_until = Some(until);
+    }
+
+    /// From now on media knows the room by another number.
+    pub fn renumber(&mut self) {
+        self.id = self.ids.room();
+    }
+
+    /// Nobody is in it.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
@@ -90,9 +153,17 @@ impl Room {
     /// Lets somebody in. The first one needs the privilege to create the room. A member of the same name is sent away: one
     /// login per user and room.
     pub fn enter(&mut self, who: Newcomer, out: &mut Vec<Output>) -> Result<MemberId, Fault> {
-        let needed = if self.is_empty() { Privilege::JOIN | Privilege::CREATE } else { Privilege::JOIN };
+        let creates = self.is_empty() && !self.record.lasting;
+        let needed = if creates { Privilege::JOIN | Privilege::CREATE } else { Privilege::JOIN };
         who.privilege.require(needed)?;
         let same = self.by_user.get(&who.user).copied();
+        let trusted = self.is_owner(&who.user) || who.privilege.contains(Privilege::MODERATE);
+        if self.record.is_banned(&who.user, self.clock.unix_ms) {
+            return Err(Code::Banned.into());
+        }
+        if self.record.locked && !trusted && same.is_none() {
+            return Err(Code::RoomLocked.into());
+        }
         if same.and_then(|id| self.members.get(&id)).is_some_and(|m| m.who.protocol == Protocol::Test) {
             return Err(Code::UserInUse.into());
         }
@@ -104,8 +175,14 @@ impl Room {
         }
         let id = self.ids.member();
         self.by_user.insert(who.user.clone(), id);
-        let member = Member::new(id, who);
-        out.push(Output::Broadcast { except: id, event: Event::MemberEntered { member: member.info() } });
+        let owns = creates && self.record.owner.is_none() && who.protocol != Protocol::Test;
+        let mut member = Member::new(id, who);
+        member.silenced = self.silence_of(&member.who.user);
+        out.push(Output::Broadcast { except: Some(id), event: Event::MemberEntered { member: member.info() } });
+        if owns {
+            self.record.owner = Some(member.who.user.clone());
+            out.push(Output::RecordChanged);
+        }
         self.members.insert(id, member);
         self.settle(out);
         Ok(id)
@@ -121,6 +198,9 @@ impl Room {
             privilege: who.privilege.0,
             heartbeat_seconds: self.heartbeat_s,
             members: self.members.values().filter(|m| m.id != member).map(Member::info).collect(),
+            info: self.info(),
+            history: self.chat.history(),
+            resume: None,
         })
     }
 
@@ -128,6 +208,11 @@ impl Room {
     pub fn leave(&mut self, member: MemberId, reason: LeaveReason, code: Option<Code>, out: &mut Vec<Output>) {
         self.take_out(member, reason, code, out);
         self.settle(out);
+    }
+
+    /// The member of this name.
+    pub fn member_of(&self, user: &str) -> Option<MemberId> {
+        self.by_user.get(user).copied()
     }
 
     /// Lets an RTMP publisher in, or the built-in one, and opens his stream, of which others hear when it is known what
@@ -226,6 +311,10 @@ impl Room {
         for stream in nameless {
             self.end_pushed(stream, true, out);
         }
+        self.drop_lost(now, out);
+        if self.record.drop_expired(self.clock.unix_ms) {
+            out.push(Output::RecordChanged);
+        }
         self.settle(out);
     }
 
@@ -256,7 +345,7 @@ impl Room {
         for transport in [member.up.transport, member.down.transport].into_iter().flatten() {
             self.close_transport(transport, out);
         }
-        out.push(Output::Broadcast { except: id, event: Event::MemberLeft { user: member.who.user, reason } });
+        out.push(Output::Broadcast { except: Some(id), event: Event::MemberLeft { user: member.who.user, reason } });
         out.push(Output::Gone { member: id, code });
     }
 
@@ -266,6 +355,7 @@ impl Room {
     }
 
     fn forget_transport(&mut self, transport: TransportId, out: &mut Vec<Output>) {
+        self.player_ends.remove(&transport);
         if self.transports.remove(&transport).is_some() {
             out.push(Output::Index(Index::TransportClosed(transport)));
         }
@@ -292,3 +382,6 @@ impl Room {
         StreamPath { sdk_app_id: self.sdk_app_id, room: self.name.clone(), user: user.to_owned(), stream }
     }
 }
+
+#[cfg(test)]
+mod tests;

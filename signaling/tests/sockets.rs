@@ -103,7 +103,12 @@ fn enter(user: &str) -> Message {
 /// The next text message.
 async fn next(socket: &mut Socket) -> Value {
     match tokio::time::timeout(Duration::from_secs(5), socket.next()).await.unwrap().unwrap().unwrap() {
-        Message::Text(text) => serde_json::from_str(&text).unwrap(),
+        Message::Text(text) => {
+            let mut message: Value = serde_json::from_str(&text).unwrap();
+            // What a message is does not depend on its number.
+            message.as_object_mut().unwrap().remove("seq");
+            message
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -190,8 +195,42 @@ async fn a_closed_socket_is_a_member_gone_and_leave_keeps_the_socket() {
     bob.send(enter("bob")).await.unwrap();
     assert_eq!(next(&mut bob).await["type"], "ok");
     assert_eq!(next(&mut alice).await["type"], "member-entered");
-    drop(bob);
+    bob.close(None).await.unwrap();
     assert_eq!(next(&mut alice).await["reason"], "disconnected");
+}
+
+#[tokio::test]
+async fn a_socket_that_breaks_is_resumed_on_another_and_nobody_is_told() {
+    let server = server(|_| {}).await;
+    let (mut alice, mut bob) = (server.socket().await, server.socket().await);
+    alice.send(enter("alice")).await.unwrap();
+    assert_eq!(next(&mut alice).await["type"], "ok");
+    bob.send(enter("bob")).await.unwrap();
+    let entered = next(&mut bob).await;
+    assert_eq!(entered["resumeSeconds"], 15);
+    assert_eq!(next(&mut alice).await["type"], "member-entered");
+    drop(bob);
+    for n in 0..3 {
+        alice.send(Message::text(format!(r#"{{"id":{},"type":"message","text":"{n}"}}"#, n + 2))).await.unwrap();
+        assert_eq!(next(&mut alice).await["messageID"], n + 1);
+    }
+    let mut again = server.socket().await;
+    let resume = json!({"id": 7, "type": "resume", "resumeToken": entered["resumeToken"], "seq": 0});
+    again.send(Message::text(resume.to_string())).await.unwrap();
+    assert_eq!(next(&mut again).await, json!({"id": 7, "type": "ok", "lastRequest": 1, "replayed": 3}));
+    for n in 0..3 {
+        let Message::Text(text) = again.next().await.unwrap().unwrap() else { panic!() };
+        let message: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&message["seq"], &message["text"]), (&json!(n + 1), &json!(n.to_string())));
+    }
+    // Once more, while the old socket still stands: it is told why it closes.
+    let mut third = server.socket().await;
+    let resume = json!({"id": 8, "type": "resume", "resumeToken": entered["resumeToken"], "seq": 3});
+    third.send(Message::text(resume.to_string())).await.unwrap();
+    assert_eq!(next(&mut third).await["replayed"], 0);
+    assert_eq!(closed(&mut again).await, (73026, 4409));
+    alice.send(Message::text(r#"{"id":9,"type":"heartbeat"}"#)).await.unwrap();
+    assert_eq!(next(&mut alice).await["id"], 9, "nothing else was said to her");
 }
 
 #[tokio::test]

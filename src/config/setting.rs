@@ -11,7 +11,7 @@ use std::{
 };
 
 use media::codec::Codec;
-use signaling::{PlayPolicy, PrivateMapKeyPolicy, RoomName};
+use signaling::{PlayPolicy, PrivateMapKeyPolicy, RightsEnd, RoomName};
 
 /// What a value looks like in a TOML file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +146,23 @@ impl Setting for PlayPolicy {
             PlayPolicy::Open => "open",
             PlayPolicy::Ticket => "ticket",
             PlayPolicy::Signed => "signed",
+        }
+        .to_owned()
+    }
+}
+
+impl Setting for RightsEnd {
+    const SHAPE: Shape = Shape::Text;
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        choice(text, [RightsEnd::Key, RightsEnd::Ticket, RightsEnd::Never])
+    }
+
+    fn to_text(&self) -> String {
+        match self {
+            RightsEnd::Key => "key",
+            RightsEnd::Ticket => "ticket",
+            RightsEnd::Never => "never",
         }
         .to_owned()
     }

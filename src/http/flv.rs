@@ -3,7 +3,7 @@
 //! Any page may play from here, unless `signaling.origins` names those that may: a player in a page of another site is
 //! the usual case, and what it may play is decided by the ticket in the URL, never by a cookie.
 
-use std::{convert::Infallible, net::SocketAddr};
+use std::{convert::Infallible, net::SocketAddr, pin::Pin};
 
 use axum::{
     Json,
@@ -22,7 +22,10 @@ use media::{
     flv,
 };
 use signaling::code::{Code, Fault};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Sleep, sleep_until},
+};
 
 use super::Face;
 use crate::metrics::FlvPlayer;
@@ -59,13 +62,14 @@ async fn play(face: Face, remote: SocketAddr, request: Request) -> Result<Respon
     let file = request.uri().path().strip_prefix(FOLDER).unwrap_or_default();
     let name = file.strip_suffix(".flv").ok_or(Code::NotFound)?;
     let query = request.uri().query().unwrap_or_default();
-    let stream = face.hub.authorise_play(name, query, Some(remote.ip())).inspect_err(|_| face.metrics.flv.refuse())?;
+    let grant = face.hub.authorise_play(name, query, Some(remote.ip())).inspect_err(|_| face.metrics.flv.refuse())?;
     if request.method() == Method::HEAD {
         return Ok(STREAMING_HEADERS.into_response());
     }
     let wants_websocket = request.headers().contains_key(header::UPGRADE);
-    let tags = attach(&face.commands, stream).await?;
-    let player = Player { tags, face: face.clone(), _counted: face.metrics.flv.admit(), first: Some(Vec::new()) };
+    let tags = attach(&face.commands, grant.stream).await?;
+    let over = grant.until.map(|until| Box::pin(sleep_until(until.into())));
+    let player = Player { tags, over, face: face.clone(), _counted: face.metrics.flv.admit(), first: Some(Vec::new()) };
     if !wants_websocket {
         return Ok((STREAMING_HEADERS, Body::from_stream(player.into_stream())).into_response());
     }
@@ -89,6 +93,8 @@ async fn attach(commands: &mpsc::Sender<Command>, stream: StreamId) -> Result<mp
 /// One player on its way through a stream.
 struct Player {
     tags: mpsc::Receiver<Tag>,
+    /// Ready when his ticket is over.
+    over: Option<Pin<Box<Sleep>>>,
     face: Face,
     _counted: FlvPlayer,
     /// What came before the file header could be written; `None` once it is.
@@ -96,7 +102,7 @@ struct Player {
 }
 
 impl Player {
-    /// The next piece of the file; `None` when the stream is over or the server stops. Nothing is lost if the future is
+    /// The next piece of the file; `None` when the stream or the ticket is over, or the server stops. Nothing is lost if the future is
     /// dropped before it is ready.
     async fn next(&mut self) -> Option<Bytes> {
         let mut piece = Vec::new();
@@ -104,6 +110,7 @@ impl Player {
             let tag = tokio::select! {
                 tag = self.tags.recv() => tag?,
                 () = self.face.stopping.started() => return None,
+                () = over(&mut self.over) => return None,
             };
             let Some(mut first) = self.first.take() else {
                 flv::write_tag(&tag, &mut piece);
@@ -146,6 +153,13 @@ impl Player {
             }
         }
         let _ = socket.send(Message::Close(None)).await;
+    }
+}
+
+async fn over(ticket: &mut Option<Pin<Box<Sleep>>>) {
+    match ticket {
+        Some(sleep) => sleep.await,
+        None => std::future::pending().await,
     }
 }
 

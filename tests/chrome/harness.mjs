@@ -231,6 +231,13 @@ export class PagePeer {
     return this.page.evaluate(matches, [type, userID])
   }
 
+  /** Waits for a message. */
+  async message(deadlineMs = 10_000) {
+    const first = () => window.peer.events.find(({ type }) => type === 'message') ?? null
+    await this.#wait(first, [], deadlineMs, async () => `${this.userID} gets a message`)
+    return this.page.evaluate(first)
+  }
+
   /** @param {Function} condition @param {unknown[]} argument @param {number} timeout @param {() => Promise<string>} what */
   async #wait(condition, argument, timeout, what) {
     try {

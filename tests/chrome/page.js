@@ -15,6 +15,8 @@ class Eye {
   spoilt = 0
   /** @type {number[]} */ ages = []
   /** @type {number | null} */ value = null
+  /** When the last new stamp was seen, and the longest wait for one since it was asked for last. */ changedAt = performance.now()
+  longestWaitMs = 0
   /** Different stamps seen: a frozen picture stays at one. */ changes = 0
   /** When the first good picture came, on the page's clock. @type {number | null} */ firstAt = null
   /** @type {[number, number, number] | null} */ colour = null
@@ -35,7 +37,11 @@ class Eye {
       else {
         this.good++
         this.firstAt ??= performance.now()
-        if (value !== this.value) this.changes++
+        if (value !== this.value) {
+          this.changes++
+          this.longestWaitMs = Math.max(this.longestWaitMs, performance.now() - this.changedAt)
+          this.changedAt = performance.now()
+        }
         this.value = value
         this.ages.push(ageMs(value))
         const at = 4 * (Math.floor(0.9 * height) * width + Math.floor(0.9 * width))
@@ -44,6 +50,13 @@ class Eye {
       this.video.requestVideoFrameCallback(onPicture)
     }
     this.video.requestVideoFrameCallback(onPicture)
+  }
+
+  /** The longest time without a new picture since this was called last. */
+  longestWait() {
+    const wait = Math.max(this.longestWaitMs, performance.now() - this.changedAt)
+    this.longestWaitMs = 0
+    return wait
   }
 
   read() {
@@ -79,10 +92,10 @@ class Peer {
   audio = new AudioContext()
 
   /** @param {object} ticket @param {object} [options] */
-  async enter(ticket, options = {}) {
+  async enter(ticket, { signal = `ws://${location.host}/signal`, ...options } = {}) {
     this.enteredAt = performance.now()
-    const room = (this.room = await Room.connect(`ws://${location.host}/signal`))
-    for (const type of ['member-entered', 'member-left', 'stream-added', 'stream-changed', 'stream-removed', 'muted', 'transport', 'error', 'closed'])
+    const room = (this.room = await Room.connect(signal))
+    for (const type of ['member-entered', 'member-left', 'stream-added', 'stream-changed', 'stream-removed', 'muted', 'transport', 'error', 'closed', 'message', 'member-changed', 'room-changed', 'connection'])
       room.on(type, (detail) => this.events.push({ type, at: performance.now(), detail: flat(detail) }))
     room.on('media', (detail) => this.#watch(detail))
     return room.enter({ ...ticket, ...options })
@@ -97,6 +110,11 @@ class Peer {
   /** @param {string} userID */
   sees(userID, stream = 'main') {
     return this.eyes.get(`${stream}/${userID}`)?.read() ?? null
+  }
+
+  /** @param {string} userID */
+  longestWait(userID, stream = 'main') {
+    return this.eyes.get(`${stream}/${userID}`)?.longestWait() ?? Infinity
   }
 
   /** @param {string} userID @param {number} frequencyHz */

@@ -1,9 +1,11 @@
 //! The whole server over real sockets on loopback: what needs sockets, the wall clock, or both crates.
 
 mod faces;
+mod hostile;
 mod house;
 mod http;
 mod program;
 mod refusals;
 mod server;
+mod shards;
 mod streams;

@@ -10,6 +10,9 @@
  *     …
  *     await room.leave()
  *
+ * When the WebSocket breaks the room reconnects by itself: pictures and sound go on meanwhile, nobody sees this side leave, and
+ * whatever was said arrives once and in order. The event `connection` tells of it.
+ *
  * Signaling is JSON over one WebSocket (`signaling/PROTOCOL.md` in the repository). Media goes over two peer connections: *up*,
  * where this side offers, and *down*, where the server offers. As only one side offers on each, offers never collide.
  * The server is ICE-lite and its candidates stand in its descriptions, so no candidate is ever sent by signaling.
@@ -32,7 +35,21 @@ export { RoomcastError }
  * @property {string} name       what to show; the userID if the member gave no name
  * @property {'anchor' | 'audience'} role
  * @property {'webrtc' | 'rtmp' | 'whip' | 'whep' | 'test'} protocol  what the member came by
+ * @property {string} [metadata]  the app's own words about the member
+ * @property {Silence} [silenced]  what of the member others do not get, by the will of whoever keeps order
  * @property {StreamInfo[]} streams
+ *
+ * @typedef {{ audio: boolean, video: boolean, messages: boolean }} Silence
+ *
+ * @typedef {object} Message
+ * @property {number} messageID  counts up in each room
+ * @property {string} [from]  who said it; absent if the server did
+ * @property {string} [to]    absent if it is for everybody
+ * @property {number} time    when the server took it, in Unix milliseconds
+ * @property {string} [text]
+ * @property {string} [data]  instead of `text`: something between apps, with `desc` and `ext`
+ * @property {string} [desc]
+ * @property {string} [ext]
  *
  * @typedef {object} Ticket
  * @property {number} sdkAppID
@@ -52,10 +69,14 @@ export { RoomcastError }
  * | event | fields |
  * |---|---|
  * | `member-entered`, `member-left` | `{ member, reason? }` |
+ * | `member-changed` | `{ member }`: role, metadata or `silenced`; also of ourselves |
+ * | `room-changed` | `{ owner, locked, metadata }` |
+ * | `message` | a Message |
  * | `stream-added`, `stream-changed`, `stream-removed` | `{ userID, stream: StreamInfo }` |
  * | `muted` | `{ userID, stream, kind, muted }` |
  * | `media` | `{ userID, stream, mediaStream }`: tracks came to or went from this stream |
  * | `transport` | `{ direction: 'up' \| 'down', state: 'connecting' \| 'connected' \| 'closed', reason? }` |
+ * | `connection` | `{ state: 'reconnecting' \| 'connected' }`: the WebSocket broke, or stands again. Requests wait meanwhile |
  * | `error` | `{ error: RoomcastError }`: something in the background failed; the room goes on |
  * | `closed` | `{ code, message, advice }`: nothing more will happen. After `leave()` the code is 0 |
  */
@@ -74,6 +95,16 @@ export class Room extends EventTarget {
   userID = ''
   /** @type {number | string} */
   roomID = ''
+  /** What we may do: privilege bits, as PROTOCOL.md lists them. */
+  privilege = 0
+  /** @type {'anchor' | 'audience'} */
+  role = 'anchor'
+  /** Who created the room and keeps order in it; empty if that was no user. */
+  owner = ''
+  /** Nobody new may enter but the owner and moderators. */
+  isLocked = false
+  /** The app's own words about the room. */
+  metadata = ''
   /** Time from the last heartbeat to its answer, in milliseconds; null until one was measured. @type {number | null} */
   roundTripMs = null
 
@@ -84,6 +115,7 @@ export class Room extends EventTarget {
     this.#configuration = { bundlePolicy: 'max-bundle', ...configuration }
     signaling.onEvent = (event) => this.#onEvent(event)
     signaling.onClosed = (reason) => this.#onClosed(reason)
+    signaling.onConnection = (state) => this.#emit('connection', { state })
   }
 
   /**
@@ -112,7 +144,7 @@ export class Room extends EventTarget {
    * Enters the room that the ticket is for.
    * @param {Ticket & { role?: 'anchor' | 'audience', name?: string, autoSubscribe?: boolean }} options
    *   `autoSubscribe` (default true): receive every stream of everybody, now and as they come
-   * @returns {Promise<Member[]>} who is there already
+   * @returns {Promise<Member[]>} who is there already. What was said before, if the app keeps it, comes as `message` events first
    * @throws {RoomcastError} with the server's code
    */
   async enter({ sdkAppID, userID, userSig, roomID, privateMapKey, role, name, autoSubscribe = true }) {
@@ -121,7 +153,11 @@ export class Room extends EventTarget {
     const entered = await this.#signaling.request('enter', { sdkAppID, userID, userSig, roomID, privateMapKey, role, name })
     this.userID = entered.userID
     this.roomID = entered.roomID
+    this.role = entered.role
+    this.privilege = entered.privilege
+    this.#setRoom(entered)
     for (const member of entered.members) this.#addMember(member)
+    for (const message of entered.history ?? []) this.#emit('message', message)
     this.#heartbeat = setInterval(() => this.#beat(), entered.heartbeatSeconds * 1000)
     if (autoSubscribe) await this.subscribeAll()
     return [...this.members.values()]
@@ -175,6 +211,78 @@ export class Room extends EventTarget {
     await this.#signaling.request('mute', { stream, kind, muted })
   }
 
+  /**
+   * Says something to everybody else, or to one member. Resolves when the server has taken it: then it will arrive, once, and in
+   * the order in which the server took it.
+   * @param {{ to?: string, text: string } | { to?: string, data: string, desc?: string, ext?: string }} message
+   *   at most 12,000 bytes to one member, 8,898 to the room; 20 a second, 60 at once
+   * @returns {Promise<{ messageID: number, time: number }>}
+   * @throws {RoomcastError} 73014 if there is no such member, 73019 too big, 73021 too many, 73022 muted
+   */
+  async sendMessage(message) {
+    const { messageID, time } = await this.#signaling.request('message', message)
+    return { messageID, time }
+  }
+
+  /**
+   * Becomes anchor or audience. To become anchor a ticket is needed, and its privileges replace those we had. With the role that we
+   * have, it renews the ticket. Becoming audience ends what we publish.
+   * @param {'anchor' | 'audience'} role
+   * @param {{ userSig?: string, privateMapKey?: string }} [ticket]
+   * @throws {RoomcastError} with the server's code, such as 71004 when the ticket does not allow to send
+   */
+  async switchRole(role, { userSig, privateMapKey } = {}) {
+    const granted = await this.#signaling.request('role', { role, userSig, privateMapKey })
+    this.role = granted.role
+    this.privilege = granted.privilege
+    if (role === 'audience') {
+      this.#up?.close()
+      this.#up = null
+    }
+  }
+
+  /** Sets the app's own words about ourselves; the others get `member-changed`. @param {string} metadata  at most 8 KiB; empty removes it */
+  async setMetadata(metadata) {
+    await this.#signaling.request('set-metadata', { metadata })
+  }
+
+  /**
+   * Locks the room, or changes its metadata. This and the following are for the room's owner and for moderators (privilege bit
+   * 256); others are refused with 73015.
+   * @param {{ locked?: boolean, metadata?: string }} change  what is left out stays
+   */
+  async updateRoom({ locked, metadata }) {
+    await this.#signaling.request('update-room', { locked, metadata })
+  }
+
+  /** Sends a member away; he may come back. @param {string} userID */
+  async kick(userID) {
+    await this.#signaling.request('kick', { userID })
+  }
+
+  /** Sends a user away and keeps him out. @param {string} userID @param {number} [seconds]  default: for as long as the room exists */
+  async ban(userID, seconds) {
+    await this.#signaling.request('ban', { userID, seconds })
+  }
+
+  /** Lets a banned user in again. @param {string} userID */
+  async unban(userID) {
+    await this.#signaling.request('unban', { userID })
+  }
+
+  /**
+   * Sets which of a member's media the others do not get, whatever he wants himself.
+   * @param {string} userID @param {Partial<Silence>} silence  what is left out stays
+   */
+  async muteMember(userID, { audio, video, messages }) {
+    await this.#signaling.request('mute-member', { userID, audio, video, messages })
+  }
+
+  /** Ends the room for everybody. */
+  async dissolve() {
+    await this.#signaling.request('dissolve')
+  }
+
   /** Subscribes to every stream in the room, and from now on to every stream that comes. */
   async subscribeAll() {
     this.#subscribesToAll = true
@@ -193,6 +301,14 @@ export class Room extends EventTarget {
   /** @param {{ userID: string, stream: StreamName }[]} streams */
   async unsubscribe(streams) {
     await this.#signaling.request('unsubscribe', { streams })
+  }
+
+  /**
+   * Finds new paths to the server for both directions (ICE restart). Done by itself when a path is lost; a page that knows of a
+   * new network earlier may ask for it.
+   */
+  async restart() {
+    await Promise.all([this.#up?.restart(), this.#down && this.#signaling.request('restart')])
   }
 
   /**
@@ -224,6 +340,15 @@ export class Room extends EventTarget {
         return
       case 'member-left':
         return this.#removeMember(event)
+      case 'member-changed':
+        return this.#changeMember(event.member)
+      case 'room-changed':
+        this.#setRoom(event)
+        return this.#emit('room-changed', { owner: this.owner, locked: this.isLocked, metadata: this.metadata })
+      case 'message': {
+        const { type, seq, ...message } = event
+        return this.#emit('message', message)
+      }
       case 'stream-added':
       case 'stream-changed':
         return this.#putStream(event)
@@ -253,6 +378,20 @@ export class Room extends EventTarget {
     return true
   }
 
+  /** @param {Member} changed */
+  #changeMember(changed) {
+    const member = this.members.get(changed.userID)
+    if (member) Object.assign(member, { metadata: undefined, silenced: undefined }, changed)
+    this.#emit('member-changed', { member: member ?? changed })
+  }
+
+  /** @param {{ owner?: string, locked?: boolean, metadata?: string }} info */
+  #setRoom({ owner = '', locked = false, metadata = '' }) {
+    this.owner = owner
+    this.isLocked = locked
+    this.metadata = metadata
+  }
+
   /** @param {{ userID: string, reason?: string }} event */
   #removeMember({ userID, reason }) {
     const member = this.members.get(userID)
@@ -273,6 +412,8 @@ export class Room extends EventTarget {
 
   /** @param {{ userID: string, stream: StreamName }} event */
   #removeStream({ userID, stream }) {
+    // One of ours, that our ticket does not allow any more.
+    if (userID === this.userID) return this.#inBackground(this.#up?.drop(stream) ?? Promise.resolve())
     const member = this.members.get(userID)
     const info = member?.streams.find((other) => other.stream === stream)
     if (!member || !info) return
@@ -308,13 +449,14 @@ export class Room extends EventTarget {
 
   /** @param {'up' | 'down'} direction @param {RTCPeerConnectionState} reason */
   #onPeerState(direction, reason) {
+    if (reason === 'disconnected') this.#inBackground(this.restart())
     const state = reason === 'failed' ? 'closed' : reason
     if (state === 'connecting' || state === 'connected' || state === 'closed') this.#emit('transport', { direction, state, reason })
   }
 
   async #beat() {
     const sent = performance.now()
-    await this.#signaling.request('heartbeat').then(
+    await this.#signaling.beat().then(
       () => (this.roundTripMs = performance.now() - sent),
       () => {}, // a lost connection says so itself
     )

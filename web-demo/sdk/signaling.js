@@ -1,7 +1,19 @@
-/** The WebSocket to a server's `/signal`: requests with answers, and events. Knows nothing of rooms or media. */
+/**
+ * The WebSocket to a server's `/signal`: requests with answers, and events. When it breaks another one takes its place, and what was
+ * missed is made up for. Knows nothing of rooms or media.
+ */
 
 /** How long a request may take before it counts as failed, in milliseconds. */
 const REQUEST_TIMEOUT_MS = 15_000
+/** A connection on which nothing comes back for so long after a heartbeat is taken for broken, in milliseconds. */
+const SILENCE_MAX_MS = 5_000
+/** How long opening a connection may take, in milliseconds. */
+const OPEN_TIMEOUT_MS = 5_000
+/** Time before the second try to reconnect, in milliseconds; it doubles with every try. The first is made at once. */
+const BACKOFF_MIN_MS = 250
+const BACKOFF_MAX_MS = 2_000
+/** How much longer than the server's grace time it is tried: the server may notice the loss later than we do. In milliseconds. */
+const GRACE_EXTRA_MS = 10_000
 
 /** What went wrong, with a code that the documentation lists and one sentence on what to do about it. */
 export class RoomcastError extends Error {
@@ -25,26 +37,35 @@ export class RoomcastError extends Error {
   }
 }
 
-/** One connection. It closes once, and never opens again. */
+/**
+ * A conversation with the server over one WebSocket after another. Every message of the server has a number, so that the next
+ * WebSocket begins where the last one broke.
+ */
 export class Signaling {
-  #socket
-  #nextId = 1
+  #url
+  /** @type {WebSocket} */ #socket
+  /** Requests go out; otherwise they wait for the next WebSocket. */ #isConnected = true
   #isClosed = false
-  /** @type {Map<number, { resolve: (answer: any) => void, reject: (error: RoomcastError) => void, timer: number }>} */
+  #nextId = 1
+  /** Of the last message that arrived. */ #seq = 0
+  #resumeToken = ''
+  #resumeMs = 0
+  /** When the last message arrived, on the page's clock. */ #heardAt = 0
+  /** @type {Map<number, { text: string, resolve: (answer: any) => void, reject: (error: RoomcastError) => void, timer: number }>} */
   #waiting = new Map()
 
   /** Called with every event of the server. @type {(event: any) => void} */
   onEvent = () => {}
-  /** Called once, when the connection is over. @type {(reason: RoomcastError) => void} */
+  /** Called when the connection broke, and when it stands again. @type {(state: 'reconnecting' | 'connected') => void} */
+  onConnection = () => {}
+  /** Called once, when it is over. @type {(reason: RoomcastError) => void} */
   onClosed = () => {}
 
-  /** @param {WebSocket} socket  open */
-  constructor(socket) {
+  /** Use [`Signaling.open`]. @param {string | URL} url @param {WebSocket} socket  open */
+  constructor(url, socket) {
+    this.#url = url
     this.#socket = socket
-    socket.addEventListener('message', ({ data }) => this.#onMessage(JSON.parse(data)))
-    socket.addEventListener('close', ({ code }) =>
-      this.close(new RoomcastError('connection-lost', `The connection to the server was lost (${code}).`, 'Check the network and join again.')),
-    )
+    this.#attach(socket)
   }
 
   /**
@@ -52,44 +73,33 @@ export class Signaling {
    * @returns {Promise<Signaling>}
    * @throws {RoomcastError} `unreachable`
    */
-  static open(url) {
-    return new Promise((resolve, reject) => {
-      const socket = new WebSocket(url)
-      const fail = () => reject(new RoomcastError('unreachable', `No answer from ${url}`, 'Check that the server runs and that this address leads to it.'))
-      socket.addEventListener('close', fail, { once: true })
-      socket.addEventListener(
-        'open',
-        () => {
-          socket.removeEventListener('close', fail)
-          resolve(new Signaling(socket))
-        },
-        { once: true },
-      )
-    })
+  static async open(url) {
+    return new Signaling(url, await openSocket(url))
   }
 
   /**
-   * Sends a request and waits for its answer.
+   * Sends a request and waits for its answer, across broken connections if need be.
    * @param {string} type
    * @param {object} [fields]
    * @returns {Promise<any>} the fields of the answer
    * @throws {RoomcastError} with the server's code, or `closed`, or `timeout`
    */
   request(type, fields = {}) {
-    if (this.#isClosed || this.#socket.readyState !== WebSocket.OPEN)
-      return Promise.reject(new RoomcastError('closed', 'The connection to the server is closed.', 'Join again.'))
+    if (this.#isClosed) return Promise.reject(new RoomcastError('closed', 'The connection to the server is closed.', 'Join again.'))
     const id = this.#nextId++
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#waiting.delete(id)
-        reject(new RoomcastError('timeout', `The server did not answer "${type}" in time.`, 'Check the network and join again.'))
-      }, REQUEST_TIMEOUT_MS)
-      this.#waiting.set(id, { resolve, reject, timer })
-      this.#socket.send(JSON.stringify({ id, type, ...fields }))
-    })
+    return this.#ask(id, type, JSON.stringify({ id, type, ...fields }), this.#isConnected)
   }
 
-  /** Ends the connection and every request that still waits. @param {RoomcastError} reason */
+  /** Sends a heartbeat. If nothing at all comes back in time the connection counts as broken, whatever the system says of it. */
+  async beat() {
+    const [socket, sentAt] = [this.#socket, performance.now()]
+    setTimeout(() => {
+      if (this.#heardAt < sentAt && this.#isConnected && socket === this.#socket) this.#lose()
+    }, SILENCE_MAX_MS)
+    await this.request('heartbeat')
+  }
+
+  /** Ends the conversation and every request that still waits. @param {RoomcastError} reason */
   close(reason) {
     if (this.#isClosed) return
     this.#isClosed = true
@@ -102,13 +112,142 @@ export class Signaling {
     this.onClosed(reason)
   }
 
+  /** @param {number} id @param {string} type @param {string} text @param {boolean} isSent  now, and not only after a reconnection */
+  #ask(id, type, text, isSent) {
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { text, resolve, reject, timer: 0 })
+      this.#arm(id, type)
+      if (isSent) this.#socket.send(text)
+    })
+  }
+
+  /** Gives a request its time. @param {number} id @param {string} type */
+  #arm(id, type) {
+    const waiting = this.#waiting.get(id)
+    if (!waiting) return
+    clearTimeout(waiting.timer)
+    waiting.timer = setTimeout(() => {
+      this.#waiting.delete(id)
+      waiting.reject(new RoomcastError('timeout', `The server did not answer "${type}" in time.`, 'Check the network and join again.'))
+    }, REQUEST_TIMEOUT_MS)
+  }
+
+  /** @param {WebSocket} socket */
+  #attach(socket) {
+    socket.addEventListener('message', ({ data }) => {
+      if (socket === this.#socket && !this.#isClosed) this.#onMessage(JSON.parse(data))
+    })
+    socket.addEventListener('close', ({ code }) => {
+      if (socket === this.#socket) this.#lose(code)
+    })
+  }
+
   /** @param {any} message */
   #onMessage(message) {
+    this.#heardAt = performance.now()
+    if (message.seq !== undefined) this.#seq = message.seq
     const waiting = this.#waiting.get(message.id)
     if (!waiting) return this.onEvent(message)
     this.#waiting.delete(message.id)
     clearTimeout(waiting.timer)
+    if (message.resumeToken) {
+      // From here on messages are numbered, and before the next one arrives this has to be known.
+      this.#resumeToken = message.resumeToken
+      this.#resumeMs = message.resumeSeconds * 1000
+      this.#seq = 0
+    }
     if (message.type === 'ok') waiting.resolve(message)
     else waiting.reject(new RoomcastError(message.code, message.message, message.advice))
   }
+
+  /** The WebSocket is broken. @param {number} [code] */
+  #lose(code) {
+    if (this.#isClosed || !this.#isConnected) return
+    const lost = new RoomcastError('connection-lost', `The connection to the server was lost${code ? ` (${code})` : ''}.`, 'Check the network and join again.')
+    if (!this.#resumeToken) return this.close(lost)
+    this.#isConnected = false
+    this.onConnection('reconnecting')
+    this.#reconnect(lost).catch((reason) => this.close(reason))
+  }
+
+  /** Tries until it succeeds. @param {RoomcastError} lost  thrown when it was tried for long enough */
+  async #reconnect(lost) {
+    const until = performance.now() + this.#resumeMs + GRACE_EXTRA_MS
+    for (let wait = 0; !this.#isClosed; wait = Math.min(Math.max(2 * wait, BACKOFF_MIN_MS), BACKOFF_MAX_MS)) {
+      // Not all at the same moment, when a server comes back to many.
+      await wokenOrAfter(wait * (0.8 + 0.4 * Math.random()))
+      if (performance.now() > until) throw lost
+      const socket = await openSocket(this.#url).catch(() => null)
+      if (!socket) continue
+      if (this.#isClosed) return socket.close()
+      if (await this.#resume(socket)) return
+    }
+  }
+
+  /**
+   * Begins on this WebSocket where the last one broke.
+   * @param {WebSocket} socket @returns {Promise<boolean>} false if it broke too
+   * @throws {RoomcastError} the server does not take us back
+   */
+  async #resume(socket) {
+    const id = this.#nextId++
+    this.#socket.close()
+    this.#socket = socket
+    this.#attach(socket)
+    const broke = new Promise((resolve) => socket.addEventListener('close', () => resolve(null), { once: true }))
+    const answer = this.#ask(id, 'resume', JSON.stringify({ id, type: 'resume', resumeToken: this.#resumeToken, seq: this.#seq }), true)
+    const resumed = await Promise.race([answer, broke]).catch((error) => (error.code === 'timeout' ? null : Promise.reject(error)))
+    if (!resumed) {
+      answer.catch(() => {})
+      clearTimeout(this.#waiting.get(id)?.timer)
+      this.#waiting.delete(id)
+      return false
+    }
+    this.#isConnected = true
+    for (const [waitingId, { text }] of [...this.#waiting].sort(([a], [b]) => a - b)) {
+      this.#arm(waitingId, JSON.parse(text).type)
+      // What was asked and never arrived, and what was asked meanwhile.
+      if (waitingId > resumed.lastRequest) socket.send(text)
+    }
+    this.onConnection('connected')
+    return true
+  }
+}
+
+/**
+ * @param {string | URL} url @returns {Promise<WebSocket>} open
+ * @throws {RoomcastError} `unreachable`
+ */
+function openSocket(url) {
+  return new Promise((resolve, reject) => {
+    const socket = new WebSocket(url)
+    const timer = setTimeout(() => socket.close(), OPEN_TIMEOUT_MS)
+    const fail = () => {
+      clearTimeout(timer)
+      reject(new RoomcastError('unreachable', `No answer from ${url}`, 'Check that the server runs and that this address leads to it.'))
+    }
+    socket.addEventListener('close', fail, { once: true })
+    socket.addEventListener(
+      'open',
+      () => {
+        clearTimeout(timer)
+        socket.removeEventListener('close', fail)
+        resolve(socket)
+      },
+      { once: true },
+    )
+  })
+}
+
+/** Waits, but no longer than until the browser says that there is a network again. @param {number} ms */
+function wokenOrAfter(ms) {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer)
+      removeEventListener('online', done)
+      resolve(undefined)
+    }
+    const timer = setTimeout(done, ms)
+    addEventListener('online', done)
+  })
 }

@@ -66,6 +66,20 @@ export class Up {
     })
   }
 
+  /** Finds a new path to the server (ICE restart). What is sent goes on over the old one meanwhile, if that still leads there. */
+  restart() {
+    return this.#next(async () => {
+      if (this.#streams.size === 0) return
+      this.#connection.restartIce()
+      await this.#negotiate()
+    })
+  }
+
+  /** The server ended a stream of ours. @param {string} stream */
+  drop(stream) {
+    return this.#next(() => this.#release(stream))
+  }
+
   /** What carries this kind of medium in a stream. @param {string} stream @param {string} kind */
   sender(stream, kind) {
     return this.#streams.get(stream)?.find(({ sender }) => sender.track?.kind === kind)?.sender

@@ -2,38 +2,72 @@
 
 use super::slot::Slot;
 
-/// A ring of slots. A packet's place is its extended sequence number modulo the capacity, so a later packet overwrites the
-/// one that is a whole ring older. Slots are made when first needed and then kept.
+/// A ring of packets. A packet's place is its extended sequence number modulo the capacity, so a later packet overwrites
+/// the one that is a whole ring older. Memory is taken when a place is first needed and then kept: a whole slot, or, in a
+/// ring for small packets, as much as those need.
 pub struct Ring {
     entries: Vec<Entry>,
     mask: u64,
+    /// Packets up to this size are copied into memory of their own; longer ones keep the slot that they came in.
+    small_bytes: usize,
 }
 
 struct Entry {
     /// The extended sequence number that is stored here; `u64::MAX` if none.
     seq: u64,
-    slot: Option<Slot>,
+    place: Place,
+}
+
+enum Place {
+    Empty,
+    Small { len: u16, bytes: Box<[u8]> },
+    Slot(Slot),
 }
 
 const NONE: u64 = u64::MAX;
 
 impl Ring {
-    /// `capacity` is rounded up to a power of two.
+    /// A ring for packets that mostly fill a slot: they are swapped in, not copied. `capacity` is rounded up to a power of
+    /// two.
     pub fn new(capacity: usize) -> Self {
+        Ring::with_small(capacity, 0)
+    }
+
+    /// A ring for packets that are mostly no longer than `small_bytes`: copying so few costs less than a slot's memory.
+    pub fn with_small(capacity: usize, small_bytes: usize) -> Self {
         let capacity = capacity.next_power_of_two();
-        Ring { entries: (0..capacity).map(|_| Entry { seq: NONE, slot: None }).collect(), mask: capacity as u64 - 1 }
+        let entries = (0..capacity).map(|_| Entry { seq: NONE, place: Place::Empty }).collect();
+        Ring { entries, mask: capacity as u64 - 1, small_bytes }
     }
 
-    /// Puts the filled `slot` at `seq` and leaves an old slot in its place, ready to be filled again.
-    pub fn swap_in(&mut self, seq: u64, slot: &mut Slot) {
+    /// Puts the filled `slot` at `seq`. What is in `slot` afterwards is of no meaning; it can be filled again.
+    pub fn put(&mut self, seq: u64, slot: &mut Slot) {
         let entry = &mut self.entries[(seq & self.mask) as usize];
-        std::mem::swap(entry.slot.get_or_insert_with(Slot::new), slot);
         entry.seq = seq;
+        if slot.len() <= self.small_bytes {
+            if !matches!(entry.place, Place::Small { .. }) {
+                entry.place = Place::Small { len: 0, bytes: vec![0; self.small_bytes].into_boxed_slice() };
+            }
+            if let Place::Small { len, bytes } = &mut entry.place {
+                bytes[..slot.len()].copy_from_slice(slot.data());
+                *len = slot.len() as u16;
+            }
+            return;
+        }
+        match &mut entry.place {
+            Place::Slot(old) => std::mem::swap(old, slot),
+            place => *place = Place::Slot(std::mem::take(slot)),
+        }
     }
 
-    pub fn get(&self, seq: u64) -> Option<&Slot> {
+    pub fn get(&self, seq: u64) -> Option<&[u8]> {
         let entry = &self.entries[(seq & self.mask) as usize];
-        if entry.seq == seq { entry.slot.as_ref() } else { None }
+        match &entry.place {
+            _ if entry.seq != seq => None,
+            Place::Empty => None,
+            Place::Small { len, bytes } => bytes.get(..usize::from(*len)),
+            Place::Slot(slot) => Some(slot.data()),
+        }
     }
 
     pub fn contains(&self, seq: u64) -> bool {
@@ -42,11 +76,6 @@ impl Ring {
 
     pub fn capacity(&self) -> usize {
         self.entries.len()
-    }
-
-    /// Forgets every packet; keeps the memory.
-    pub fn clear(&mut self) {
-        self.entries.iter_mut().for_each(|e| e.seq = NONE);
     }
 }
 
@@ -60,28 +89,38 @@ mod tests {
     fn a_packet_a_whole_ring_later_replaces_the_older_one() {
         let mut ring = Ring::new(4);
         let mut slot = Slot::copy_of(b"old").unwrap();
-        ring.swap_in(10, &mut slot);
+        ring.put(10, &mut slot);
         slot.fill(b"new");
-        ring.swap_in(14, &mut slot);
+        ring.put(14, &mut slot);
         assert!(ring.get(10).is_none());
-        assert_eq!(ring.get(14).unwrap().data(), b"new");
-        assert_eq!(slot.data(), b"old");
+        assert_eq!(ring.get(14), Some(&b"new"[..]));
+    }
+
+    #[test]
+    fn a_ring_for_small_packets_takes_a_long_one_too() {
+        let mut ring = Ring::with_small(4, 200);
+        for (seq, len) in [(0, 200), (4, 201), (8, 1500), (12, 1), (16, 0)] {
+            ring.put(seq, &mut Slot::copy_of(&vec![seq as u8; len]).unwrap());
+            assert_eq!(ring.get(seq), Some(&vec![seq as u8; len][..]), "{len} bytes");
+        }
     }
 
     proptest! {
         #[test]
-        fn a_ring_never_returns_a_packet_it_was_not_given(seqs in prop::collection::vec(0u64..5000, 1..400)) {
-            let mut ring = Ring::new(64);
+        fn a_ring_never_returns_a_packet_it_was_not_given(
+            seqs in prop::collection::vec(0u64..5000, 1..400), small in 0usize..16
+        ) {
+            let mut ring = Ring::with_small(64, small);
             let mut given = std::collections::HashSet::new();
             let mut slot = Slot::new();
             for seq in seqs {
                 slot.fill(&seq.to_be_bytes());
-                ring.swap_in(seq, &mut slot);
+                ring.put(seq, &mut slot);
                 given.insert(seq);
                 for probe in 0..5000 {
                     if let Some(found) = ring.get(probe) {
                         prop_assert!(given.contains(&probe));
-                        prop_assert_eq!(found.data(), &probe.to_be_bytes()[..]);
+                        prop_assert_eq!(found, &probe.to_be_bytes()[..]);
                     }
                 }
             }

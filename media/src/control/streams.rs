@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::BridgeEvent;
+use super::{BridgeEvent, budget::Terms};
 use crate::{
     bridge::tag::Tag,
     buf::pipe::pipe,
@@ -38,6 +38,8 @@ const IDLE_OUTLET: Duration = Duration::from_secs(10);
 pub struct Track {
     pub mid: String,
     pub codec: Codec,
+    /// Of the publisher; 0 for the bridge's.
+    pub payload_type: u8,
     pub fmtp: String,
 }
 
@@ -63,6 +65,13 @@ impl Entry {
         match self.origin {
             Origin::Transport(id) => Some(id),
             Origin::Ingest(_) => None,
+        }
+    }
+
+    pub fn track(&self, kind: Kind) -> Option<&Track> {
+        match kind {
+            Kind::Audio => self.audio.as_ref(),
+            Kind::Video => self.video.as_ref(),
         }
     }
 
@@ -100,8 +109,8 @@ impl Streams {
         Some(entry)
     }
 
-    pub fn remove_of_transport(&mut self, transport: TransportId) {
-        self.remove_where(|e| e.origin_transport() == Some(transport));
+    pub fn remove_of_transport(&mut self, transport: TransportId) -> Vec<StreamId> {
+        self.remove_where(|e| e.origin_transport() == Some(transport))
     }
 
     pub fn remove_of_room(&mut self, room: RoomId) -> Vec<StreamId> {
@@ -121,14 +130,15 @@ impl Streams {
     }
 
     /// What a publisher's transport carries from now on. A stream whose tracks changed loses its players, who have to come
-    /// again for what it carries now; one that stays as it was keeps them.
+    /// again for what it carries now; one that stays as it was keeps them. Returns the tracks that ended, which is also what
+    /// happens to one that goes on in another way.
     pub fn set_of_transport(
         &mut self,
         transport: TransportId,
         room: RoomId,
         shard: usize,
         tracks: &[(TrackId, Track)],
-    ) {
+    ) -> Vec<TrackId> {
         let named = |stream: StreamId, kind: Kind| {
             tracks.iter().find(|(id, _)| *id == TrackId { stream, kind }).map(|(_, track)| track.clone())
         };
@@ -139,8 +149,16 @@ impl Streams {
             })
             .map(|(stream, _)| *stream)
             .collect();
+        let mut ended = Vec::new();
         for stream in gone {
-            self.remove(stream);
+            let Some(entry) = self.remove(stream) else { continue };
+            for kind in [Kind::Audio, Kind::Video] {
+                let before = entry.track(kind).map(|track| (track.codec, track.payload_type));
+                let after = named(stream, kind).map(|track| (track.codec, track.payload_type));
+                if before.is_some() && before != after {
+                    ended.push(TrackId { stream, kind });
+                }
+            }
         }
         for (TrackId { stream, .. }, _) in tracks {
             self.entries.entry(*stream).or_insert_with(|| Entry {
@@ -153,15 +171,40 @@ impl Streams {
                 idle_since: None,
             });
         }
+        ended
     }
 
     /// Notes what a bridged stream carries; false if it is gone.
     pub fn set_tracks(&mut self, stream: StreamId, audio: Option<Codec>, video: Option<Codec>) -> bool {
         let Some(entry) = self.entries.get_mut(&stream) else { return false };
-        let track = |codec: Codec| Track { mid: String::new(), codec, fmtp: bridged_fmtp(codec).into() };
+        let track =
+            |codec: Codec| Track { mid: String::new(), codec, payload_type: 0, fmtp: bridged_fmtp(codec).into() };
         entry.audio = audio.map(track);
         entry.video = video.map(track);
         true
+    }
+
+    /// What the rings of all streams, and the pipes of the bridge, may come to hold.
+    pub fn count_memory(&self, terms: &mut Terms) {
+        for entry in self.entries.values() {
+            match entry.origin {
+                Origin::Transport(_) => {
+                    let kinds = [Kind::Audio, Kind::Video].into_iter().filter(|kind| entry.track(*kind).is_some());
+                    kinds.for_each(|kind| terms.add_ring(&self.config, kind));
+                    if entry.outlet.is_some() {
+                        terms.add_pipe(EGRESS_PIPE_PACKETS);
+                    }
+                }
+                Origin::Ingest(_) => Self::count_ingest(&self.config, terms),
+            }
+        }
+    }
+
+    /// What one more ingest may come to hold.
+    pub fn count_ingest(config: &MediaConfig, terms: &mut Terms) {
+        terms.add_ring(config, Kind::Audio);
+        terms.add_ring(config, Kind::Video);
+        terms.add_pipe(INGEST_PIPE_PACKETS);
     }
 
     /// Opens a stream that is fed with tags.
@@ -175,9 +218,10 @@ impl Streams {
         if self.entries.contains_key(&stream) {
             return Err(Refusal::Busy);
         }
-        let waker = mailbox.waker();
+        let bell = mailbox.bell().clone();
         let (writer, reader) = pipe(INGEST_PIPE_PACKETS, move || {
-            let _ = waker.wake();
+            // A shard that has ended reads nothing any more.
+            let _ = bell.ring();
         });
         if !mailbox.send(ShardCommand::AddPipeStream { room, stream, pipe: reader }) {
             return Err(Refusal::ShuttingDown);

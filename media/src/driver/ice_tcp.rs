@@ -56,8 +56,10 @@ pub async fn serve(listener: TcpListener, mailbox: Mailbox) {
 
 async fn carry(stream: TcpStream, connection: u64, mailbox: &Mailbox) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
-    let remote = stream.peer_addr()?;
-    let local_ip = stream.local_addr()?.ip();
+    // A listener of both families sees IPv4 as mapped into IPv6.
+    let mut remote = stream.peer_addr()?;
+    remote.set_ip(remote.ip().to_canonical());
+    let local_ip = stream.local_addr()?.ip().to_canonical();
     let (mut reader, mut writer) = stream.into_split();
     let (sender, mut queue) = mpsc::channel::<Bytes>(QUEUE_PACKETS_MAX);
     mailbox.send(ShardCommand::TcpOpened { connection, sender });

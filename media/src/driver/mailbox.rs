@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
+        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
 };
@@ -38,6 +39,11 @@ pub enum ShardCommand {
         credentials: IceCredentials,
         fingerprint: Fingerprint,
     },
+    /// New ICE credentials of ours.
+    RestartIce {
+        id: TransportId,
+        credentials: IceCredentials,
+    },
     RemoveTransport {
         id: TransportId,
     },
@@ -67,6 +73,26 @@ pub enum ShardCommand {
     Tap {
         room: RoomId,
         stream: StreamId,
+        pipe: PipeWriter,
+    },
+    /// A copy of a track of another shard, fed by a pipe from there.
+    AddCopy {
+        room: RoomId,
+        track: TrackId,
+        codec: Codec,
+        /// Whether its publisher can be asked for key frames. If not, newcomers start with what was kept.
+        can_ask: bool,
+        pipe: PipeReader,
+    },
+    /// Removes such a copy and whoever watches it here.
+    RemoveCopy {
+        room: RoomId,
+        track: TrackId,
+    },
+    /// Feeds a copy of a track on another shard, from now on.
+    Relay {
+        room: RoomId,
+        track: TrackId,
         pipe: PipeWriter,
     },
     SetMuted {
@@ -134,36 +160,57 @@ pub enum ShardEvent {
     },
 }
 
+/// Wakes a shard, by one system call at most between two of its turns. Cheap to clone.
+#[derive(Clone)]
+pub struct Bell(Arc<BellOf>);
+
+struct BellOf {
+    rung: AtomicBool,
+    waker: Waker,
+}
+
+impl Bell {
+    pub fn new(waker: Waker) -> Self {
+        Bell(Arc::new(BellOf { rung: AtomicBool::new(false), waker }))
+    }
+
+    /// Has the shard look at its mailbox and its pipes. Call it after there is something to be seen.
+    pub fn ring(&self) -> io::Result<()> {
+        if self.0.rung.swap(true, Ordering::AcqRel) { Ok(()) } else { self.0.waker.wake() }
+    }
+
+    /// The shard is about to look: whatever comes from here on rings anew.
+    pub fn hush(&self) {
+        self.0.rung.swap(false, Ordering::AcqRel);
+    }
+}
+
 /// The end that commands go into. Cheap to clone.
 #[derive(Clone)]
 pub struct Mailbox {
     sender: SyncSender<ShardCommand>,
-    waker: Arc<Waker>,
+    bell: Bell,
 }
 
 impl Mailbox {
-    /// Makes a mailbox whose reader is woken by `waker`.
-    pub fn new(waker: Arc<Waker>) -> (Self, Receiver<ShardCommand>) {
+    /// Makes a mailbox whose reader is woken by `bell`.
+    pub fn new(bell: Bell) -> (Self, Receiver<ShardCommand>) {
         let (sender, receiver) = sync_channel(MAILBOX_MAX);
-        (Mailbox { sender, waker }, receiver)
+        (Mailbox { sender, bell }, receiver)
     }
 
     /// Hands a command over. False if the shard has ended.
     pub fn send(&self, command: ShardCommand) -> bool {
-        self.sender.send(command).is_ok() && self.wake().is_ok()
+        self.sender.send(command).is_ok() && self.bell.ring().is_ok()
     }
 
     /// Hands a packet over, or drops it if the shard is that far behind.
     pub fn try_send(&self, command: ShardCommand) -> bool {
-        self.sender.try_send(command).is_ok() && self.wake().is_ok()
+        self.sender.try_send(command).is_ok() && self.bell.ring().is_ok()
     }
 
-    pub fn wake(&self) -> io::Result<()> {
-        self.waker.wake()
-    }
-
-    pub fn waker(&self) -> Arc<Waker> {
-        self.waker.clone()
+    pub fn bell(&self) -> &Bell {
+        &self.bell
     }
 }
 

@@ -1,10 +1,12 @@
 //! Threads, tasks and clocks: the only callers of `io`, and where everything that is sans-IO is driven from.
 
 pub mod egress;
+mod handshakes;
 pub mod ice_tcp;
 pub mod ingest;
 pub mod mailbox;
 pub mod outlet;
+mod roaming;
 pub mod rtmp;
 pub mod shard;
 pub mod timers;

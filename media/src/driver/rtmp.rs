@@ -18,15 +18,14 @@ use tokio::{
     net::TcpListener,
     sync::{Semaphore, mpsc, oneshot},
     task::JoinSet,
-    time::{Sleep, sleep, timeout},
+    time::{Sleep, sleep, sleep_until, timeout},
 };
 use tracing::{debug, info, warn};
 
 use crate::{
-    command::{Command, Event, StreamUrl},
+    command::{Command, Event, PlayGrant, StreamUrl},
     config::MediaConfig,
     flv::Tag,
-    ids::StreamId,
     rtmp::{
         RtmpError, STREAM_ID,
         chunk::ChunkRun,
@@ -288,8 +287,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn play(&mut self, path: StreamPath) -> Result<(), End> {
         let url = self.url(&path);
         let asked = ask(&self.events, |reply| Event::PlayRequested { url, reply }).await;
-        let stream: StreamId = match asked {
-            Some(Ok(stream)) => stream,
+        let PlayGrant { stream, until } = match asked {
+            Some(Ok(grant)) => grant,
             Some(Err(refusal)) => return self.refuse(&path, Some(refusal.code), &refusal.text),
             None => return self.refuse(&path, None, &no_answer()),
         };
@@ -303,12 +302,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.session.accept_play(self.now());
         // The words that introduce the stream go before its first tag.
         self.flush().await?;
-        let ended = self.send_tags(&mut tags).await;
+        let ended = self.send_tags(&mut tags, until).await;
         debug!(remote = %self.remote, path = %Shown(&path), %stream, "RTMP play ends");
         ended
     }
 
-    async fn send_tags(&mut self, tags: &mut mpsc::Receiver<Tag>) -> Result<(), End> {
+    /// Up to the end of the stream, or of the player's rights.
+    async fn send_tags(&mut self, tags: &mut mpsc::Receiver<Tag>, until: Option<Instant>) -> Result<(), End> {
+        let over = async {
+            match until {
+                Some(until) => sleep_until(until.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut over = std::pin::pin!(over);
         let mut gate = Gate::default();
         let mut ready = Vec::with_capacity(TAGS_PER_WRITE);
         loop {
@@ -329,6 +336,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     }
                     self.flush().await?;
                 }
+                () = &mut over => return self.end_stream().await,
             }
         }
     }

@@ -5,7 +5,7 @@ use super::*;
 use crate::{
     command::{PushGrant, Refusal, Reply, UrlRefusal},
     flv::TagKind,
-    ids::RoomId,
+    ids::{RoomId, StreamId},
     rtmp::{
         chunk::write_media,
         client::{ClientEvent, ClientSession, Purpose},
@@ -53,7 +53,7 @@ impl Bench {
         }
     }
 
-    async fn play_requested(&mut self) -> oneshot::Sender<Result<StreamId, UrlRefusal>> {
+    async fn play_requested(&mut self) -> oneshot::Sender<Result<PlayGrant, UrlRefusal>> {
         let event = tokio::select! {
             event = self.events.recv() => event,
             answer = self.client.next() => panic!("{answer:?} before a decision"),
@@ -82,7 +82,11 @@ impl Bench {
     }
 
     async fn playing(&mut self) -> mpsc::Sender<Tag> {
-        self.play_requested().await.send(Ok(STREAM)).unwrap();
+        self.playing_until(None).await
+    }
+
+    async fn playing_until(&mut self, until: Option<Instant>) -> mpsc::Sender<Tag> {
+        self.play_requested().await.send(Ok(PlayGrant { stream: STREAM, until })).unwrap();
         let (tags, tags_out) = mpsc::channel(4);
         match self.commands.recv().await {
             Some(Command::Attach { stream: STREAM, reply }) => reply.send(Ok(tags_out)).unwrap(),
@@ -197,6 +201,15 @@ async fn a_grant_that_media_cannot_keep_is_told_to_whoever_granted() {
         Some(ClientEvent::Refused { code, .. }) => assert_eq!(code, "NetStream.Publish.BadName"),
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn a_player_has_to_go_when_his_grant_is_over() {
+    let mut bench = Bench::new(Purpose::Play, "rtmp://h/live/s");
+    let tags = bench.playing_until(Some(Instant::now() + Duration::from_millis(20))).await;
+    assert!(matches!(bench.client.next().await, Some(ClientEvent::Ended { .. })));
+    assert_eq!(bench.client.next().await, None);
+    assert!(tags.is_closed());
 }
 
 #[tokio::test]

@@ -24,21 +24,23 @@ use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 use super::{
-    mailbox::{DownSetup, Mailbox, ShardCommand, ShardEvent, UpSetup, tracks_of},
+    handshakes::{self, Handshakes},
+    mailbox::{Bell, DownSetup, Mailbox, ShardCommand, ShardEvent, UpSetup, tracks_of},
+    roaming::Roaming,
     timers::Timers,
 };
 use crate::{
     buf::{
-        pipe::PipeReader,
-        slot::{SLOT_BYTES, Slot},
+        pipe::{PipeReader, PipeWriter},
+        slot::Slot,
     },
     codec::Codec,
     command::CloseReason,
     config::MediaConfig,
     drop_reason::{DropCounts, DropReason},
     forward::{DownKey, Forward, TransportKey, UpKey},
-    ids::{Kind, RoomId, StreamId, TransportId},
-    io::udp::{Origin, RecvBatch, SendBatch, UdpSocket},
+    ids::{Kind, RoomId, StreamId, TrackId, TransportId},
+    io::udp::{Origin, Packet, RecvBatch, SendBatch, UdpSocket},
     rtp::{
         ext,
         packet::{self, Header},
@@ -74,12 +76,22 @@ pub struct Counts {
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub retransmissions: u64,
+    /// Sends as the kernel counts them: a run of packets to one destination is one.
+    pub runs_out: u64,
+    /// System calls that sent.
+    pub send_calls: u64,
     pub send_refused: u64,
+    /// Clients that were followed to a new address by their media.
+    pub paths_moved: u64,
     pub drops: DropCounts,
     pub transports: usize,
     pub rooms: usize,
     pub up_tracks: usize,
     pub down_tracks: usize,
+    /// Up tracks beside those above that are copies of another shard's.
+    pub copies: usize,
+    /// RTP packets that came from another shard, beside [`packets_in`](Self::packets_in).
+    pub packets_relayed: u64,
     pub gso: bool,
 }
 
@@ -112,8 +124,7 @@ pub fn start(
 ) -> io::Result<ShardHandle> {
     let poll = Poll::new()?;
     poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), UDP, Interest::READABLE)?;
-    let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
-    let (mailbox, commands) = Mailbox::new(waker);
+    let (mailbox, commands) = Mailbox::new(Bell::new(Waker::new(poll.registry(), WAKE)?));
     let counts = Arc::new(Mutex::new(Counts::default()));
     let addr = socket.local_addr();
     let shard = Shard {
@@ -129,6 +140,10 @@ pub fn start(
         rooms: Slab::new(),
         room_by_id: HashMap::default(),
         pipes: Vec::new(),
+        relays: Vec::new(),
+        bell: mailbox.bell().clone(),
+        roaming: Roaming::new(),
+        handshakes: Handshakes::default(),
         tcp: HashMap::default(),
         timers: Timers::new(),
         touched: Vec::new(),
@@ -156,14 +171,16 @@ struct Entry {
     id: TransportId,
     room: u32,
     ufrag: String,
+    /// Of before an ICE restart.
+    previous_ufrag: Option<String>,
     transport: Transport,
     ups: UpIndex,
     downs: Vec<(DownSetup, DownKey)>,
     twcc: TwccReceiver,
     /// Whether the transport's timer already covers the feedback that is pending.
     twcc_armed: bool,
-    /// What is to leave by this transport at the end of the turn.
-    queue: Vec<Forward>,
+    /// What is to leave by this transport at the end of the turn, sealed.
+    queue: Vec<Packet>,
     paths: Vec<Path>,
 }
 
@@ -177,8 +194,18 @@ struct PipeSource {
     room: u32,
     stream: StreamId,
     pipe: PipeReader,
+    /// Both the same for a copy of one track.
     audio: UpKey,
     video: UpKey,
+    /// A copy of another shard's track.
+    copy: bool,
+}
+
+/// A track of ours that is copied on another shard.
+struct RelaySource {
+    room: u32,
+    track: TrackId,
+    pipe: PipeWriter,
 }
 
 struct Shard {
@@ -194,6 +221,12 @@ struct Shard {
     rooms: Slab<RoomSlot>,
     room_by_id: HashMap<RoomId, u32>,
     pipes: Vec<PipeSource>,
+    /// Looked at each turn: what they wrote is announced, what their readers wish is done.
+    relays: Vec<RelaySource>,
+    bell: Bell,
+    roaming: Roaming,
+    /// Datagrams of DTLS that wait for the media of the turn.
+    handshakes: Handshakes,
     tcp: HashMap<u64, mpsc::Sender<Bytes>>,
     timers: Timers<TimerKey>,
     /// Rooms whose deadline may have moved in this turn.
@@ -228,6 +261,7 @@ impl Shard {
                 return;
             }
             more = false;
+            self.bell.hush();
             let now = self.now();
             for taken in 0.. {
                 if taken == COMMANDS_PER_TURN {
@@ -241,9 +275,11 @@ impl Shard {
                 }
             }
             more |= self.drain_pipes(now);
+            self.grant_key_wishes(now);
             more |= self.receive(&mut batch);
             self.handle_timers(self.now());
             self.flush();
+            more |= self.shake_hands();
             self.publish_counts();
         }
     }
@@ -278,8 +314,8 @@ impl Shard {
                 let path = Path { remote: origin.remote, local_ip: origin.local_ip, via: Via::Udp };
                 self.handle_datagram(now, path, slot);
             }
+            // Sealed now and sent when nothing more is there: what arrives while this is sealed joins its runs.
             self.drain_output();
-            self.flush();
         }
         true
     }
@@ -290,7 +326,7 @@ impl Shard {
         let Some(&first) = slot.data().first() else { return self.drop(DropReason::TooLong) };
         let result = match transport::classify(first) {
             Protocol::Stun => self.handle_stun(now, path, slot.data()),
-            Protocol::Dtls => self.handle_dtls(now, path, slot.data()),
+            Protocol::Dtls => self.postpone_dtls(path, slot.data()),
             Protocol::Rtp => self.handle_media(now, path, slot),
             Protocol::Unknown => Err(DropReason::UnknownProtocol),
         };
@@ -308,25 +344,53 @@ impl Shard {
         let key = *by_name.or_else(|| self.by_path.get(&(path.remote, path.via))).ok_or(DropReason::StunAuth)?;
         let entry = &mut self.transports[key.0 as usize];
         if let Some(validated) = entry.transport.handle_stun(now, path, data, &mut self.outbox)? {
-            if let Some(old) = self.by_path.insert((validated.remote, validated.via), key)
-                && old != key
-                && let Some(old) = self.transports.get_mut(old.0 as usize)
-            {
-                old.paths.retain(|p| *p != validated);
-            }
-            let Entry { paths, transport, .. } = &mut self.transports[key.0 as usize];
-            // The transport keeps a bounded number of paths; the ones it gave up lead here no longer.
-            paths.retain(|path| {
-                let keep = *path != validated && transport.is_valid_path(*path);
-                if !keep && *path != validated {
-                    self.by_path.remove(&(path.remote, path.via));
-                }
-                keep
-            });
-            paths.push(validated);
+            self.route(key, validated);
         }
         self.arm(key);
         Ok(())
+    }
+
+    /// Makes a path of a transport's lead to it.
+    fn route(&mut self, key: TransportKey, new: Path) {
+        if let Some(old) = self.by_path.insert((new.remote, new.via), key)
+            && old != key
+            && let Some(old) = self.transports.get_mut(old.0 as usize)
+        {
+            old.paths.retain(|p| *p != new);
+        }
+        let Entry { paths, transport, .. } = &mut self.transports[key.0 as usize];
+        // The transport keeps a bounded number of paths; the ones it gave up lead here no longer.
+        paths.retain(|path| {
+            let keep = *path != new && transport.is_valid_path(*path);
+            if !keep && *path != new {
+                self.by_path.remove(&(path.remote, path.via));
+            }
+            keep
+        });
+        paths.push(new);
+    }
+
+    /// Puts a handshake's datagram behind the media of this turn. What is not from a checked path never waits.
+    fn postpone_dtls(&mut self, path: Path, data: &[u8]) -> Result<(), DropReason> {
+        if !self.by_path.contains_key(&(path.remote, path.via)) {
+            return Err(DropReason::UnknownPath);
+        }
+        self.handshakes.push(path, data)
+    }
+
+    /// Goes on with handshakes that wait, a few in a turn, when its media has left. True if more are waiting.
+    fn shake_hands(&mut self) -> bool {
+        if self.handshakes.is_empty() {
+            return false;
+        }
+        for _ in 0..handshakes::PER_TURN {
+            let Some((path, datagram)) = self.handshakes.pop() else { break };
+            if let Err(reason) = self.handle_dtls(self.now(), path, &datagram) {
+                self.drop(reason);
+            }
+        }
+        self.flush();
+        !self.handshakes.is_empty()
     }
 
     fn handle_dtls(&mut self, now: Time, path: Path, data: &[u8]) -> Result<(), DropReason> {
@@ -362,7 +426,8 @@ impl Shard {
     /// The life of a packet: found by its path, decrypted, counted, parsed once and swapped into the ring of its up track,
     /// and turned into a [`Forward`] for each down track. What the forwards leave as is [`flush`](Self::flush).
     fn handle_media(&mut self, now: Time, path: Path, slot: &mut Slot) -> Result<(), DropReason> {
-        let key = *self.by_path.get(&(path.remote, path.via)).ok_or(DropReason::UnknownPath)?;
+        let known = self.by_path.get(&(path.remote, path.via)).copied();
+        let key = known.or_else(|| self.find_roaming(now, path, slot.data())).ok_or(DropReason::UnknownPath)?;
         let entry = &mut self.transports[key.0 as usize];
         if packet::is_rtcp(slot.data()) {
             let len = entry.transport.unprotect_rtcp(now, path, slot.data_mut())?;
@@ -384,8 +449,7 @@ impl Shard {
         if resolved.learned
             && let Some(up) = self.rooms[room as usize].room.up_mut(resolved.key)
         {
-            let known = if resolved.rtx { &mut up.spec.rtx_ssrc } else { &mut up.spec.ssrc };
-            *known = Some(header.ssrc);
+            up.set_ssrc(resolved.rtx, header.ssrc);
         }
         self.in_room(key, |shard| {
             shard.rooms[room as usize].room.handle_rtp(now, resolved.key, resolved.rtx, slot, &mut shard.output);
@@ -396,6 +460,31 @@ impl Shard {
             self.arm(key);
         }
         Ok(())
+    }
+
+    /// The transport that a packet from an unknown address is from, if the packet proves it; its path has then moved there.
+    /// See [`super::roaming`].
+    #[cold]
+    fn find_roaming(&mut self, now: Time, path: Path, packet: &[u8]) -> Option<TransportKey> {
+        if path.via != Via::Udp || !self.roaming.take(now, path.remote.ip()) {
+            return None;
+        }
+        let rtcp = packet::is_rtcp(packet);
+        let mut candidates: Vec<(bool, TransportKey)> = self
+            .transports
+            .iter()
+            .filter(|(_, entry)| entry.transport.may_recognise(now, packet, rtcp))
+            .map(|(i, e)| (e.transport.remote_ip() == Some(path.remote.ip()), TransportKey(i as u32)))
+            .collect();
+        self.roaming.choose(&mut candidates);
+        let (_, key) = candidates.into_iter().find(|(_, key)| {
+            let transport = &self.transports[key.0 as usize].transport;
+            Slot::copy_of(packet).is_some_and(|mut copy| transport.recognises(copy.data_mut(), rtcp))
+        })?;
+        self.transports[key.0 as usize].transport.adopt_path(now, path);
+        self.route(key, path);
+        self.counts.paths_moved += 1;
+        Some(key)
     }
 
     /// Runs something that touches a room. A panic in there is a broken invariant of ours: the room is discarded, the
@@ -455,35 +544,88 @@ impl Shard {
 
     /// Moves what is waiting in the pipes into their rooms; true if something may be left.
     fn drain_pipes(&mut self, now: Time) -> bool {
-        let mut more = false;
-        let mut pipes = std::mem::take(&mut self.pipes);
-        for source in &mut pipes {
-            for taken in 0.. {
-                if taken == PIPE_PACKETS_PER_TURN {
-                    more = true;
-                    break;
+        let (mut more, mut ended) = (false, false);
+        let mut broken = Vec::new();
+        let pipes = std::mem::take(&mut self.pipes);
+        for source in &pipes {
+            // Read before the packets are, so that none is left behind.
+            let closed = source.pipe.is_closed();
+            match catch_unwind(AssertUnwindSafe(|| self.drain_pipe(now, source))) {
+                Ok(left) => {
+                    more |= left;
+                    ended |= source.copy && closed && !left;
                 }
-                let Some((kind, mut slot)) = source.pipe.read() else { break };
-                let up = if kind == Kind::Audio { source.audio } else { source.video };
-                let Some(room) = self.rooms.get_mut(source.room as usize) else { break };
-                if packet::is_rtcp(slot.data()) {
-                    for packet in rtcp::packets(slot.data()).flatten() {
-                        if let Rtcp::SenderReport(report) = packet {
-                            room.room.handle_sender_report(now, up, &report);
-                        }
-                    }
-                } else {
-                    self.counts.packets_in += 1;
-                    room.room.handle_rtp(now, up, false, &mut slot, &mut self.output);
-                }
-                source.pipe.recycle(slot);
+                Err(_) => broken.push(source.room),
             }
-            self.touch(source.room);
         }
         // Nothing in this loop adds a pipe.
         self.pipes = pipes;
+        broken.into_iter().for_each(|room| self.discard_room(room));
         self.drain_output();
+        if ended {
+            self.remove_ended_copies();
+        }
         more
+    }
+
+    /// Moves what is waiting in one pipe; true if something may be left.
+    fn drain_pipe(&mut self, now: Time, source: &PipeSource) -> bool {
+        let Some(slot) = self.rooms.get_mut(source.room as usize) else { return false };
+        let caught_up = source.pipe.is_caught_up();
+        let mut taken = 0;
+        while taken < PIPE_PACKETS_PER_TURN {
+            let Some((kind, mut packet)) = source.pipe.read() else { break };
+            taken += 1;
+            let up = if kind == Kind::Audio { source.audio } else { source.video };
+            if slot.room.handle_piped(now, up, &mut packet, &mut self.output) {
+                let counts = &mut self.counts;
+                *(if source.copy { &mut counts.packets_relayed } else { &mut counts.packets_in }) += 1;
+            }
+            source.pipe.recycle(packet);
+        }
+        let left = taken == PIPE_PACKETS_PER_TURN;
+        if source.copy && caught_up && !left && slot.room.up(source.video).is_some_and(|up| up.filling) {
+            slot.room.end_filling(now, source.video, &mut self.output);
+        }
+        if taken > 0 {
+            self.touch(source.room);
+        }
+        left
+    }
+
+    /// Copies whose origin is gone go with the last packet.
+    fn remove_ended_copies(&mut self) {
+        let over: Vec<(u32, UpKey)> =
+            (self.pipes.iter()).filter(|p| p.copy && p.pipe.is_closed()).map(|p| (p.room, p.video)).collect();
+        for (room, up) in over {
+            self.unpublish(room, up);
+            self.remove_room_if_empty(room);
+        }
+    }
+
+    /// Passes on what the viewers of our tracks on other shards wish for.
+    fn grant_key_wishes(&mut self, now: Time) {
+        let mut touched = false;
+        for relay in &self.relays {
+            if relay.pipe.take_key_wanted()
+                && let Some(slot) = self.rooms.get_mut(relay.room as usize)
+            {
+                slot.room.want_key_frame(now, relay.track, &mut self.output);
+                if !slot.touched {
+                    slot.touched = true;
+                    self.touched.push(relay.room);
+                }
+                touched = true;
+            }
+        }
+        if touched {
+            self.drain_output();
+        }
+    }
+
+    /// Tells the other shards of what was written for them, each at most once.
+    fn announce_relays(&self) {
+        self.relays.iter().for_each(|relay| relay.pipe.announce());
     }
 
     // ---- commands ----------------------------------------------------------------------------------------------
@@ -498,6 +640,7 @@ impl Shard {
                     id,
                     room,
                     ufrag: ufrag.clone(),
+                    previous_ufrag: None,
                     transport,
                     ups: UpIndex::default(),
                     downs: Vec::new(),
@@ -517,6 +660,18 @@ impl Shard {
                     warn!(transport = %id, "the peer came back with another certificate: the transport ends");
                     self.remove_transport(key);
                     let _ = self.events.send(ShardEvent::Closed { id, reason: CloseReason::DtlsFailed });
+                }
+            }
+            ShardCommand::RestartIce { id, credentials } => {
+                if let Some(&key) = self.by_id.get(&id) {
+                    let entry = &mut self.transports[key.0 as usize];
+                    let previous = std::mem::replace(&mut entry.ufrag, credentials.ufrag.clone());
+                    // Checks may name the fragment before this one, but none of before that.
+                    if let Some(older) = entry.previous_ufrag.replace(previous) {
+                        self.by_ufrag.remove(&older);
+                    }
+                    self.by_ufrag.insert(credentials.ufrag.clone(), key);
+                    entry.transport.restart_ice(credentials);
                 }
             }
             ShardCommand::RemoveTransport { id } => {
@@ -544,7 +699,27 @@ impl Shard {
                         key_frame_interval: self.config.key_frame_interval,
                     })
                 });
-                self.pipes.push(PipeSource { room, stream, pipe, audio, video });
+                self.pipes.push(PipeSource { room, stream, pipe, audio, video, copy: false });
+            }
+            ShardCommand::AddCopy { room, track, codec, can_ask, pipe } => {
+                self.add_copy(now, room, track, codec, can_ask, pipe);
+            }
+            ShardCommand::RemoveCopy { room, track } => {
+                let Some(&room) = self.room_by_id.get(&room) else { return };
+                let copy = |p: &&PipeSource| p.copy && p.room == room && p.stream == track.stream;
+                let ups: Vec<UpKey> = self.pipes.iter().filter(copy).map(|p| p.video).collect();
+                let find = self.rooms[room as usize].room.find(track);
+                if let Some(up) = find.filter(|up| ups.contains(up)) {
+                    self.unpublish(room, up);
+                    self.remove_room_if_empty(room);
+                }
+            }
+            ShardCommand::Relay { room, track, pipe } => {
+                let Some(&room) = self.room_by_id.get(&room) else { return pipe.close() };
+                if !self.rooms[room as usize].room.relay(now, track, pipe.clone(), &mut self.output) {
+                    return pipe.close();
+                }
+                self.relays.push(RelaySource { room, track, pipe });
             }
             ShardCommand::RemoveStream { room, stream } => {
                 let Some(&room) = self.room_by_id.get(&room) else { return };
@@ -554,6 +729,7 @@ impl Shard {
                 for (_, entry) in self.transports.iter_mut().filter(|(_, e)| e.room == room) {
                     tracks_of(stream).into_iter().for_each(|track| entry.ups.remove(track));
                 }
+                self.remove_room_if_empty(room);
             }
             ShardCommand::Tap { room, stream, pipe } => {
                 let Some(&room) = self.room_by_id.get(&room) else { return pipe.close() };
@@ -611,6 +787,32 @@ impl Shard {
         key
     }
 
+    fn add_copy(&mut self, now: Time, room: RoomId, track: TrackId, codec: Codec, can_ask: bool, pipe: PipeReader) {
+        let room = self.room(now, room);
+        if let Some(stray) = self.rooms[room as usize].room.find(track) {
+            self.unpublish(room, stray);
+        }
+        let copies = &mut self.rooms[room as usize].room;
+        let up = copies.publish(UpSpec {
+            id: track,
+            source: if can_ask { Source::Relay } else { Source::Pipe },
+            codec,
+            payload_type: 0,
+            rtx_payload_type: None,
+            ssrc: None,
+            rtx_ssrc: None,
+            // What the publisher lost is asked for by its own shard, and comes by the pipe when it is there.
+            nack: false,
+            ring_packets: ring_packets(&self.config, track.kind),
+            key_frame_interval: self.config.key_frame_interval,
+        });
+        if let Some(copy) = copies.up_mut(up) {
+            copy.key_wish = Some(pipe.key_wish());
+            copy.filling = track.kind == Kind::Video;
+        }
+        self.pipes.push(PipeSource { room, stream: track.stream, pipe, audio: up, video: up, copy: true });
+    }
+
     fn set_ups(&mut self, id: TransportId, ext: ext::ExtIds, setups: Vec<UpSetup>) {
         let Some(&key) = self.by_id.get(&id) else { return };
         let entry = &mut self.transports[key.0 as usize];
@@ -626,7 +828,11 @@ impl Shard {
         }
         for setup in setups {
             let entry = &mut self.transports[key.0 as usize];
-            if entry.ups.iter().any(|e| e.track == setup.track) {
+            if let Some(up) = entry.ups.set_ssrcs(setup.track, setup.ssrc, setup.rtx_ssrc) {
+                if let Some(up) = self.rooms[room as usize].room.up_mut(up) {
+                    setup.ssrc.into_iter().for_each(|ssrc| up.set_ssrc(false, ssrc));
+                    setup.rtx_ssrc.into_iter().for_each(|ssrc| up.set_ssrc(true, ssrc));
+                }
                 continue;
             }
             if let Some(stray) = self.rooms[room as usize].room.find(setup.track) {
@@ -684,17 +890,21 @@ impl Shard {
     }
 
     fn unpublish(&mut self, room: u32, up: UpKey) {
+        // Its number may be given to another track: no pipe may lead there any more.
+        self.pipes.retain(|p| !(p.copy && p.room == room && p.video == up));
         for (transport, down) in self.rooms[room as usize].room.unpublish(up) {
             if let Some(entry) = self.transports.get_mut(transport.0 as usize) {
                 entry.downs.retain(|(_, d)| *d != down);
             }
         }
+        self.relays.retain(|relay| !relay.pipe.is_closed());
     }
 
     fn remove_transport(&mut self, key: TransportKey) {
         let entry = self.transports.remove(key.0 as usize);
         self.by_id.remove(&entry.id);
         self.by_ufrag.remove(&entry.ufrag);
+        entry.previous_ufrag.as_ref().map(|previous| self.by_ufrag.remove(previous));
         for path in &entry.paths {
             if self.by_path.get(&(path.remote, path.via)) == Some(&key) {
                 self.by_path.remove(&(path.remote, path.via));
@@ -719,6 +929,13 @@ impl Shard {
             self.remove_transport(key);
         }
         self.pipes.retain(|p| p.room != room);
+        self.relays.retain(|relay| {
+            let keep = relay.room != room;
+            if !keep {
+                relay.pipe.close();
+            }
+            keep
+        });
         if let Some(slot) = self.rooms.try_remove(room as usize) {
             self.room_by_id.remove(&slot.id);
             self.timers.set(TimerKey::Room(room), None);
@@ -802,19 +1019,56 @@ impl Shard {
 
     // ---- out ---------------------------------------------------------------------------------------------------
 
-    /// Sorts what the rooms decided by transport, so that what goes to one destination goes as one run.
+    /// Seals what the rooms decided, each packet in one pass from its ring slot into the send buffer, and sorts it by
+    /// transport, so that what goes to one destination goes as one run.
     fn drain_output(&mut self) {
-        for forward in self.output.forwards.drain(..) {
-            let Some(entry) = self.transports.get_mut(forward.to.0 as usize) else { continue };
-            if entry.queue.is_empty() {
-                self.dirty.push(forward.to);
+        // First, so that the other shards work while this one seals.
+        self.announce_relays();
+        let mut forwards = std::mem::take(&mut self.output.forwards);
+        for forward in forwards.drain(..) {
+            if self.send.is_full() {
+                self.flush();
             }
-            entry.queue.push(forward);
+            if let Err(reason) = self.seal(&forward) {
+                self.counts.drops.count(reason);
+            }
         }
+        self.output.forwards = forwards;
         if !self.output.rtcp.is_empty() {
             for (to, packet) in std::mem::take(&mut self.output.rtcp) {
                 self.send_rtcp(to, &packet);
             }
+        }
+    }
+
+    fn seal(&mut self, forward: &Forward) -> Result<(), DropReason> {
+        let entry = self.transports.get_mut(forward.to.0 as usize).ok_or(DropReason::NotConnected)?;
+        let path = entry.transport.path().ok_or(DropReason::NotConnected)?;
+        let room = &self.rooms.get(entry.room as usize).ok_or(DropReason::NotInRing)?.room;
+        let payload = room.up(forward.up).and_then(|up| up.payload(forward.seq)).ok_or(DropReason::NotInRing)?;
+        let transport = &mut entry.transport;
+        let sealed = self.send.keep(|space| match forward.original_seq {
+            None => transport.protect_rtp(&forward.header, payload, space),
+            Some(seq) => transport.protect_rtp_parts(&forward.header, &seq.to_be_bytes(), payload, space),
+        });
+        let packet = sealed.ok_or(DropReason::NotConnected)?;
+        self.counts.packets_out += 1;
+        self.counts.bytes_out += payload.len() as u64 + 12;
+        self.counts.retransmissions += u64::from(forward.original_seq.is_some());
+        self.queue(forward.to, path, packet);
+        Ok(())
+    }
+
+    fn queue(&mut self, to: TransportKey, path: Path, packet: Packet) {
+        match path.via {
+            Via::Udp => {
+                let queue = &mut self.transports[to.0 as usize].queue;
+                if queue.is_empty() {
+                    self.dirty.push(to);
+                }
+                queue.push(packet);
+            }
+            Via::Tcp(connection) => send_tcp(&self.tcp, connection, self.send.bytes(packet)),
         }
     }
 
@@ -823,80 +1077,41 @@ impl Shard {
         let Some(path) = entry.transport.path().filter(|_| !packet.is_empty()) else { return };
         self.scratch.clear();
         if entry.transport.protect_rtcp(packet, &mut self.scratch) {
-            match path.via {
-                Via::Udp => {
-                    self.send.push(origin_of(path), &self.scratch);
-                }
-                Via::Tcp(connection) => send_tcp(&self.tcp, connection, &self.scratch),
+            if self.send.is_full() {
+                self.flush();
+            }
+            if let Some(packet) = self.send.keep_copy(&self.scratch) {
+                self.queue(to, path, packet);
             }
         }
     }
 
-    /// Seals what the turn decided, each packet in one pass from its ring slot into the send buffer, and hands all of it
-    /// to the kernel.
+    /// Hands what was sealed to the kernel.
     fn flush(&mut self) {
         // The last flight of a handshake goes before the media that it is the key to.
         for (path, datagram) in self.outbox.datagrams.drain(..) {
             match path.via {
                 Via::Udp => {
-                    self.send.push(origin_of(path), &datagram);
+                    if let Some(packet) = self.send.keep_copy(&datagram) {
+                        self.send.address(origin_of(path), &[packet], false);
+                    }
                 }
                 Via::Tcp(connection) => send_tcp(&self.tcp, connection, &datagram),
             }
         }
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for key in dirty.drain(..) {
+        let gso = self.socket.uses_gso();
+        for key in self.dirty.drain(..) {
             let Some(entry) = self.transports.get_mut(key.0 as usize) else { continue };
-            let Some(path) = entry.transport.path() else {
-                entry.queue.clear();
-                continue;
-            };
-            let Some(slot) = self.rooms.get(entry.room as usize) else {
-                entry.queue.clear();
-                continue;
-            };
-            let gso = self.socket.uses_gso();
-            for forward in &entry.queue {
-                let payload = slot.room.up(forward.up).and_then(|up| up.payload(forward.seq));
-                let Some(payload) = payload else {
-                    self.counts.drops.count(DropReason::NotInRing);
-                    continue;
-                };
-                let transport = &mut entry.transport;
-                let mut seal = |space: &mut [u8]| match forward.original_seq {
-                    None => transport.protect_rtp(&forward.header, payload, space),
-                    Some(seq) => transport.protect_rtp_parts(&forward.header, &seq.to_be_bytes(), payload, space),
-                };
-                let sent = match path.via {
-                    Via::Udp => self.send.push_with(origin_of(path), gso, seal),
-                    Via::Tcp(connection) => {
-                        let mut space = [0; SLOT_BYTES + 64];
-                        match seal(&mut space) {
-                            Some(len) => {
-                                send_tcp(&self.tcp, connection, &space[..len]);
-                                true
-                            }
-                            None => false,
-                        }
-                    }
-                };
-                if sent {
-                    self.counts.packets_out += 1;
-                    self.counts.bytes_out += payload.len() as u64 + 12;
-                    self.counts.retransmissions += u64::from(forward.original_seq.is_some());
-                } else {
-                    self.counts.drops.count(DropReason::NotConnected);
-                }
-                if self.send.is_full() {
-                    self.counts.send_refused += self.socket.send(&mut self.send) as u64;
-                }
+            if let Some(path) = entry.transport.path() {
+                self.send.address(origin_of(path), &entry.queue, gso);
             }
             entry.queue.clear();
         }
-        self.dirty = dirty;
-        if !self.send.is_empty() {
-            self.counts.send_refused += self.socket.send(&mut self.send) as u64;
-        }
+        // Also when nothing is to be sent: packets of a transport that ended meanwhile are let go.
+        let sent = self.socket.send(&mut self.send);
+        self.counts.runs_out += sent.runs;
+        self.counts.send_calls += sent.calls;
+        self.counts.send_refused += sent.refused;
     }
 
     fn publish_counts(&mut self) {
@@ -907,7 +1122,11 @@ impl Shard {
         self.publish_at = now + COUNTS_INTERVAL;
         self.counts.transports = self.transports.len();
         self.counts.rooms = self.rooms.len();
-        self.counts.up_tracks = self.rooms.iter().map(|(_, slot)| slot.room.ups().count()).sum();
+        self.counts.copies = self.pipes.iter().filter(|p| p.copy).count();
+        let ups: usize = self.rooms.iter().map(|(_, slot)| slot.room.ups().count()).sum();
+        self.counts.up_tracks = ups.saturating_sub(self.counts.copies);
+        // A copy that nobody watches any more has closed its pipe from the other end.
+        self.relays.retain(|relay| !relay.pipe.is_closed());
         self.counts.down_tracks = self.rooms.iter().map(|(_, slot)| slot.room.downs_len()).sum();
         self.counts.gso = self.socket.uses_gso();
         let mut counts = self.counts.clone();

@@ -319,17 +319,16 @@ mod tests {
             let mut sent = Vec::new();
             for client in 1..=3_u8 {
                 let ip: IpAddr = Ipv4Addr::new(127, 9, 0, client).into();
+                let mut run = Vec::new();
+                let to = Origin { remote: SocketAddr::new(ip, port), local_ip: here };
                 for packet in 0..5_u8 {
                     let bytes = vec![client * 16 + packet; if packet == 4 { 100 } else { 1000 }];
-                    let to = Origin { remote: SocketAddr::new(ip, port), local_ip: here };
-                    batch.push_with(to, true, |space| {
-                        space[..bytes.len()].copy_from_slice(&bytes);
-                        Some(bytes.len())
-                    });
+                    run.push(batch.keep_copy(&bytes).unwrap());
                     sent.push((ip, bytes));
                 }
+                batch.address(to, &run, true);
             }
-            assert_eq!(sender.send(&mut batch), 0);
+            assert_eq!(sender.send(&mut batch).refused, 0);
             let got = receive_all(&gather, sent.len());
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64;
             assert!(got.iter().all(|(.., at)| now.abs_diff(*at) < 5_000_000));

@@ -1,6 +1,6 @@
 //! One medium leaving to one subscriber: which packets it gets, under which numbers.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use super::{
     seq_map::SeqMap,
@@ -65,6 +65,8 @@ pub struct DownTrack {
     timestamp_offset: u32,
     /// Timestamps of a burst: those of its frames are pushed together so that the decoder catches up with live at once.
     burst: Vec<(u32, u32)>,
+    /// Last packet of it.
+    burst_end: u64,
     rtx_seq: u16,
     resends: Option<Box<Resends>>,
     resend_budget: usize,
@@ -85,6 +87,7 @@ impl DownTrack {
             map: SeqMap::new(u64::from(random[0] & 0x7fff) | 1),
             timestamp_offset: random[1],
             burst: Vec::new(),
+            burst_end: 0,
             rtx_seq: (random[0] >> 16) as u16 & 0x7fff,
             resends: None,
             resend_budget: RESEND_BUDGET_START,
@@ -133,12 +136,13 @@ impl DownTrack {
         Ok(self.send(accepted.seq, out, &accepted.meta))
     }
 
-    /// Begins with a kept group of pictures: `timestamps` are those of its frames, in order; then call
+    /// Begins with a kept `group` of pictures: `timestamps` are those of its frames, in order; then call
     /// [`forward`](Self::forward) for each of its packets.
-    pub fn start_burst(&mut self, first_seq: u64, timestamps: &[u32]) {
-        self.map.resume(first_seq);
+    pub fn start_burst(&mut self, group: &RangeInclusive<u64>, timestamps: &[u32]) {
+        self.map.resume(*group.start());
         self.state = State::Live;
         self.burst.clear();
+        self.burst_end = *group.end();
         let Some((&live, earlier)) = timestamps.split_last() else { return };
         let count = earlier.len() as u32;
         for (i, &timestamp) in earlier.iter().enumerate() {
@@ -152,14 +156,16 @@ impl DownTrack {
         self.bytes = self.bytes.wrapping_add(u32::from(meta.payload_len));
         let earned = usize::from(meta.payload_len) * RESEND_SHARE_PERCENT / 100;
         self.resend_budget = (self.resend_budget + earned).min(RESEND_BUDGET_MAX);
-        let timestamp = self.timestamp(meta);
+        let timestamp = self.timestamp(seq, meta);
         let header = rtp_header(meta.marker, self.spec.payload_type, out as u16, timestamp, self.spec.ssrc);
         Forward { to: self.spec.transport, up: self.up, seq, header, original_seq: None }
     }
 
-    fn timestamp(&self, meta: &Meta) -> u32 {
-        // Empty for nearly every packet of a track's life.
-        let squeezed = self.burst.iter().find(|(from, _)| *from == meta.timestamp);
+    fn timestamp(&self, seq: u64, meta: &Meta) -> u32 {
+        let squeezed = match seq <= self.burst_end {
+            true => self.burst.iter().find(|(from, _)| *from == meta.timestamp),
+            false => None,
+        };
         squeezed.map_or(meta.timestamp, |(_, to)| *to).wrapping_add(self.timestamp_offset)
     }
 
@@ -181,7 +187,7 @@ impl DownTrack {
             return Err(DropReason::ResendLimit);
         }
         self.resend_budget -= cost;
-        let header = rtp_header(meta.marker, payload_type, self.rtx_seq, self.timestamp(meta), ssrc);
+        let header = rtp_header(meta.marker, payload_type, self.rtx_seq, self.timestamp(seq, meta), ssrc);
         self.rtx_seq = self.rtx_seq.wrapping_add(1);
         Ok(Forward { to: self.spec.transport, up: self.up, seq, header, original_seq: Some(out) })
     }
@@ -297,7 +303,7 @@ mod tests {
     #[test]
     fn a_burst_pushes_its_frames_together_and_ends_in_live_time() {
         let mut down = video();
-        down.start_burst(10, &[0, 3000, 6000]);
+        down.start_burst(&(10..=12), &[0, 3000, 6000]);
         let times: Vec<u32> = [(10, 0, true), (11, 3000, false), (12, 6000, false), (13, 9000, false)]
             .into_iter()
             .map(|(seq, ts, key)| timestamp_of(&down.forward(&packet(seq, ts, key)).unwrap()).wrapping_sub(1000))

@@ -1,7 +1,7 @@
 //! The users who may hear one another, as media sees them: up tracks, the down tracks that copy them, and what each side
 //! must be told by RTCP. A packet comes in, [`Forward`]s come out.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, ops::RangeInclusive, time::Duration};
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use slab::Slab;
@@ -13,15 +13,21 @@ use super::{
 use crate::{
     buf::{pipe::PipeWriter, slot::Slot},
     drop_reason::{DropCounts, DropReason},
-    forward::{DownKey, Forward, TransportKey, UpKey},
+    forward::{DownKey, Forward, TransportKey, UpKey, rtp_header},
     ids::{Kind, StreamId, TrackId},
-    rtp::rtcp::{self, SenderInfo, SenderReport},
+    rtp::{
+        packet,
+        rtcp::{self, Rtcp, SenderInfo, SenderReport},
+    },
     units::time::Time,
 };
 
 /// Time between two reports about, and to, each track. RFC 3550 §6.2 would allow less often; lip sync and loss estimates of
 /// browsers want about this.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest kept group that a newcomer gets in one burst if the publisher could be asked for a key frame instead. More is a
+/// burst that a narrow network would lose; 128 packets are a second at 1.2 Mbit/s.
+const BURST_PACKETS_MAX: u64 = 128;
 /// The SSRC under which a room speaks to publishers. It sends no media to them, so any will do.
 pub const OWN_SSRC: u32 = 1;
 /// The name in SDES packets (RFC 3550 §6.5.1). One for all: browsers group tracks by `msid`.
@@ -75,7 +81,7 @@ impl Room {
     pub fn unpublish(&mut self, key: UpKey) -> Vec<(TransportKey, DownKey)> {
         let Some(up) = self.ups.try_remove(key.0 as usize) else { return Vec::new() };
         self.by_track.remove(&up.spec.id);
-        up.taps.iter().for_each(PipeWriter::close);
+        up.taps.iter().chain(&up.relays).for_each(PipeWriter::close);
         let removed = up.downs.into_iter().map(|key| (self.downs.remove(key.0 as usize).spec.transport, key));
         removed.collect()
     }
@@ -134,8 +140,8 @@ impl Room {
         }
     }
 
-    /// Lets a down track flow: its transport is up. From a bridged publisher, who cannot be asked for a key frame, the kept
-    /// group of pictures is sent at once; a WebRTC publisher is asked.
+    /// Lets a down track flow: its transport is up. A video begins with the kept group of pictures if there is one, which
+    /// costs the publisher nothing and shows a picture at once; else a WebRTC publisher is asked for a key frame.
     pub fn start(&mut self, now: Time, key: DownKey, out: &mut Output) {
         let Some(down) = self.downs.get_mut(key.0 as usize) else { return };
         if !down.is_idle() {
@@ -146,28 +152,86 @@ impl Room {
             return;
         }
         let Some(up) = self.ups.get_mut(down.up.0 as usize) else { return };
-        match up.spec.source {
-            Source::Transport(_) => {
-                up.key_frames.want();
-                Self::ask_for_key_frame(now, up, out);
+        if !up.filling {
+            Self::begin(now, up, down, out);
+        }
+    }
+
+    /// Begins a video with the kept group of pictures, or asks for a key frame.
+    fn begin(now: Time, up: &mut UpTrack, down: &mut DownTrack, out: &mut Output) {
+        let Some(group) = Self::group_for_newcomer(up) else {
+            up.key_frames.want();
+            Self::ask_for_key_frame(now, up, out);
+            return;
+        };
+        let mut timestamps: Vec<u32> = Vec::new();
+        for meta in group.clone().filter_map(|seq| up.meta(seq)) {
+            if timestamps.last() != Some(&meta.timestamp) {
+                timestamps.push(meta.timestamp);
             }
-            Source::Pipe => {
-                let Some(group) = up.kept_group() else { return };
-                let mut timestamps: Vec<u32> = Vec::new();
-                for meta in group.clone().filter_map(|seq| up.meta(seq)) {
-                    if timestamps.last() != Some(&meta.timestamp) {
-                        timestamps.push(meta.timestamp);
-                    }
-                }
-                down.start_burst(*group.start(), &timestamps);
-                for seq in group {
-                    let Some(meta) = up.meta(seq) else { continue };
-                    match down.forward(&Accepted { seq, meta, empty: false }) {
-                        Ok(forward) => out.forwards.push(forward),
-                        Err(reason) => out.drops.count(reason),
-                    }
-                }
+        }
+        down.start_burst(&group, &timestamps);
+        for seq in group {
+            let Some(meta) = up.meta(seq) else { continue };
+            match down.forward(&Accepted { seq, meta, empty: false }) {
+                Ok(forward) => out.forwards.push(forward),
+                Err(reason) => out.drops.count(reason),
             }
+        }
+    }
+
+    /// What a newcomer begins with: the kept group of pictures, unless it is long and a key frame can be had instead.
+    fn group_for_newcomer(up: &UpTrack) -> Option<RangeInclusive<u64>> {
+        let askable = up.spec.source != Source::Pipe;
+        up.kept_group().filter(|g| !up.muted && (!askable || g.end() - g.start() < BURST_PACKETS_MAX))
+    }
+
+    /// What was kept elsewhere is here now: those who waited for it start.
+    pub fn end_filling(&mut self, now: Time, key: UpKey, out: &mut Output) {
+        let Some(up) = self.ups.get_mut(key.0 as usize) else { return };
+        up.filling = false;
+        // The list is as it was before: starting adds nobody to it.
+        let downs = std::mem::take(&mut up.downs);
+        for down in &downs {
+            if let Some(down) = self.downs.get_mut(down.0 as usize).filter(|d| d.awaits_key()) {
+                Self::begin(now, up, down, out);
+            }
+        }
+        up.downs = downs;
+    }
+
+    /// Feeds a copy of a track on another shard from here on. What a newcomer here would begin with goes first.
+    pub fn relay(&mut self, now: Time, track: TrackId, pipe: PipeWriter, out: &mut Output) -> bool {
+        let Some(key) = self.find(track) else { return false };
+        let Some(up) = self.ups.get_mut(key.0 as usize) else { return false };
+        Self::write_clock(now, up, &pipe);
+        let kept = Self::group_for_newcomer(up).filter(|_| track.kind == Kind::Video);
+        for packet in kept.into_iter().flatten().filter_map(|seq| up.packet(seq)) {
+            if !pipe.write(track.kind, packet) {
+                out.drops.count(DropReason::PipeFull);
+            }
+        }
+        pipe.set_caught_up();
+        up.relays.push(pipe);
+        true
+    }
+
+    /// The copy of a track on another shard cannot go on without a key frame.
+    pub fn want_key_frame(&mut self, now: Time, track: TrackId, out: &mut Output) {
+        let Some(key) = self.find(track) else { return };
+        let Some(up) = self.ups.get_mut(key.0 as usize) else { return };
+        up.key_frames.want();
+        Self::ask_for_key_frame(now, up, out);
+    }
+
+    /// Tells a new pipe what time it is on a track, if that is known.
+    fn write_clock(now: Time, up: &UpTrack, pipe: &PipeWriter) {
+        if let Some(anchor) = up.anchor {
+            let (ntp, rtp_timestamp) = anchor.at(now, up.spec.codec.clock_rate());
+            let info = SenderInfo { ssrc: up.spec.ssrc.unwrap_or(0), ntp, rtp_timestamp, packets: 0, bytes: 0 };
+            let mut report = Vec::new();
+            rtcp::write_sender_report(&mut report, &info, &[]);
+            pipe.write(up.kind(), &report);
         }
     }
 
@@ -175,13 +239,7 @@ impl Room {
     pub fn tap(&mut self, now: Time, track: TrackId, pipe: PipeWriter, out: &mut Output) -> bool {
         let Some(key) = self.find(track) else { return false };
         let Some(up) = self.ups.get_mut(key.0 as usize) else { return false };
-        if let Some(anchor) = up.anchor {
-            let (ntp, rtp_timestamp) = anchor.at(now, up.spec.codec.clock_rate());
-            let info = SenderInfo { ssrc: up.spec.ssrc.unwrap_or(0), ntp, rtp_timestamp, packets: 0, bytes: 0 };
-            let mut report = Vec::new();
-            rtcp::write_sender_report(&mut report, &info, &[]);
-            pipe.write(track.kind, &report);
-        }
+        Self::write_clock(now, up, &pipe);
         up.taps.push(pipe);
         if track.kind == Kind::Video {
             up.key_frames.want();
@@ -199,15 +257,20 @@ impl Room {
         }
         up.muted = muted;
         if !muted {
-            for key in &up.downs {
-                if let Some(down) = self.downs.get_mut(key.0 as usize).filter(|d| d.is_live()) {
-                    down.start();
-                }
+            Self::restart_downs(now, up, &mut self.downs, out);
+        }
+    }
+
+    /// After a break in the flow: each subscriber goes on at the next packet that a decoder can start at.
+    fn restart_downs(now: Time, up: &mut UpTrack, downs: &mut Slab<DownTrack>, out: &mut Output) {
+        for key in &up.downs {
+            if let Some(down) = downs.get_mut(key.0 as usize).filter(|d| d.is_live()) {
+                down.start();
             }
-            if up.kind() == Kind::Video {
-                up.key_frames.want();
-                Self::ask_for_key_frame(now, up, out);
-            }
+        }
+        if up.kind() == Kind::Video {
+            up.key_frames.want();
+            Self::ask_for_key_frame(now, up, out);
         }
     }
 
@@ -217,7 +280,13 @@ impl Room {
             out.drops.count(DropReason::UnknownSsrc);
             return;
         };
+        let source_changed = up.source_changed() && !via_rtx;
         let accepted = match up.accept(now, slot, via_rtx) {
+            Ok(accepted) if source_changed => {
+                Self::restart_downs(now, up, &mut self.downs, out);
+                Self::write_break(up);
+                accepted
+            }
             Ok(accepted) => accepted,
             Err(reason) => {
                 out.drops.count(reason);
@@ -228,11 +297,17 @@ impl Room {
             out.drops.count(DropReason::Muted);
             return;
         }
+        if up.filling {
+            return;
+        }
         for down in &up.downs {
             match self.downs[down.0 as usize].forward(&accepted) {
                 Ok(forward) => out.forwards.push(forward),
                 Err(reason) => out.drops.count(reason),
             }
+        }
+        if !up.relays.is_empty() {
+            Self::write_relays(now, up, &accepted, out);
         }
         if !up.taps.is_empty() && !accepted.empty {
             let (kind, packet) = (up.spec.id.kind, up.packet(accepted.seq).unwrap_or(&[]));
@@ -251,16 +326,78 @@ impl Room {
         }
     }
 
+    /// Takes what came by a pipe: a packet, or a report. True if it was a packet.
+    pub fn handle_piped(&mut self, now: Time, key: UpKey, slot: &mut Slot, out: &mut Output) -> bool {
+        if !packet::is_rtcp(slot.data()) {
+            self.handle_rtp(now, key, false, slot, out);
+            return true;
+        }
+        for packet in rtcp::packets(slot.data()).flatten() {
+            match packet {
+                Rtcp::SenderReport(report) => self.handle_sender_report(now, key, &report),
+                // The source changed on the original's shard: what comes now does not follow on what came before.
+                Rtcp::Bye(_) => {
+                    if let Some(up) = self.ups.get_mut(key.0 as usize) {
+                        Self::restart_downs(now, up, &mut self.downs, out);
+                    }
+                }
+                _ => {}
+            }
+        }
+        false
+    }
+
+    /// Tells the copies on other shards that the source changed (RFC 3550 §6.6).
+    fn write_break(up: &UpTrack) {
+        if !up.relays.is_empty() {
+            let mut bye = Vec::new();
+            rtcp::write_bye(&mut bye, &[up.spec.ssrc.unwrap_or(0)]);
+            for relay in &up.relays {
+                // A pipe that is full has a hole anyway, and asks for a key frame with the next packet.
+                let _ = relay.write(up.kind(), &bye);
+            }
+        }
+    }
+
+    /// Copies a packet to the other shards that have viewers. What carries nothing goes too, so that its number is left
+    /// out there as it is here.
+    fn write_relays(now: Time, up: &mut UpTrack, accepted: &Accepted, out: &mut Output) {
+        // A packet without payload is in no ring: its number is all there is to it.
+        let bare = rtp_header(false, up.spec.payload_type, accepted.seq as u16, accepted.meta.timestamp, 0);
+        let packet = if accepted.empty { &bare } else { up.packet(accepted.seq).unwrap_or_default() };
+        let (mut closed, mut overrun) = (false, false);
+        for relay in &up.relays {
+            if relay.write(up.spec.id.kind, packet) {
+                continue;
+            }
+            if relay.is_closed() {
+                closed = true;
+            } else {
+                out.drops.count(DropReason::PipeFull);
+                overrun = true;
+            }
+        }
+        if closed {
+            up.relays.retain(|relay| !relay.is_closed());
+        }
+        if overrun && up.kind() == Kind::Video {
+            up.key_frames.want();
+            Self::ask_for_key_frame(now, up, out);
+        }
+    }
+
     /// A publisher says what time it is on a track.
     pub fn handle_sender_report(&mut self, now: Time, key: UpKey, report: &SenderReport) {
         let Some(up) = self.ups.get_mut(key.0 as usize) else { return };
         up.on_sender_report(now, report);
-        if !up.taps.is_empty() {
+        if !up.taps.is_empty() || !up.relays.is_empty() {
             let mut bytes = Vec::new();
-            let SenderReport { ssrc, ntp, rtp_timestamp, packets, bytes: sent, .. } = *report;
+            let SenderReport { ssrc, ntp, packets, bytes: sent, .. } = *report;
+            // In the timestamps that the packets have in the ring.
+            let rtp_timestamp = up.anchor.map_or(report.rtp_timestamp, |anchor| anchor.rtp);
             rtcp::write_sender_report(&mut bytes, &SenderInfo { ssrc, ntp, rtp_timestamp, packets, bytes: sent }, &[]);
-            for tap in &up.taps {
-                tap.write(up.spec.id.kind, &bytes);
+            for pipe in up.taps.iter().chain(&up.relays) {
+                pipe.write(up.spec.id.kind, &bytes);
             }
         }
     }
@@ -291,7 +428,7 @@ impl Room {
     pub fn handle_timeout(&mut self, now: Time, out: &mut Output) {
         for (_, up) in &mut self.ups {
             self.due.clear();
-            if up.nacks.poll(now, &mut self.due) && up.kind() == Kind::Video {
+            if up.poll_nacks(now, &mut self.due) && up.kind() == Kind::Video {
                 up.key_frames.want();
             }
             if let (Source::Transport(to), Some(ssrc), false) = (up.spec.source, up.spec.ssrc, self.due.is_empty()) {
@@ -335,8 +472,8 @@ impl Room {
     pub fn next_timeout(&self) -> Time {
         let mut next = self.next_report;
         for (_, up) in &self.ups {
-            if let Source::Transport(_) = up.spec.source {
-                let requests = [up.nacks.next_timeout(), up.key_frames.next_timeout()];
+            if up.spec.source != Source::Pipe {
+                let requests = [up.next_nack(), up.key_frames.next_timeout()];
                 next = requests.into_iter().flatten().fold(next, Time::min);
             }
         }
@@ -344,11 +481,18 @@ impl Room {
     }
 
     fn ask_for_key_frame(now: Time, up: &mut UpTrack, out: &mut Output) {
-        let (Source::Transport(to), Some(ssrc)) = (up.spec.source, up.spec.ssrc) else { return };
-        if up.kind() == Kind::Video && up.key_frames.poll(now) {
-            let mut packet = Vec::new();
-            rtcp::write_pli(&mut packet, OWN_SSRC, ssrc);
-            out.rtcp.push((to, packet));
+        if up.kind() != Kind::Video {
+            return;
+        }
+        match (up.spec.source, up.spec.ssrc, &up.key_wish) {
+            (Source::Transport(to), Some(ssrc), _) if up.key_frames.poll(now) => {
+                let mut packet = Vec::new();
+                rtcp::write_pli(&mut packet, OWN_SSRC, ssrc);
+                out.rtcp.push((to, packet));
+            }
+            // Merged here for this shard; there with the wishes of the others.
+            (Source::Relay, _, Some(wish)) if up.key_frames.poll(now) => wish.want_key(),
+            _ => {}
         }
     }
 }
@@ -356,7 +500,11 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{codec::Codec, forward::rtp_header, rtp::rtcp::Rtcp, units::time::Ntp};
+    use crate::{
+        buf::pipe::{PipeReader, relay},
+        codec::Codec,
+        units::time::Ntp,
+    };
 
     const PUBLISHER: TransportKey = TransportKey(0);
 
@@ -456,6 +604,21 @@ mod tests {
     }
 
     #[test]
+    fn a_newcomer_to_a_page_gets_a_short_kept_group_and_otherwise_the_publisher_is_asked() {
+        for (packets, asked) in [(BURST_PACKETS_MAX as u16, 0), (BURST_PACKETS_MAX as u16 + 1, 1)] {
+            let mut room = Room::new(Time::ZERO, 7);
+            let up = room.publish(spec(Kind::Video, Source::Transport(PUBLISHER)));
+            for seq in 1..=packets {
+                feed(&mut room, Time::ZERO, up, seq, seq == 1);
+            }
+            let down = room.subscribe(subscriber(Kind::Video, 1)).unwrap();
+            let mut out = Output::default();
+            room.start(Time::ZERO, down, &mut out);
+            assert_eq!((plis(&out), out.forwards.is_empty()), (asked, asked == 1), "{packets} packets");
+        }
+    }
+
+    #[test]
     fn sender_reports_tell_the_publishers_clock_in_the_subscribers_timestamps() {
         let mut room = Room::new(Time::ZERO, 7);
         let mut out = Output::default();
@@ -510,5 +673,132 @@ mod tests {
         assert_eq!(room.unpublish(up), [(TransportKey(5), down)]);
         assert!(room.is_empty());
         assert!(room.subscribe(subscriber(Kind::Video, 6)).is_none());
+    }
+
+    /// A room, and a copy of its only track on another shard.
+    fn with_copy(source: Source, capacity: usize) -> (Room, UpKey, Room, UpKey, PipeReader, PipeWriter) {
+        let (writer, reader) = relay(capacity, || (), || ());
+        let (mut room, mut other) = (Room::new(Time::ZERO, 7), Room::new(Time::ZERO, 8));
+        let up = room.publish(spec(Kind::Video, source));
+        let copied = if source == Source::Pipe { Source::Pipe } else { Source::Relay };
+        let copy = other.publish(UpSpec { nack: false, ssrc: None, ..spec(Kind::Video, copied) });
+        let copied = other.up_mut(copy).unwrap();
+        copied.key_wish = Some(reader.key_wish());
+        copied.filling = true;
+        (room, up, other, copy, reader, writer)
+    }
+
+    fn carry(now: Time, pipe: &PipeReader, to: &mut Room, copy: UpKey, out: &mut Output) {
+        while let Some((_, mut slot)) = pipe.read() {
+            to.handle_piped(now, copy, &mut slot, out);
+            pipe.recycle(slot);
+        }
+    }
+
+    const TRACK: TrackId = TrackId { stream: StreamId(1), kind: Kind::Video };
+
+    #[test]
+    fn a_newcomer_to_the_copy_of_a_bridged_stream_gets_the_kept_group_once_it_is_there() {
+        let (mut room, up, mut other, copy, reader, writer) = with_copy(Source::Pipe, 64);
+        for seq in 1..=27 {
+            feed(&mut room, Time::ZERO, up, seq, seq % 10 == 1);
+        }
+        let down = other.subscribe(subscriber(Kind::Video, 1)).unwrap();
+        let mut out = Output::default();
+        other.start(Time::ZERO, down, &mut out);
+        assert!(room.relay(Time::ZERO, TRACK, writer, &mut out));
+        feed(&mut room, Time::ZERO, up, 28, false);
+        assert!(reader.is_caught_up());
+        carry(Time::ZERO, &reader, &mut other, copy, &mut out);
+        assert!(out.forwards.is_empty(), "old pictures do not come as if they were live");
+        other.end_filling(Time::ZERO, copy, &mut out);
+        let timestamps: Vec<u32> =
+            out.forwards.iter().map(|f| u32::from_be_bytes(f.header[4..8].try_into().unwrap())).collect();
+        assert_eq!(timestamps.len(), 8);
+        assert!(timestamps[7].wrapping_sub(timestamps[0]) < 3000, "they are pushed together");
+        out.forwards.clear();
+        feed(&mut room, Time::ZERO, up, 29, false);
+        carry(Time::ZERO, &reader, &mut other, copy, &mut out);
+        assert_eq!(out.forwards.len(), 1);
+    }
+
+    #[test]
+    fn a_full_pipe_between_shards_drops_counts_and_asks_for_a_key_frame() {
+        let (mut room, up, mut other, copy, reader, writer) = with_copy(Source::Transport(PUBLISHER), 4);
+        let mut out = Output::default();
+        assert!(room.relay(Time::ZERO, TRACK, writer, &mut out));
+        let now = Time::from_millis(1000);
+        for seq in 1..=6 {
+            room.handle_rtp(now, up, false, &mut frame(seq, seq == 1), &mut out);
+        }
+        assert_eq!(out.drops.get(DropReason::PipeFull), 2);
+        assert_eq!(plis(&out), 1);
+        let down = other.subscribe(subscriber(Kind::Video, 1)).unwrap();
+        other.end_filling(now, copy, &mut out);
+        other.start(now, down, &mut out);
+        carry(now, &reader, &mut other, copy, &mut out);
+        assert_eq!(out.forwards.len(), 4, "what fitted arrives");
+    }
+
+    #[test]
+    fn a_packet_without_payload_leaves_no_hole_on_the_other_shard_either() {
+        let (mut room, up, mut other, copy, reader, writer) = with_copy(Source::Transport(PUBLISHER), 64);
+        let mut out = Output::default();
+        assert!(room.relay(Time::ZERO, TRACK, writer, &mut out));
+        let down = other.subscribe(subscriber(Kind::Video, 1)).unwrap();
+        other.end_filling(Time::ZERO, copy, &mut out);
+        other.start(Time::ZERO, down, &mut out);
+        feed(&mut room, Time::ZERO, up, 1, true);
+        let mut probe = Slot::copy_of(&rtp_header(false, 96, 2, 3000, 0x1111)).unwrap();
+        room.handle_rtp(Time::ZERO, up, false, &mut probe, &mut out);
+        feed(&mut room, Time::ZERO, up, 3, false);
+        carry(Time::ZERO, &reader, &mut other, copy, &mut out);
+        let numbers: Vec<u16> = out.forwards.iter().map(|f| u16::from_be_bytes([f.header[2], f.header[3]])).collect();
+        assert_eq!(numbers.len(), 2);
+        assert_eq!(numbers[1], numbers[0].wrapping_add(1));
+    }
+
+    #[test]
+    fn a_new_source_goes_on_without_a_hole_on_the_other_shard_too() {
+        let (mut room, up, mut other, copy, reader, writer) = with_copy(Source::Transport(PUBLISHER), 64);
+        let mut out = Output::default();
+        assert!(room.relay(Time::ZERO, TRACK, writer, &mut out));
+        let down = other.subscribe(subscriber(Kind::Video, 1)).unwrap();
+        other.end_filling(Time::ZERO, copy, &mut out);
+        other.start(Time::ZERO, down, &mut out);
+        feed(&mut room, Time::ZERO, up, 60_000, true);
+        room.up_mut(up).unwrap().set_ssrc(false, 0x2222);
+        let now = Time::from_millis(100);
+        for (seq, key) in [(7, true), (8, false)] {
+            let mut slot = frame(seq, key);
+            slot.data_mut()[8..12].copy_from_slice(&0x2222u32.to_be_bytes());
+            room.handle_rtp(now, up, false, &mut slot, &mut out);
+        }
+        carry(now, &reader, &mut other, copy, &mut out);
+        let number = |f: &Forward| u16::from_be_bytes([f.header[2], f.header[3]]);
+        let numbers: Vec<u16> = out.forwards.iter().map(number).collect();
+        assert_eq!(numbers.len(), 3);
+        assert!(numbers.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1)), "{numbers:?}");
+    }
+
+    #[test]
+    fn wishes_on_the_other_shard_reach_the_publisher_as_one() {
+        let (mut room, _, mut other, copy, reader, writer) = with_copy(Source::Transport(PUBLISHER), 64);
+        let mut out = Output::default();
+        let watched = writer.clone();
+        assert!(room.relay(Time::ZERO, TRACK, writer, &mut out));
+        let now = Time::from_millis(100);
+        for n in 1..=40 {
+            let down = other.subscribe(subscriber(Kind::Video, n)).unwrap();
+            other.start(now, down, &mut out);
+        }
+        assert!(!watched.take_key_wanted(), "nothing is asked for that may be on its way");
+        other.end_filling(now, copy, &mut out);
+        assert!(watched.take_key_wanted());
+        room.want_key_frame(now, TRACK, &mut out);
+        assert!(!watched.take_key_wanted());
+        assert_eq!(plis(&out), 1);
+        assert_eq!(other.next_timeout(), now + Duration::from_millis(500), "repeated until a key frame comes");
+        drop(reader);
     }
 }

@@ -57,6 +57,15 @@ impl UpIndex {
         self.entries.push(entry);
     }
 
+    /// Notes the SSRCs that a new description names for a track; `None` leaves what was known. Answers the up track, if
+    /// there is one.
+    pub fn set_ssrcs(&mut self, track: TrackId, ssrc: Option<u32>, rtx_ssrc: Option<u32>) -> Option<UpKey> {
+        let entry = self.entries.iter_mut().find(|e| e.track == track)?;
+        entry.ssrc = ssrc.or(entry.ssrc);
+        entry.rtx_ssrc = rtx_ssrc.or(entry.rtx_ssrc);
+        Some(entry.key)
+    }
+
     pub fn remove(&mut self, track: TrackId) {
         self.entries.retain(|e| e.track != track);
     }

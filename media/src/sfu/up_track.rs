@@ -7,7 +7,11 @@ use super::{
     nack::{Arrival, NackList},
 };
 use crate::{
-    buf::{pipe::PipeWriter, ring::Ring, slot::Slot},
+    buf::{
+        pipe::{KeyWish, PipeWriter},
+        ring::Ring,
+        slot::Slot,
+    },
     codec::Codec,
     drop_reason::DropReason,
     forward::{DownKey, TransportKey},
@@ -24,6 +28,9 @@ use crate::{
     },
 };
 
+/// Bytes kept ready for an audio packet: 20 ms of Opus at 110 kbit/s with its header. A longer one takes a whole slot.
+const AUDIO_PACKET_BYTES: usize = 320;
+
 /// Where an up track's packets come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -31,6 +38,8 @@ pub enum Source {
     Transport(TransportKey),
     /// The bridge: nothing is lost on the way, and nothing can be asked for.
     Pipe,
+    /// The same track on another shard, whose publisher can be asked for key frames.
+    Relay,
 }
 
 /// What was agreed on with the publisher.
@@ -96,14 +105,29 @@ pub struct UpTrack {
     pub downs: Vec<DownKey>,
     /// The pipes that copy this one out of the room.
     pub taps: Vec<PipeWriter>,
+    /// The pipes that feed copies of this one on other shards.
+    pub relays: Vec<PipeWriter>,
+    /// Of a [`Source::Relay`]: asks the other shard for a key frame.
+    pub key_wish: Option<KeyWish>,
+    /// Packets are kept, but nobody gets them yet: what was kept elsewhere is still on its way here.
+    pub filling: bool,
     pub muted: bool,
     pub key_frames: KeyFrameRequests,
-    pub nacks: NackList,
+    nacks: NackList,
     pub anchor: Option<ClockAnchor>,
     pub rate: RateMeter,
     ring: Ring,
     metas: Box<[Meta]>,
     seq: Unwrap16,
+    /// What is added to a source's own numbers and timestamps, so that those of a new source go on where the old one's
+    /// ended. The packets in the ring are written so, under the SSRC of the first source: whoever gets them out of the room
+    /// sees one source too.
+    seq_shift: u64,
+    timestamp_shift: u32,
+    first_ssrc: Option<u32>,
+    /// The source changed: its first packet decides the shifts. The last timestamp, and when it came.
+    changed: bool,
+    latest: Option<(u32, Time)>,
     /// First packet of the newest key frame.
     newest_key: Option<u64>,
     reception: Reception,
@@ -111,10 +135,16 @@ pub struct UpTrack {
 
 impl UpTrack {
     pub fn new(spec: UpSpec) -> Self {
-        let ring = Ring::new(spec.ring_packets);
+        let ring = match spec.id.kind {
+            Kind::Audio => Ring::with_small(spec.ring_packets, AUDIO_PACKET_BYTES),
+            Kind::Video => Ring::new(spec.ring_packets),
+        };
         UpTrack {
             downs: Vec::new(),
             taps: Vec::new(),
+            relays: Vec::new(),
+            key_wish: None,
+            filling: false,
             muted: false,
             key_frames: KeyFrameRequests::new(spec.key_frame_interval),
             nacks: NackList::default(),
@@ -123,39 +153,97 @@ impl UpTrack {
             metas: vec![Meta::default(); ring.capacity()].into_boxed_slice(),
             ring,
             seq: Unwrap16::default(),
+            seq_shift: 0,
+            timestamp_shift: 0,
+            first_ssrc: None,
+            changed: false,
+            latest: None,
             newest_key: None,
             reception: Reception::default(),
             spec,
         }
     }
 
-    /// Takes a plaintext packet: parses it once, counts it and swaps its slot into the ring. `via_rtx`: it came as a
+    /// Notes the SSRC under which the publisher sends, which may be another than before: a publisher that restarted its
+    /// encoder. Subscribers do not notice; their numbers and timestamps go on.
+    pub fn set_ssrc(&mut self, rtx: bool, ssrc: u32) {
+        if rtx {
+            self.spec.rtx_ssrc = Some(ssrc);
+        } else if self.spec.ssrc.replace(ssrc).is_some_and(|old| old != ssrc) && self.highest().is_some() {
+            self.changed = true;
+        }
+    }
+
+    /// Puts the numbers, as the publisher knows them, of packets to ask for now into `due`. Answers whether one was given up.
+    pub fn poll_nacks(&mut self, now: Time, due: &mut Vec<u16>) -> bool {
+        let given_up = self.nacks.poll(now, due);
+        due.iter_mut().for_each(|seq| *seq = seq.wrapping_sub(self.seq_shift as u16));
+        given_up
+    }
+
+    /// When [`poll_nacks`](Self::poll_nacks) has something to say next.
+    pub fn next_nack(&self) -> Option<Time> {
+        self.nacks.next_timeout()
+    }
+
+    /// Whether the next packet will be the first of another source.
+    pub fn source_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// Lets the numbers of a new source follow on those of the old one.
+    fn follow_on(&mut self, now: Time, header: &Header) {
+        self.changed = false;
+        // A whole ring further, so that no packet of the old source lies between those of the new one.
+        let next = self.highest().unwrap_or(0) + self.ring.capacity() as u64 + 0x2_0000;
+        self.seq = Unwrap16::default();
+        self.seq_shift = next - self.seq.peek(header.seq);
+        if let Some((timestamp, at)) = self.latest {
+            let ticks = now.since(at).as_micros() as u64 * u64::from(self.spec.codec.clock_rate()) / 1_000_000;
+            self.timestamp_shift = timestamp.wrapping_add(ticks as u32).wrapping_sub(header.timestamp);
+        }
+        self.nacks = NackList::default();
+        self.reception = Reception::default();
+        self.anchor = None;
+        self.newest_key = None;
+    }
+
+    /// Takes a plaintext packet: parses it once, counts it and puts it into the ring, by swapping slots. `via_rtx`: it came as a
     /// retransmission and is first turned into what was lost.
     pub fn accept(&mut self, now: Time, slot: &mut Slot, via_rtx: bool) -> Result<Accepted, DropReason> {
         if via_rtx {
             self.restore(slot)?;
         }
         let header = Header::parse(slot.data())?;
-        if header.payload_type != self.spec.payload_type && self.spec.source != Source::Pipe {
+        let negotiated_here = matches!(self.spec.source, Source::Transport(_));
+        if negotiated_here && header.payload_type != self.spec.payload_type {
             return Err(DropReason::UnknownPayloadType);
         }
-        let seq = self.seq.peek(header.seq);
-        let highest = self.seq.highest();
+        if self.changed && !via_rtx {
+            self.follow_on(now, &header);
+        }
+        let seq = self.seq.peek(header.seq) + self.seq_shift;
+        let timestamp = header.timestamp.wrapping_add(self.timestamp_shift);
+        let highest = self.highest();
         let too_old = highest.is_some_and(|h| seq + self.ring.capacity() as u64 <= h);
         if too_old || self.ring.contains(seq) {
             return Err(DropReason::Duplicate);
         }
         self.seq.extend(header.seq);
+        if highest.is_none_or(|h| seq > h) {
+            self.latest = Some((timestamp, now));
+        }
         self.rate.add(now, slot.len());
         if self.spec.nack && self.nacks.on_packet(now, seq) == Arrival::Outage {
             self.key_frames.want();
         }
         if !via_rtx {
-            self.reception.on_packet(now, seq, header.timestamp, self.spec.codec.clock_rate());
+            let own_seq = seq - self.seq_shift;
+            self.reception.on_packet(now, own_seq, header.timestamp, self.spec.codec.clock_rate());
         }
         let payload = self.spec.codec.inspect(header.payload(slot.data()));
         let meta = Meta {
-            timestamp: header.timestamp,
+            timestamp,
             payload_offset: header.payload_offset,
             payload_len: header.payload_len,
             marker: header.marker,
@@ -172,7 +260,14 @@ impl UpTrack {
                 }
             }
             self.metas[(seq % self.metas.len() as u64) as usize] = meta;
-            self.ring.swap_in(seq, slot);
+            let first_ssrc = *self.first_ssrc.get_or_insert(header.ssrc);
+            if first_ssrc != header.ssrc {
+                let bytes = slot.data_mut();
+                bytes[2..4].copy_from_slice(&(seq as u16).to_be_bytes());
+                bytes[4..8].copy_from_slice(&timestamp.to_be_bytes());
+                bytes[8..12].copy_from_slice(&first_ssrc.to_be_bytes());
+            }
+            self.ring.put(seq, slot);
         }
         Ok(Accepted { seq, meta, empty })
     }
@@ -206,18 +301,19 @@ impl UpTrack {
 
     /// The whole plaintext packet, as it came.
     pub fn packet(&self, seq: u64) -> Option<&[u8]> {
-        self.ring.get(seq).map(Slot::data)
+        self.ring.get(seq)
     }
 
     /// The payload of packet `seq`, without padding.
     pub fn payload(&self, seq: u64) -> Option<&[u8]> {
         let meta = self.meta(seq)?;
         let start = usize::from(meta.payload_offset);
-        self.ring.get(seq)?.data().get(start..start + usize::from(meta.payload_len))
+        self.ring.get(seq)?.get(start..start + usize::from(meta.payload_len))
     }
 
+    /// The highest extended sequence number.
     pub fn highest(&self) -> Option<u64> {
-        self.seq.highest()
+        self.seq.highest().map(|seq| seq + self.seq_shift)
     }
 
     /// The packets from the newest key frame on, if none of them is missing: the kept group of pictures.
@@ -227,7 +323,8 @@ impl UpTrack {
     }
 
     pub fn on_sender_report(&mut self, now: Time, report: &SenderReport) {
-        self.anchor = Some(ClockAnchor { ntp: report.ntp, rtp: report.rtp_timestamp, received: now });
+        let rtp = report.rtp_timestamp.wrapping_add(self.timestamp_shift);
+        self.anchor = Some(ClockAnchor { ntp: report.ntp, rtp, received: now });
         self.reception.on_sender_report(now, report.ntp);
     }
 
@@ -363,6 +460,34 @@ mod tests {
         assert_eq!(block.fraction_lost, 25);
         assert_eq!(block.jitter, 0);
         assert_eq!(up.report_block(Time::from_millis(2500)).unwrap().fraction_lost, 0);
+    }
+
+    #[test]
+    fn a_new_source_goes_on_where_the_old_one_ended() {
+        let slot = |pt, seq, ts, payload| {
+            let mut slot = slot(pt, seq, ts, payload);
+            if seq < 1000 {
+                slot.data_mut()[8..12].copy_from_slice(&0x3333u32.to_be_bytes());
+            }
+            slot
+        };
+        let mut up = track(Codec::Vp8);
+        let last = up.accept(Time::from_millis(1000), &mut slot(96, 65_000, 900_000, b"abc"), false).unwrap();
+        up.set_ssrc(false, 0x3333);
+        let first = up.accept(Time::from_millis(1100), &mut slot(96, 7, 123, b"def"), false).unwrap();
+        assert!(first.seq > last.seq + up.ring.capacity() as u64 - 1);
+        assert_eq!(first.meta.timestamp, 900_000 + 9_000, "a tenth of a second later");
+        let second = up.accept(Time::from_millis(1140), &mut slot(96, 8, 123 + 3_600, b"ghi"), false).unwrap();
+        assert_eq!((second.seq, second.meta.timestamp), (first.seq + 1, 900_000 + 12_600));
+        assert_eq!(up.payload(second.seq), Some(&b"ghi"[..]));
+        let kept = Header::parse(up.packet(second.seq).unwrap()).unwrap();
+        assert_eq!((kept.seq, kept.timestamp, kept.ssrc), (second.seq as u16, second.meta.timestamp, 0x1111));
+        let block = up.report_block(Time::from_millis(1200)).unwrap();
+        assert_eq!((block.ssrc, block.cumulative_lost, block.highest_seq as u16), (0x3333, 0, 8));
+        up.accept(Time::from_millis(1180), &mut slot(96, 10, 0, b"mno"), false).unwrap();
+        let mut due = Vec::new();
+        up.poll_nacks(Time::from_millis(1200), &mut due);
+        assert_eq!(due, [9], "asked for as the publisher names it");
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //!
 //! A lite agent answers checks. Every address pair that carried an authenticated check is a *validated path*; media and
 //! DTLS are accepted from all of them, because browsers may send from another pair than the one they nominate first.
-//! What we send follows the latest check with USE-CANDIDATE, or the latest authenticated media.
+//! What we send follows the latest check with USE-CANDIDATE, or, once the path it names has fallen silent, the latest
+//! authenticated check or media on another: a client behind a rebinding NAT, or on another network, is followed without
+//! an ICE restart.
 
 use std::{
     fmt,
@@ -32,6 +34,13 @@ pub const UFRAG_LEN_MAX: usize = 256;
 /// Media on another validated path moves what we send only if nothing was heard on the selected one for this long, so
 /// that packets which were still under way when a client moved do not move us back.
 const MEDIA_TAKEOVER: Duration = Duration::from_millis(500);
+
+/// A check without nomination moves what we send only if nothing was heard on the selected path for this long: longer than
+/// for media, since browsers check several pairs before they nominate one.
+const CHECK_TAKEOVER: Duration = Duration::from_secs(1);
+
+/// A peer that was heard within this is not looked for at other addresses.
+const ROAMING_QUIET: Duration = Duration::from_millis(200);
 
 /// First wait for an answer to a check of ours; doubles up to [`CHECK_RETRY_MAX`].
 const CHECK_RETRY_MIN: Duration = Duration::from_millis(100);
@@ -227,9 +236,10 @@ impl Ice {
         if renewed && self.remote.as_ref().is_some_and(|remote| remote.ufrag == theirs) {
             self.previous = None;
         }
+        let silent = self.selected_is_silent(now, CHECK_TAKEOVER);
         let new = self.validate(now, path);
-        // A peer that never nominates is not left without a path.
-        if (message.use_candidate && self.checker.is_none()) || self.selected.is_none() {
+        // A peer that never nominates is not left without a path; one that moved nominates its new address late or never.
+        if (message.use_candidate && self.checker.is_none()) || (silent && self.is_followed()) {
             self.selected = Some(path);
         }
         Ok(new.then_some(path))
@@ -282,11 +292,34 @@ impl Ice {
 
     /// Notes authenticated media on a validated path.
     pub fn on_media(&mut self, now: Time, path: Path) {
-        let selected_seen = self.selected.and_then(|selected| self.last_seen_on(selected));
+        let silent = self.selected_is_silent(now, MEDIA_TAKEOVER);
         self.validate(now, path);
-        if self.selected != Some(path) && selected_seen.is_none_or(|seen| now.since(seen) >= MEDIA_TAKEOVER) {
+        if silent {
             self.selected = Some(path);
         }
+    }
+
+    /// Whether the peer has been silent for so long that it may have another address.
+    pub fn may_roam(&self, now: Time) -> bool {
+        self.last_seen.is_some_and(|seen| now.since(seen) >= ROAMING_QUIET)
+    }
+
+    /// Takes the path on which a packet came that only the peer can have made, and that is newer than all before it: the
+    /// peer has moved there.
+    pub fn adopt(&mut self, now: Time, path: Path) {
+        self.validate(now, path);
+        self.selected = Some(path);
+    }
+
+    /// Whether there is no selected path, or nothing was heard on it for `quiet`.
+    fn selected_is_silent(&self, now: Time, quiet: Duration) -> bool {
+        let seen = self.selected.and_then(|selected| self.last_seen_on(selected));
+        seen.is_none_or(|seen| now.since(seen) >= quiet)
+    }
+
+    /// The controlling side decides the path; the controlled side follows.
+    fn is_followed(&self) -> bool {
+        self.checker.is_none() || self.selected.is_none()
     }
 
     fn last_seen_on(&self, path: Path) -> Option<Time> {

@@ -172,12 +172,27 @@ fn media_moves_the_path_once_the_old_one_is_silent() {
 }
 
 #[test]
+fn a_check_without_nomination_moves_the_path_once_the_old_one_was_silent_for_a_second() {
+    let mut lite = Lite::new();
+    let (nominated, mere) = (lite.check(), without_nomination(&lite));
+    lite.handle(START, path(1), &nominated).unwrap();
+    lite.handle(START + Duration::from_millis(999), path(2), &mere).unwrap();
+    assert_eq!(lite.ice.selected(), Some(path(1)), "U3");
+    lite.handle(START + Duration::from_millis(1_000), path(2), &mere).unwrap();
+    assert_eq!(lite.ice.selected(), Some(path(2)), "F5");
+    let forged = lite.check_as(&format!("{}:{}", lite.local.ufrag, lite.remote.ufrag), "a password of somebody's");
+    assert_eq!(lite.handle(START + Duration::from_secs(9), path(3), &forged), Err(DropReason::StunAuth));
+    assert_eq!(lite.ice.selected(), Some(path(2)));
+}
+
+#[test]
 fn paths_are_bounded_and_the_selected_one_stays() {
     let mut lite = Lite::new();
     let (nominated, mere) = (lite.check(), without_nomination(&lite));
     lite.handle(START, path(1), &nominated).unwrap();
     for n in 2..100u16 {
         let now = START + Duration::from_secs(u64::from(n));
+        lite.ice.on_media(now, path(1));
         assert_eq!(lite.handle(now, path(n), &mere), Ok(Some(path(n))));
         let valid = (1..100).filter(|n| lite.ice.is_valid(path(*n))).count();
         assert!(valid <= PATHS_MAX, "{valid}");

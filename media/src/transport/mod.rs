@@ -12,7 +12,7 @@
 //!   RTP, RTCP ── valid path ────────────► srtp ─► plain packet
 //! ```
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use crate::{command::CloseReason, drop_reason::DropReason, units::time::Time};
 
@@ -24,6 +24,8 @@ mod ice;
 #[cfg(test)]
 mod ice_test;
 mod replay;
+#[cfg(test)]
+mod roaming_test;
 pub mod srtp;
 mod srtp_cipher;
 #[cfg(test)]
@@ -225,6 +227,31 @@ impl Transport {
         let len = srtp.unprotect_rtcp(packet)?;
         self.ice.on_media(now, path);
         Ok(len)
+    }
+
+    /// Whether a packet from an unknown address is worth trying with [`recognises`](Self::recognises): the peer is silent on
+    /// the addresses that it had, and the packet continues one of its sources. Costs a few comparisons, no cryptography.
+    pub fn may_recognise(&self, now: Time, packet: &[u8], rtcp: bool) -> bool {
+        !self.closed
+            && self.ice.may_roam(now)
+            && self.srtp.as_ref().is_some_and(|srtp| srtp.may_recognise(packet, rtcp))
+    }
+
+    /// Whether only the peer can have made this packet, and not before any that came from it: nobody who saw an older one
+    /// can send it. Nothing changes; `copy` is destroyed.
+    pub fn recognises(&self, copy: &mut [u8], rtcp: bool) -> bool {
+        let Some(srtp) = self.srtp.as_ref().filter(|_| !self.closed) else { return false };
+        if rtcp { srtp.recognises_rtcp(copy) } else { srtp.recognises_rtp(copy) }
+    }
+
+    /// Follows the peer to the address from where a packet came that [`recognises`](Self::recognises) said yes to.
+    pub fn adopt_path(&mut self, now: Time, path: Path) {
+        self.ice.adopt(now, path);
+    }
+
+    /// Where the peer was last known.
+    pub fn remote_ip(&self) -> Option<IpAddr> {
+        self.path().map(|path| path.remote.ip())
     }
 
     fn opener<'a>(

@@ -39,6 +39,11 @@ impl<const WORDS: usize> ReplayWindow<WORDS> {
         }
     }
 
+    /// Whether `index` lies behind everything that was used.
+    pub fn is_newest(&self, index: u64) -> bool {
+        self.highest.is_none_or(|highest| index > highest)
+    }
+
     /// Notes that `index` is used. To be called once the packet proved authentic, and never before.
     pub fn mark(&mut self, index: u64) {
         let first = self.highest.map_or(index, |highest| highest + 1);

@@ -204,6 +204,44 @@ impl Srtp {
         Ok(plain_len)
     }
 
+    /// Whether an RTP packet is authentic and newer than everything that came from its SSRC. Nothing is marked, and an SSRC
+    /// that never proved itself is not tried; `copy` is destroyed.
+    pub fn recognises_rtp(&self, copy: &mut [u8]) -> bool {
+        let Some((header_len, index, ssrc)) = self.newer_rtp(copy) else { return false };
+        self.rx.rtp.open_rtp(ssrc, index, header_len, copy).is_some()
+    }
+
+    /// As [`recognises_rtp`](Self::recognises_rtp), for RTCP.
+    pub fn recognises_rtcp(&self, copy: &mut [u8]) -> bool {
+        let Some((trailer, ssrc)) = self.newer_rtcp(copy) else { return false };
+        self.rx.rtcp.open_rtcp(ssrc, trailer, copy).is_some()
+    }
+
+    /// What can be told without a key: whether this is worth trying. A few comparisons.
+    pub fn may_recognise(&self, packet: &[u8], rtcp: bool) -> bool {
+        if rtcp { self.newer_rtcp(packet).is_some() } else { self.newer_rtp(packet).is_some() }
+    }
+
+    fn newer_rtp(&self, packet: &[u8]) -> Option<(usize, u64, u32)> {
+        let (seq, ssrc) = rtp_seq_and_ssrc(packet)?;
+        let Ok(Slot::Known(at)) = self.rx.rtp_windows.find(ssrc) else { return None };
+        let window = &self.rx.rtp_windows.list[at].1;
+        let index = window.index_of(seq).filter(|&index| window.is_newest(index))?;
+        let header_len = usize::from(Header::parse_protected(packet).ok()?.payload_offset);
+        (packet.len() >= header_len + self.profile.tag_len()).then_some((header_len, index, ssrc))
+    }
+
+    fn newer_rtcp(&self, packet: &[u8]) -> Option<(u32, u32)> {
+        let ssrc = rtcp_sender(packet)?;
+        if packet.len() < RTCP_HEADER_LEN + self.profile.tag_len() + RTCP_TRAILER_LEN || packet[0] >> 6 != 2 {
+            return None;
+        }
+        let trailer = self.profile.rtcp_trailer(packet).filter(|trailer| trailer & RTCP_ENCRYPTED != 0)?;
+        let Ok(Slot::Known(at)) = self.rx.rtcp_windows.find(ssrc) else { return None };
+        let window = &self.rx.rtcp_windows.list[at].1;
+        window.is_newest(u64::from(trailer & !RTCP_ENCRYPTED)).then_some((trailer, ssrc))
+    }
+
     /// Forgets what was received from `ssrc`, so that another may take its place: its track has ended, and packets of
     /// it would find no track any more.
     pub fn forget_rx(&mut self, ssrc: u32) {

@@ -7,7 +7,7 @@ use crate::{command::CloseReason, drop_reason::DropReason};
 
 const STEP: Duration = Duration::from_millis(5);
 
-fn server_path() -> Path {
+pub(super) fn server_path() -> Path {
     Path { remote: "192.0.2.2:50000".parse().unwrap(), local_ip: "192.0.2.1".parse().unwrap(), via: Via::Udp }
 }
 
@@ -33,9 +33,9 @@ struct Ends {
     client_identity: Arc<DtlsIdentity>,
 }
 
-struct Pair {
-    now: Time,
-    server: Transport,
+pub(super) struct Pair {
+    pub now: Time,
+    pub server: Transport,
     client: Transport,
     flying: Vec<Flying>,
     delay: Duration,
@@ -46,7 +46,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::with(|_| {})
     }
 
@@ -98,7 +98,7 @@ impl Pair {
     }
 
     /// Runs until both are connected; false if that takes longer than `time`.
-    fn connects_within(&mut self, time: Duration) -> bool {
+    pub fn connects_within(&mut self, time: Duration) -> bool {
         let end = self.now + time;
         while self.now < end && !(self.server.is_connected() && self.client.is_connected()) {
             self.step();
@@ -152,12 +152,18 @@ impl Pair {
         }
     }
 
-    fn client_sends(&mut self, seq: u16, payload: &[u8]) -> Vec<u8> {
+    pub fn client_sends(&mut self, seq: u16, payload: &[u8]) -> Vec<u8> {
         let mut header = [0x80, 96, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
         header[2..4].copy_from_slice(&seq.to_be_bytes());
         let mut out = [0; 1500];
         let len = self.client.protect_rtp(&header, payload, &mut out).unwrap();
         out[..len].to_vec()
+    }
+
+    pub fn client_reports(&mut self) -> Vec<u8> {
+        let mut report = Vec::new();
+        assert!(self.client.protect_rtcp(&[0x80, 201, 0, 1, 0, 0, 0, 1], &mut report));
+        report
     }
 
     fn assert_media_flows(&mut self) {

@@ -3,18 +3,20 @@
 use std::{collections::HashMap, ops::BitOr};
 
 use media::Kind;
+use subtle::ConstantTimeEq;
 
 use super::{
     envelope::Envelope,
     key::Keys,
+    once::KeyId,
     url,
     userbuf::Userbuf,
-    v1::{self, Claims},
+    v1::{self, Claims, sha256},
     v2,
 };
 use crate::{
     code::Code,
-    config::{AppConfig, ConfigError, PlayPolicy, PrivateMapKeyPolicy, SignalingConfig},
+    config::{AppConfig, ConfigError, PlayPolicy, PrivateMapKeyPolicy, RightsEnd, SignalingConfig},
     name::{RoomName, StreamName, is_user_id},
 };
 
@@ -38,7 +40,10 @@ impl Privilege {
     /// Send a screen: whatever the stream *aux* carries.
     pub const SEND_AUX: Privilege = Privilege(64);
     pub const RECEIVE_AUX: Privilege = Privilege(128);
+    /// The vendor's bits. Ours are given only by a ticket that names them.
     pub const ALL: Privilege = Privilege(255);
+    /// Keep order as the room's owner may: kick, mute, ban, lock, dissolve.
+    pub const MODERATE: Privilege = Privilege(256);
 
     pub fn contains(self, needed: Privilege) -> bool {
         self.0 & needed.0 == needed.0
@@ -96,8 +101,10 @@ pub struct Presented<'a> {
 /// What he shows it for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// To be in the room, or to send into it, or to receive by WHEP.
+    /// To be in the room, or to send into it.
     Member,
+    /// To receive by WHEP.
+    Watch,
     /// To play one stream by RTMP or FLV: the app's [`PlayPolicy`] applies.
     Play,
 }
@@ -124,6 +131,10 @@ pub struct UrlSignature<'a> {
 pub struct Grant {
     pub sdk_app_id: u32,
     pub privilege: Privilege,
+    /// When it ends, in Unix seconds; see [`RightsEnd`].
+    pub ends_at_s: Option<u64>,
+    /// The privateMapKey that must not have been used before, and is used up by this.
+    pub once: Option<KeyId>,
 }
 
 /// The apps and their keys, ready to judge.
@@ -137,6 +148,10 @@ struct App {
     private_map_key: PrivateMapKeyPolicy,
     play: PlayPolicy,
     push_key: Option<String>,
+    rights_end: RightsEnd,
+    private_map_key_once: bool,
+    /// SHA-256 of the secret by which the app's own server is known.
+    secret: Option<[u8; 32]>,
 }
 
 impl Authority {
@@ -159,28 +174,51 @@ impl Authority {
     /// Says whether what was shown allows `needed`, and what else it allows. `now_s` is Unix time.
     pub fn authorise(&self, now_s: u64, shown: &Presented<'_>, needed: Privilege) -> Result<Grant, Code> {
         let (sdk_app_id, app) = self.app(shown.sdk_app_id).ok_or(Code::UnknownApp)?;
-        let privilege = match shown.credential {
-            Credential::None if shown.purpose == Purpose::Play && app.play == PlayPolicy::Open => Privilege::ALL,
+        let mut grant = Grant { sdk_app_id, privilege: Privilege::ALL, ends_at_s: None, once: None };
+        match shown.credential {
+            Credential::None if shown.purpose == Purpose::Play && app.play == PlayPolicy::Open => {}
             Credential::None => return Err(Code::TicketMissing),
             Credential::Url(signature) => {
                 let key = app.push_key.as_deref().ok_or(Code::UrlSignatureInvalid)?;
+                // Its time says until when it opens the door, as everywhere with such URLs, not how long one may stay.
                 url::verify(key, &signature, now_s)?;
-                Privilege::ALL
             }
             Credential::Ticket { .. } if shown.purpose == Purpose::Play && app.play == PlayPolicy::Signed => {
                 return Err(Code::TicketMissing);
             }
             Credential::Ticket { user_sig, private_map_key } => {
-                self.user_sig(now_s, app, sdk_app_id, shown.user, user_sig)?;
+                let sig_ends_at_s = self.user_sig(now_s, app, sdk_app_id, shown.user, user_sig)?;
+                let mut key_ends_at_s = None;
                 match (private_map_key, app.private_map_key) {
-                    (Some(key), _) => self.private_map_key(now_s, app, sdk_app_id, shown.user, shown.room, key)?,
-                    (None, PrivateMapKeyPolicy::Optional) => Privilege::ALL,
+                    (Some(key), _) => {
+                        let (privilege, key) =
+                            self.private_map_key(now_s, app, sdk_app_id, shown.user, shown.room, key)?;
+                        grant.privilege = privilege;
+                        key_ends_at_s = Some(key.expires_at_s);
+                        // A player's URL is asked for again whenever the player pleases.
+                        let once = app.private_map_key_once && shown.purpose != Purpose::Play;
+                        grant.once = once.then_some(key);
+                    }
+                    (None, PrivateMapKeyPolicy::Optional) => {}
                     (None, PrivateMapKeyPolicy::Required) => return Err(Code::PrivateMapKeyMissing),
                 }
+                grant.ends_at_s = match app.rights_end {
+                    RightsEnd::Key => key_ends_at_s,
+                    RightsEnd::Ticket => Some(key_ends_at_s.map_or(sig_ends_at_s, |key| key.min(sig_ends_at_s))),
+                    RightsEnd::Never => None,
+                };
             }
         };
-        privilege.require(needed)?;
-        Ok(Grant { sdk_app_id, privilege })
+        grant.privilege.require(needed)?;
+        Ok(grant)
+    }
+
+    /// Whether `secret` is the one of this app, by which its own server is known. Takes the same time for an app that is not
+    /// known, or has none.
+    pub fn is_owner(&self, sdk_app_id: u32, secret: &str) -> bool {
+        let known = self.apps.get(&sdk_app_id).and_then(|app| app.secret);
+        let same = sha256(secret).ct_eq(&known.unwrap_or_default());
+        bool::from(same) & known.is_some()
     }
 
     fn app(&self, sdk_app_id: Option<u32>) -> Option<(u32, &App)> {
@@ -191,13 +229,14 @@ impl Authority {
         }
     }
 
-    fn user_sig(&self, now_s: u64, app: &App, sdk_app_id: u32, user: &str, ticket: &str) -> Result<(), Code> {
+    fn user_sig(&self, now_s: u64, app: &App, sdk_app_id: u32, user: &str, ticket: &str) -> Result<u64, Code> {
         let claims = self.claims(app, sdk_app_id, user, now_s, ticket).ok_or(Code::UserSigInvalid)?;
         // The two kinds of ticket differ in nothing but the userbuf: one must not pass for the other.
         if claims.userbuf.is_some() {
             return Err(Code::UserSigInvalid);
         }
-        if expired(&claims, now_s) { Err(Code::UserSigExpired) } else { Ok(()) }
+        let ends_at_s = claims.ends_at_s();
+        if ends_at_s < now_s { Err(Code::UserSigExpired) } else { Ok(ends_at_s) }
     }
 
     fn private_map_key(
@@ -208,16 +247,17 @@ impl Authority {
         user: &str,
         room: &RoomName,
         ticket: &str,
-    ) -> Result<Privilege, Code> {
+    ) -> Result<(Privilege, KeyId), Code> {
         let claims = self.claims(app, sdk_app_id, user, now_s, ticket).ok_or(Code::PrivateMapKeyInvalid)?;
         let userbuf = claims.userbuf.as_deref().and_then(Userbuf::read).ok_or(Code::PrivateMapKeyInvalid)?;
         if userbuf.account != user || userbuf.sdk_app_id != sdk_app_id || userbuf.room != *room {
             return Err(Code::PrivateMapKeyInvalid);
         }
-        if expired(&claims, now_s) || u64::from(userbuf.expires_at_s) < now_s {
+        let expires_at_s = claims.ends_at_s().min(userbuf.expires_at_s.into());
+        if expires_at_s < now_s {
             return Err(Code::PrivateMapKeyExpired);
         }
-        Ok(Privilege(userbuf.privilege))
+        Ok((Privilege(userbuf.privilege), KeyId { expires_at_s, signed: claims.signed }))
     }
 
     /// The claims of a ticket of either version that this app's keys made for this user, expired or not.
@@ -243,10 +283,15 @@ impl App {
         if app.play == PlayPolicy::Signed && push_key.is_none() {
             return Err(ConfigError::NoPushKey(app.sdk_app_id));
         }
-        Ok(App { keys: Keys::read(app)?, private_map_key: app.private_map_key, play: app.play, push_key })
+        let secret = app.v2_secret.as_deref().filter(|secret| !secret.is_empty());
+        Ok(App {
+            keys: Keys::read(app)?,
+            private_map_key: app.private_map_key,
+            play: app.play,
+            push_key,
+            rights_end: app.rights_end,
+            private_map_key_once: app.private_map_key_once,
+            secret: secret.map(sha256),
+        })
     }
-}
-
-fn expired(claims: &Claims, now_s: u64) -> bool {
-    claims.issued_at_s.saturating_add(claims.life_s) < now_s
 }

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use p256::ecdsa::{DerSignature, signature::Signer};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -38,7 +37,7 @@ impl TicketVersion {
             return Some(TicketVersion::V2);
         }
         let keys = Keys::read(app).ok()?;
-        keys.v1_private.map(|_| TicketVersion::V1)
+        keys.signs_v1().then_some(TicketVersion::V1)
     }
 }
 
@@ -113,11 +112,9 @@ fn issue(
     let no_key = || IssueError::NoKey(app.sdk_app_id, version);
     let json = match version {
         TicketVersion::V1 => {
-            let key = Keys::read(app)?.v1_private.ok_or_else(no_key)?;
-            v1_json(app.sdk_app_id, user, now_s, life_s, userbuf.as_deref(), |text| {
-                let signature: DerSignature = key.sign(text);
-                signature.as_bytes().to_vec()
-            })
+            let keys = Keys::read(app)?;
+            let sign = |text: &[u8]| keys.sign_v1(text).ok_or_else(no_key);
+            v1_json(app.sdk_app_id, user, now_s, life_s, userbuf.as_deref(), sign)?
         }
         TicketVersion::V2 => {
             let key = v2_key(app.v2_secret.as_deref().filter(|s| !s.is_empty()).ok_or_else(no_key)?);
@@ -135,8 +132,8 @@ fn v1_json(
     now_s: u64,
     life_s: u64,
     userbuf: Option<&str>,
-    sign: impl FnOnce(&[u8]) -> Vec<u8>,
-) -> Map<String, Value> {
+    sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, IssueError>,
+) -> Result<Map<String, Value>, IssueError> {
     let (app, time, life) = (sdk_app_id.to_string(), now_s.to_string(), life_s.to_string());
     let signed = SignedText {
         appid_at_3rd: Some("0"),
@@ -147,8 +144,8 @@ fn v1_json(
         expire_after: &life,
         userbuf,
     };
-    let signature = STANDARD.encode(sign(signed.text().as_bytes()));
-    fields(
+    let signature = STANDARD.encode(sign(signed.text().as_bytes())?);
+    Ok(fields(
         json!({
             "TLS.account_type": "0",
             "TLS.identifier": user,
@@ -160,7 +157,7 @@ fn v1_json(
             "TLS.sig": signature,
         }),
         userbuf,
-    )
+    ))
 }
 
 fn v2_json(

@@ -8,9 +8,10 @@
 
 pub mod authorise;
 pub mod envelope;
-pub mod failures;
 pub mod issue;
 pub mod key;
+pub mod once;
+pub mod rate;
 pub mod url;
 pub mod userbuf;
 pub mod v1;

@@ -4,6 +4,8 @@
 //! `version`, and whether they write the last at all; so the text is rebuilt from the values that the JSON carries, and
 //! what is not in the JSON has no line.
 
+use aws_lc_rs::digest;
+
 use super::{
     envelope::{Envelope, base64},
     key::Keys,
@@ -20,6 +22,15 @@ pub struct Claims {
     pub life_s: u64,
     /// Present in a privateMapKey and in nothing else.
     pub userbuf: Option<Vec<u8>>,
+    /// SHA-256 of the text that is signed: which ticket this is, whoever's signature it carries.
+    pub signed: [u8; 32],
+}
+
+impl Claims {
+    /// The last second in which the ticket is good, in Unix time.
+    pub fn ends_at_s(&self) -> u64 {
+        self.issued_at_s.saturating_add(self.life_s)
+    }
 }
 
 /// Why a ticket has no claims. Told apart for tests only; the caller makes one code of both.
@@ -110,6 +121,14 @@ impl<'a> SignedText<'a> {
             issued_at_s: strict_decimal(self.time)?,
             life_s: strict_decimal(self.expire_after)?,
             userbuf: self.userbuf.map(base64).map_or(Some(None), |bytes| bytes.map(Some))?,
+            signed: sha256(&self.text()),
         })
     }
+}
+
+/// The digest that names a ticket.
+pub(super) fn sha256(text: &str) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
+    out
 }

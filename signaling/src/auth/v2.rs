@@ -3,7 +3,7 @@
 use super::{
     envelope::{Envelope, base64},
     key::Keys,
-    v1::{Claims, Unverified},
+    v1::{Claims, Unverified, sha256},
 };
 use crate::name::is_user_id;
 
@@ -47,5 +47,9 @@ fn read(envelope: &Envelope) -> Option<(Claims, String)> {
         Some(text) => Some(base64(text)?),
         None => None,
     };
-    Some((Claims { identifier: identifier.to_owned(), sdk_app_id, issued_at_s, life_s, userbuf }, signed))
+    let digest = sha256(&signed);
+    Some((
+        Claims { identifier: identifier.to_owned(), sdk_app_id, issued_at_s, life_s, userbuf, signed: digest },
+        signed,
+    ))
 }

@@ -176,7 +176,7 @@ fn not_allowed(allow: &'static str) -> Response {
 }
 
 /// The ticket of `Authorization: Bearer`.
-fn bearer(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, ticket) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| ticket.trim().to_owned())

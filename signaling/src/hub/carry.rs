@@ -13,7 +13,11 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use super::{Cell, Inner, Route};
+use super::{
+    Cell, Inner, Route,
+    notice::{Fact, Notice},
+    unix_ms,
+};
 use crate::{
     code::{Code, Fault},
     message::{Event, LeaveReason, Reply, to_text},
@@ -36,9 +40,17 @@ impl Inner {
                 guard.room.leave(member, LeaveReason::Disconnected, Some(Code::TooSlow), &mut outputs);
             }
         }
-        if guard.room.is_empty() && !guard.ended {
-            self.end_room(guard);
+        if guard.ended {
+            return;
         }
+        if guard.room.is_over() {
+            self.end_room(guard);
+        } else if guard.room.is_empty() && !guard.vacant {
+            // Kept without members; to media it is another room when somebody comes.
+            self.tell(Command::CloseRoom { room: guard.room.id });
+            guard.room.renumber();
+        }
+        guard.vacant = guard.room.is_empty();
     }
 
     fn carry_one(
@@ -53,27 +65,40 @@ impl Inner {
                 if let Err(fault) = &result {
                     debug!(code = fault.code.number(), member = %to, "request refused");
                 }
-                send(guard, to, || reply_text(id, result), overrun);
+                self.send(guard, to, || reply_text(id, result), overrun);
             }
-            Output::Event { to, event } => send(guard, to, || to_text(&event).into(), overrun),
+            Output::Event { to, event } => self.send(guard, to, || to_text(&event).into(), overrun),
             Output::Broadcast { except, event } => {
-                self.log(guard, &event);
+                self.note(guard, &event);
                 // One text for all: a clone of it is a count.
                 let text = Utf8Bytes::from(to_text(&event));
-                for (member, link) in guard.links.iter().filter(|(member, _)| **member != except) {
-                    if link.send(text.clone()).is_err() {
+                let limits = &self.config.limits;
+                for (member, line) in guard.lines.iter_mut().filter(|(member, _)| Some(**member) != except) {
+                    if line.send(text.clone(), limits).is_err() {
                         overrun.push(*member);
                     }
                 }
             }
             Output::Gone { member, code } => {
-                let link = guard.links.remove(&member);
-                if let (Some(link), Some(code)) = (link, code) {
-                    link.close(&code.into());
+                let Some(line) = guard.lines.remove(&member) else { return };
+                if let Some(token) = &line.token {
+                    self.resumable.remove(token);
+                }
+                if let Some(code) = code {
+                    line.close(&code.into());
                 }
             }
+            Output::RecordChanged => self.announce(guard, Fact::RecordChanged(guard.room.record.clone())),
             Output::Media(action) => self.act(cell, guard, action),
             Output::Index(index) => self.index(cell, index),
+        }
+    }
+
+    fn send(&self, guard: &mut Cell, to: MemberId, text: impl FnOnce() -> Utf8Bytes, overrun: &mut Vec<MemberId>) {
+        // Members by RTMP and WHIP have no line, and nothing is said to them.
+        let Some(line) = guard.lines.get_mut(&to) else { return };
+        if line.send(text(), &self.config.limits).is_err() {
+            overrun.push(to);
         }
     }
 
@@ -93,10 +118,11 @@ impl Inner {
                     });
                 });
             }
-            Action::Subscribe { member, transport, wanted } => {
+            Action::Subscribe { member, transport, wanted, restart_ice } => {
                 let reached_at = guard.room.reached_at(member);
                 tokio::spawn(async move {
-                    let command = |reply| Command::Subscribe { room, transport, wanted, reached_at, reply };
+                    let command =
+                        |reply| Command::Subscribe { room, transport, wanted, reached_at, restart_ice, reply };
                     let result = hub.ask(command).await;
                     hub.with_cell(&cell, |cell, out| cell.room.offered(member, result, out));
                 });
@@ -167,32 +193,58 @@ impl Inner {
         if let Some(count) = self.rooms_of_app.get(&guard.key.0) {
             count.fetch_sub(1, Ordering::Relaxed);
         }
-        self.tell(Command::CloseRoom { room: guard.room.id });
+        if !guard.vacant {
+            self.tell(Command::CloseRoom { room: guard.room.id });
+        }
+        if guard.announced {
+            self.tell_listeners(guard, Fact::RoomDissolved);
+        }
         info!(app = guard.key.0, room = %guard.key.1, id = %guard.room.id, "room closed");
     }
 
-    fn log(&self, guard: &Cell, event: &Event) {
+    /// Logs what happened, and tells whoever listens.
+    fn note(&self, guard: &mut Cell, event: &Event) {
         let (app, room) = (guard.key.0, &guard.key.1);
-        match event {
+        let fact = match event {
             Event::MemberEntered { member } => {
                 info!(app, %room, user = %member.user, protocol = ?member.protocol, "member entered");
+                Fact::MemberEntered { member: member.clone() }
             }
-            Event::MemberLeft { user, reason } => info!(app, %room, %user, ?reason, "member left"),
+            Event::MemberLeft { user, reason } => {
+                info!(app, %room, %user, ?reason, "member left");
+                Fact::MemberLeft { user: user.clone(), reason: *reason }
+            }
             Event::StreamAdded { user, stream } => {
                 let codec = |track: &Option<crate::message::TrackInfo>| track.as_ref().map(|t| t.codec.clone());
                 let (audio, video) = (codec(&stream.audio), codec(&stream.video));
                 info!(app, %room, %user, stream = %stream.stream, ?audio, ?video, "stream added");
+                Fact::PublishStarted { user: user.clone(), stream: stream.clone() }
             }
-            Event::StreamRemoved { user, stream } => info!(app, %room, %user, %stream, "stream removed"),
-            _ => {}
-        }
+            Event::StreamChanged { user, stream } => {
+                Fact::PublishChanged { user: user.clone(), stream: stream.clone() }
+            }
+            Event::StreamRemoved { user, stream } => {
+                info!(app, %room, %user, %stream, "stream removed");
+                Fact::PublishStopped { user: user.clone(), stream: *stream }
+            }
+            Event::Message(message) => Fact::MessageSent(message.clone()),
+            _ => return,
+        };
+        self.announce(guard, fact);
     }
-}
 
-fn send(guard: &Cell, to: MemberId, text: impl FnOnce() -> Utf8Bytes, overrun: &mut Vec<MemberId>) {
-    // Members by RTMP and WHIP have no link, and nothing is said to them.
-    if guard.links.get(&to).is_some_and(|link| link.send(text()).is_err()) {
-        overrun.push(to);
+    /// Tells listeners, who hear of the room itself first.
+    pub(super) fn announce(&self, guard: &mut Cell, fact: Fact) {
+        if !guard.announced {
+            guard.announced = true;
+            self.tell_listeners(guard, Fact::RoomCreated);
+        }
+        self.tell_listeners(guard, fact);
+    }
+
+    fn tell_listeners(&self, guard: &Cell, fact: Fact) {
+        let (sdk_app_id, room) = guard.key.clone();
+        self.listeners.tell(&Notice { sdk_app_id, room, unix_ms: unix_ms(), fact });
     }
 }
 

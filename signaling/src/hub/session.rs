@@ -14,10 +14,10 @@ use media::{
 };
 use tracing::info;
 
-use super::{Cell, Hub, Inner, Seat, url::sdk_app_id};
+use super::{Cell, Hub, Inner, rights::instant_of, url::sdk_app_id};
 use crate::{
     auth::{
-        authorise::{Credential, Presented, Privilege, Purpose},
+        authorise::{Credential, Grant, Presented, Privilege, Purpose},
         url::Query,
     },
     code::{Code, Fault},
@@ -27,8 +27,8 @@ use crate::{
     offer,
 };
 
-/// Bytes of randomness in a session's name.
-const SESSION_NAME_BYTES: usize = 16;
+/// Bytes of randomness in a name that cannot be guessed: a session's, or a member's resume token.
+const RANDOM_NAME_BYTES: usize = 16;
 
 /// Which of the two it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,22 +117,24 @@ impl Hub {
         let lines = offer::media_lines(&offer.sdp);
         let sent = lines.iter().filter(|line| line.sends).filter_map(|line| line.kind);
         let needed = sent.fold(Privilege::JOIN, |all, kind| all | Privilege::to_send(name, kind));
-        let (app, privilege) = hub.judge(&offer, &query, needed)?;
+        let grant = hub.judge(&offer, &query, Purpose::Member, needed)?;
+        let until = grant.ends_at_s.and_then(instant_of);
         let display = query.value("name").filter(|name| name.len() <= DISPLAY_NAME_BYTES_MAX && !has_control(name));
         let who = Newcomer {
             user: offer.user.clone(),
             name: display.map(str::to_owned),
             role: Role::Anchor,
             protocol: Protocol::Whip,
-            privilege,
+            privilege: grant.privilege,
+            until,
             reached_at: offer.reached_at,
         };
-        let entered = hub.in_room(&(app, offer.room.clone()), |cell, out| {
+        let entered = hub.in_room(&(grant.sdk_app_id, offer.room.clone()), |cell, out| {
             let (member, stream) = cell.room.enter_to_publish(who, name, out)?;
             Ok((cell.room.id, member, stream))
         });
         let ((room, member, stream), cell) = entered?;
-        let seat = Seat { cell, member };
+        hub.watch_rights(&cell, until);
 
         // One stream only, so that it gets every m-line whatever its mid is.
         let tracks = vec![PublishTrack { mid: String::new(), stream }];
@@ -140,7 +142,7 @@ impl Hub {
         let command = |reply| Command::Publish { room, transport: None, offer: sdp, tracks, reached_at, reply };
         let answer = hub.ask(command).await;
         let transport = answer.as_ref().map(|answer| answer.transport).ok();
-        let result = hub.with_cell(&seat.cell, |cell, out| {
+        let result = hub.with_cell(&cell, |cell, out| {
             let result = cell.room.published(Instant::now(), member, answer, out);
             if result.is_err() {
                 cell.room.leave(member, LeaveReason::Failed, None, out);
@@ -149,7 +151,7 @@ impl Hub {
         });
         match (result?, transport) {
             (OkBody::Published { sdp }, Some(transport)) => {
-                Ok(hub.add_session(SessionKind::Whip, &seat.cell, transport, &offer.sdp, sdp))
+                Ok(hub.add_session(SessionKind::Whip, &cell, transport, &offer.sdp, sdp))
             }
             _ => Err(Code::MediaUnavailable.into()),
         }
@@ -167,7 +169,8 @@ impl Hub {
             }
             (None, None) => (None, None),
         };
-        let (app, privilege) = hub.judge(&offer, &query, Privilege::JOIN)?;
+        let grant = hub.judge(&offer, &query, Purpose::Watch, Privilege::JOIN)?;
+        let (app, until) = (grant.sdk_app_id, grant.ends_at_s.and_then(instant_of));
 
         let cell = hub.rooms.get(&(app, offer.room.clone())).map(|cell| cell.clone()).ok_or(Code::NoSuchStream)?;
         let (room, playable) = hub.with_cell(&cell, |cell, _| {
@@ -176,21 +179,23 @@ impl Hub {
             Ok::<_, Fault>((cell.room.id, playable))
         })?;
         let received = offer::media_lines(&offer.sdp).into_iter().filter(|line| line.receives).filter_map(|l| l.kind);
-        privilege
+        grant
+            .privilege
             .require(received.fold(Privilege::NONE, |all, kind| all | Privilege::to_receive(playable.name, kind)))?;
 
         let wanted = vec![Wanted { stream: playable.stream, audio: playable.audio, video: playable.video }];
         let (sdp, reached_at) = (offer.sdp.clone(), offer.reached_at);
         let answer = hub.ask(|reply| Command::Play { room, offer: sdp, wanted, reached_at, reply }).await?;
         let transport = answer.transport;
-        hub.with_cell(&cell, |cell, out| cell.room.player_started(transport, playable.stream, out))?;
+        hub.with_cell(&cell, |cell, out| cell.room.player_started(transport, playable.stream, until, out))?;
+        hub.watch_rights(&cell, until);
         info!(app, room = %offer.room, user = %offer.user, stream = %playable.stream, "player came");
         Ok(hub.add_session(SessionKind::Whep, &cell, transport, &offer.sdp, answer.answer))
     }
 }
 
 impl Inner {
-    fn judge(&self, offer: &PublishOffer, query: &Query, needed: Privilege) -> Result<(u32, Privilege), Fault> {
+    fn judge(&self, offer: &PublishOffer, query: &Query, purpose: Purpose, needed: Privilege) -> Result<Grant, Fault> {
         let credential = match &offer.user_sig {
             Some(user_sig) => Credential::Ticket { user_sig, private_map_key: query.value("privatemapkey") },
             None => Credential::None,
@@ -200,10 +205,9 @@ impl Inner {
             user: &offer.user,
             room: &offer.room,
             credential,
-            purpose: Purpose::Member,
+            purpose,
         };
-        let grant = self.authorise(offer.remote, &shown, needed)?;
-        Ok((grant.sdk_app_id, grant.privilege))
+        Ok(self.authorise(offer.remote, &shown, needed)?)
     }
 
     fn add_session(
@@ -214,7 +218,7 @@ impl Inner {
         offer: &str,
         answer: String,
     ) -> SessionOpened {
-        let name = session_name();
+        let name = random_name();
         let ice_ufrag = offer::ice_ufrag(offer).map(str::to_owned);
         let session = Session { kind, cell: Arc::downgrade(cell), transport, ice_ufrag };
         self.sessions.insert(name.clone(), session);
@@ -232,8 +236,9 @@ impl Inner {
     }
 }
 
-fn session_name() -> String {
-    let mut bytes = [0; SESSION_NAME_BYTES];
+/// A name that cannot be guessed.
+pub(super) fn random_name() -> String {
+    let mut bytes = [0; RANDOM_NAME_BYTES];
     rand::fill(&mut bytes).expect("the system's random source works once the process runs");
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

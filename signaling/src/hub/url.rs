@@ -2,12 +2,9 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use media::{
-    StreamId,
-    command::{PushGrant, StreamUrl},
-};
+use media::command::{PlayGrant, PushGrant, StreamUrl};
 
-use super::{Hub, Inner};
+use super::{Hub, Inner, rights::instant_of};
 use crate::{
     auth::{
         authorise::{Credential, Presented, Privilege, Purpose, UrlSignature},
@@ -28,7 +25,7 @@ impl Hub {
     /// behind the `?`, not decoded.
     ///
     /// Without a valid ticket, where the app wants one, streams that exist and streams that do not are refused alike.
-    pub fn authorise_play(&self, name: &str, query: &str, remote: Option<IpAddr>) -> Result<StreamId, Code> {
+    pub fn authorise_play(&self, name: &str, query: &str, remote: Option<IpAddr>) -> Result<PlayGrant, Code> {
         self.0.play(name, query, remote)
     }
 }
@@ -56,24 +53,29 @@ impl Inner {
             role: Role::Anchor,
             protocol: Protocol::Rtmp,
             privilege: grant.privilege,
+            until: grant.ends_at_s.and_then(instant_of),
             reached_at: None,
         };
+        let until = who.until;
         let opened = self.in_room(&(grant.sdk_app_id, path.room), |cell, out| {
             let stream = cell.room.push(Instant::now(), who, path.stream, out)?;
             Ok(PushGrant { room: cell.room.id, stream })
         });
-        opened.map(|(grant, _)| grant)
+        opened.map(|(grant, cell)| {
+            self.watch_rights(&cell, until);
+            grant
+        })
     }
 
     /// Lets an RTMP player have a stream.
-    pub(super) fn play_rtmp(&self, url: &StreamUrl) -> Result<StreamId, Fault> {
+    pub(super) fn play_rtmp(&self, url: &StreamUrl) -> Result<PlayGrant, Fault> {
         if url.app != APP_LIVE {
             return Err(Code::NotFound.into());
         }
         Ok(self.play(&url.name, &url.query, Some(url.remote.ip()))?)
     }
 
-    fn play(&self, name: &str, query: &str, remote: Option<IpAddr>) -> Result<StreamId, Code> {
+    fn play(&self, name: &str, query: &str, remote: Option<IpAddr>) -> Result<PlayGrant, Code> {
         let name = percent_decode(name);
         let query = Query::parse(query);
         // A live stream's name means its room and user, however many `_` they contain; other names are taken apart.
@@ -88,16 +90,10 @@ impl Inner {
             credential: credential(&query, &name),
             purpose: Purpose::Play,
         };
-        self.authorise(remote, &shown, Privilege::JOIN | Privilege::whole(path.stream, Privilege::to_receive))?;
-        stream.ok_or(Code::NoSuchStream)
-    }
-
-    /// The app that is meant where none is named.
-    pub(super) fn only_app(&self) -> Option<u32> {
-        match self.config.apps.as_slice() {
-            [app] => Some(app.sdk_app_id),
-            _ => None,
-        }
+        let needed = Privilege::JOIN | Privilege::whole(path.stream, Privilege::to_receive);
+        let grant = self.authorise(remote, &shown, needed)?;
+        let stream = stream.ok_or(Code::NoSuchStream)?;
+        Ok(PlayGrant { stream, until: grant.ends_at_s.and_then(instant_of) })
     }
 }
 

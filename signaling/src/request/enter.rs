@@ -1,6 +1,6 @@
 //! `enter`: into a room, with tickets. The only request before which there is no member; [`crate::hub`] applies it.
 
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, time::Instant};
 
 use serde::Serialize;
 
@@ -14,6 +14,24 @@ use crate::{
     member::{Newcomer, Protocol, Role},
     name::{DISPLAY_NAME_BYTES_MAX, RoomName, USER_ID_BYTES_MAX, has_control, is_user_id},
 };
+
+/// Bytes of a ticket's field. A ticket over its limit is a bad ticket and not a bad field: tickets are refused with the
+/// tickets' codes.
+pub(super) const TICKET_BYTES_MAX: usize = 16 * ENCODED_BYTES_MAX;
+
+/// The field `role`.
+pub(super) fn role(fields: &Fields<'_>) -> Result<Option<Role>, Fault> {
+    match fields.optional_text("role", DISPLAY_NAME_BYTES_MAX)? {
+        None => Ok(None),
+        Some("anchor") => Ok(Some(Role::Anchor)),
+        Some("audience") => Ok(Some(Role::Audience)),
+        Some(_) => Err(role_fault()),
+    }
+}
+
+pub(super) fn role_fault() -> Fault {
+    Fault::field("role", "\"anchor\" or \"audience\"")
+}
 
 /// Who enters which room, and what he shows for it. Its `Debug` form has no ticket.
 #[derive(Clone, PartialEq, Serialize)]
@@ -43,13 +61,7 @@ impl Enter {
         if name.is_some_and(has_control) {
             return Err(Fault::field("name", "without control characters"));
         }
-        let role = match fields.optional_text("role", DISPLAY_NAME_BYTES_MAX)? {
-            None | Some("anchor") => Role::Anchor,
-            Some("audience") => Role::Audience,
-            Some(_) => return Err(Fault::field("role", "\"anchor\" or \"audience\"")),
-        };
-        // A ticket over its limit is a bad ticket and not a bad field: tickets are refused with the tickets' codes.
-        const TICKET_BYTES_MAX: usize = 16 * ENCODED_BYTES_MAX;
+        let role = role(fields)?.unwrap_or(Role::Anchor);
         Ok(Enter {
             sdk_app_id: fields.number("sdkAppID", u32::MAX.into())? as u32,
             user: user.to_owned(),
@@ -76,9 +88,9 @@ impl Enter {
     }
 
     /// The member-to-be, once his ticket was found good.
-    pub fn newcomer(self, privilege: Privilege, reached_at: Option<IpAddr>) -> Newcomer {
+    pub fn newcomer(self, privilege: Privilege, until: Option<Instant>, reached_at: Option<IpAddr>) -> Newcomer {
         let Enter { user, name, role, .. } = self;
-        Newcomer { user, name, role, protocol: Protocol::Webrtc, privilege, reached_at }
+        Newcomer { user, name, role, protocol: Protocol::Webrtc, privilege, until, reached_at }
     }
 }
 

@@ -7,8 +7,13 @@ pub mod answer;
 pub mod enter;
 pub mod heartbeat;
 pub mod leave;
+pub mod message;
 pub mod mute;
+pub mod order;
 pub mod publish;
+pub mod restart;
+pub mod resume;
+pub mod role;
 pub mod subscribe;
 pub mod unpublish;
 pub mod unsubscribe;
@@ -26,13 +31,25 @@ use crate::{
 };
 
 pub use self::{
-    answer::Answer, enter::Enter, heartbeat::Heartbeat, leave::Leave, mute::Mute, publish::Publish,
-    subscribe::Subscribe, unpublish::Unpublish, unsubscribe::Unsubscribe,
+    answer::Answer,
+    enter::Enter,
+    heartbeat::Heartbeat,
+    leave::Leave,
+    message::Say,
+    mute::Mute,
+    order::{Ban, Dissolve, Kick, MuteMember, SetMetadata, Unban, UpdateRoom},
+    publish::Publish,
+    restart::Restart,
+    resume::Resume,
+    role::SwitchRole,
+    subscribe::Subscribe,
+    unpublish::Unpublish,
+    unsubscribe::Unsubscribe,
 };
 
 /// One request of a WebSocket client.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
+#[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Request {
     Enter(Enter),
     Leave(Leave),
@@ -42,7 +59,20 @@ pub enum Request {
     Unsubscribe(Unsubscribe),
     Answer(Answer),
     Mute(Mute),
+    Restart(Restart),
     Heartbeat(Heartbeat),
+    Resume(Resume),
+    #[serde(rename = "message")]
+    Say(Say),
+    #[serde(rename = "role")]
+    SwitchRole(SwitchRole),
+    SetMetadata(SetMetadata),
+    UpdateRoom(UpdateRoom),
+    Kick(Kick),
+    Ban(Ban),
+    Unban(Unban),
+    MuteMember(MuteMember),
+    Dissolve(Dissolve),
 }
 
 impl Request {
@@ -60,7 +90,18 @@ impl Request {
             "unsubscribe" => Request::Unsubscribe(Unsubscribe::read(fields, limits)?),
             "answer" => Request::Answer(Answer::read(fields, limits)?),
             "mute" => Request::Mute(Mute::read(fields)?),
+            "restart" => Request::Restart(Restart {}),
             "heartbeat" => Request::Heartbeat(Heartbeat {}),
+            "resume" => Request::Resume(Resume::read(fields)?),
+            "message" => Request::Say(Say::read(fields, limits)?),
+            "role" => Request::SwitchRole(SwitchRole::read(fields)?),
+            "set-metadata" => Request::SetMetadata(SetMetadata::read(fields, limits)?),
+            "update-room" => Request::UpdateRoom(UpdateRoom::read(fields, limits)?),
+            "kick" => Request::Kick(Kick::read(fields)?),
+            "ban" => Request::Ban(Ban::read(fields)?),
+            "unban" => Request::Unban(Unban::read(fields)?),
+            "mute-member" => Request::MuteMember(MuteMember::read(fields)?),
+            "dissolve" => Request::Dissolve(Dissolve {}),
             _ => return Err(Code::UnknownRequest.into()),
         })
     }
@@ -69,10 +110,13 @@ impl Request {
 impl Room {
     /// Applies a member's request; the answer is among the outputs, at once or later.
     ///
-    /// `unix_ms` is the wall clock, for the answer to `heartbeat`. `enter` is not a member's request: see [`Room::enter`].
-    pub fn request(&mut self, unix_ms: u64, member: MemberId, id: u64, request: Request, out: &mut Vec<Output>) {
+    /// `enter` and `resume` are not a member's requests: see [`Room::enter`] and [`Room::came_back`]. The ticket of a `role` has to
+    /// be judged before: see [`Room::switch_role`].
+    pub fn request(&mut self, member: MemberId, id: u64, request: Request, out: &mut Vec<Output>) {
+        let unix_ms = self.clock().unix_ms;
         let answer: Result<Option<OkBody>, Fault> = match request {
-            Request::Enter(_) => Err(Code::AlreadyEntered.into()),
+            Request::Enter(_) | Request::Resume(_) => Err(Code::AlreadyEntered.into()),
+            Request::SwitchRole(_) => Err(Code::TicketMissing.into()),
             Request::Leave(leave) => leave.apply(self, member, id, out),
             Request::Publish(publish) => publish.apply(self, member, id, out),
             Request::Unpublish(unpublish) => unpublish.apply(self, member, out),
@@ -80,7 +124,16 @@ impl Room {
             Request::Unsubscribe(unsubscribe) => unsubscribe.apply(self, member),
             Request::Answer(answer) => answer.apply(self, member, id, out),
             Request::Mute(mute) => mute.apply(self, member, out),
+            Request::Restart(restart) => restart.apply(self, member),
             Request::Heartbeat(heartbeat) => heartbeat.apply(unix_ms),
+            Request::Say(say) => say.apply(self, member, out),
+            Request::SetMetadata(set) => set.apply(self, member, out),
+            Request::UpdateRoom(update) => update.apply(self, member, out),
+            Request::Kick(kick) => kick.apply(self, member, id, out),
+            Request::Ban(ban) => ban.apply(self, member, unix_ms, out),
+            Request::Unban(unban) => unban.apply(self, member, out),
+            Request::MuteMember(mute) => mute.apply(self, member, out),
+            Request::Dissolve(dissolve) => dissolve.apply(self, member, id, out),
         };
         match answer {
             Ok(Some(body)) => out.push(Output::Reply { to: member, id, result: Ok(body) }),

@@ -39,14 +39,22 @@ impl Mute {
         let m = room.members.get_mut(&member).ok_or(Code::NotEntered)?;
         let user = m.who.user.clone();
         let kind = Kind::from(self.kind);
+        let silenced = if kind == Kind::Audio { m.silenced.audio } else { m.silenced.video };
+        if silenced && !self.muted {
+            return Err(Code::Silenced.into());
+        }
         let stream = m.streams.get_mut(&self.stream).ok_or(Code::NoSuchStream)?;
         let id = stream.id;
         let track = stream.track(kind).as_mut().ok_or(Code::NoSuchStream)?;
         if track.muted != self.muted {
             track.muted = self.muted;
+            if silenced {
+                // Others see him muted already.
+                return Ok(Some(OkBody::Empty {}));
+            }
             out.push(Output::Media(Action::SetMuted { stream: id, kind, muted: self.muted }));
             let event = Event::Muted { user, stream: self.stream, kind: self.kind, muted: self.muted };
-            out.push(Output::Broadcast { except: member, event });
+            out.push(Output::Broadcast { except: Some(member), event });
         }
         Ok(Some(OkBody::Empty {}))
     }

@@ -1,5 +1,7 @@
 //! What members and players receive.
 
+use std::time::Instant;
+
 use media::{
     MemberId, StreamId, TransportId,
     command::{SubscribeOffer, Wanted},
@@ -89,11 +91,12 @@ impl Room {
         Ok(())
     }
 
-    /// A WHEP player has his transport. If the stream ended meanwhile the transport is closed again.
+    /// A WHEP player has his transport, for as long as his rights last. If the stream ended meanwhile it is closed again.
     pub fn player_started(
         &mut self,
         transport: TransportId,
         stream: StreamId,
+        until: Option<Instant>,
         out: &mut Vec<Output>,
     ) -> Result<(), Fault> {
         if self.find_stream(stream).is_none() {
@@ -101,26 +104,31 @@ impl Room {
             return Err(Code::NoSuchStream.into());
         }
         self.transports.insert(transport, Owner::Player(stream));
+        if let Some(until) = until {
+            self.player_ends.insert(transport, until);
+        }
         out.push(Output::Index(Index::TransportOpened(transport)));
         Ok(())
     }
 
     /// Starts offers for the members whose subscriptions changed and who have none under way.
     pub(crate) fn settle(&mut self, out: &mut Vec<Output>) {
-        let due = |m: &Member| m.down.changed && m.down.state == DownState::Idle;
+        let due = |m: &Member| (m.down.changed || m.down.restart) && m.down.state == DownState::Idle;
         let due: Vec<MemberId> = self.members.values().filter(|m| due(m)).map(|m| m.id).collect();
         for id in due {
             let Some(down) = self.members.get(&id).map(|m| &m.down) else { continue };
             let wanted: Vec<Wanted> = down.wanted.iter().filter_map(|(id, media)| self.wanted(*id, *media)).collect();
-            let Some(Down { transport, state, changed, .. }) = self.members.get_mut(&id).map(|m| &mut m.down) else {
+            let Some(Down { transport, state, changed, restart, .. }) = self.members.get_mut(&id).map(|m| &mut m.down)
+            else {
                 continue;
             };
             *changed = false;
+            let restart_ice = std::mem::take(restart);
             if transport.is_none() && wanted.is_empty() {
                 continue;
             }
             *state = DownState::Offering;
-            out.push(Output::Media(Action::Subscribe { member: id, transport: *transport, wanted }));
+            out.push(Output::Media(Action::Subscribe { member: id, transport: *transport, wanted, restart_ice }));
         }
     }
 

@@ -26,9 +26,9 @@ pub enum Output {
         to: MemberId,
         event: Event,
     },
-    /// To every member but one, who knows already.
+    /// To every member, but for one who knows already.
     Broadcast {
-        except: MemberId,
+        except: Option<MemberId>,
         event: Event,
     },
     /// A member is no longer in the room. With a code, he is told so and his connection closes.
@@ -36,6 +36,8 @@ pub enum Output {
         member: MemberId,
         code: Option<Code>,
     },
+    /// What outlives the members is not what it was.
+    RecordChanged,
     Media(Action),
     Index(Index),
 }
@@ -56,6 +58,7 @@ pub enum Action {
         member: MemberId,
         transport: Option<TransportId>,
         wanted: Vec<Wanted>,
+        restart_ice: bool,
     },
     /// Answered to [`super::Room::answer_applied`].
     SubscribeAnswer {

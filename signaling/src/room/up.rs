@@ -102,7 +102,7 @@ impl Room {
         let user = m.who.user.clone();
         if stream.is_announced() {
             let event = Event::StreamRemoved { user: user.clone(), stream: name };
-            out.push(Output::Broadcast { except: member, event });
+            out.push(Output::Broadcast { except: Some(member), event });
         }
         if close {
             out.push(Output::Media(Action::CloseStream(stream.id)));
@@ -129,7 +129,7 @@ impl Room {
     }
 
     /// Ends the transport on which a member publishes, and its streams.
-    pub(super) fn close_up(&mut self, member: MemberId, out: &mut Vec<Output>) {
+    pub(crate) fn close_up(&mut self, member: MemberId, out: &mut Vec<Output>) {
         for name in StreamName::ALL {
             self.end_stream(member, name, false, out);
         }
@@ -164,16 +164,20 @@ impl Room {
             let track = stream.track(kind);
             let muted = track.is_some_and(|t| t.muted);
             *track = codec.map(|codec| Track { codec, muted });
+            let silenced = if kind == Kind::Audio { m.silenced.audio } else { m.silenced.video };
+            if silenced && codec.is_some() {
+                out.push(Output::Media(Action::SetMuted { stream: id, kind, muted: true }));
+            }
         }
         if *stream == before {
             return;
         }
-        let (user, info) = (m.who.user.clone(), stream.info(name));
+        let (user, info) = (m.who.user.clone(), stream.info(name, m.silenced));
         let event = match before.is_announced() {
             true => Event::StreamChanged { user, stream: info },
             false => Event::StreamAdded { user, stream: info },
         };
-        out.push(Output::Broadcast { except: member, event });
+        out.push(Output::Broadcast { except: Some(member), event });
         self.touch_subscribers(id);
     }
 

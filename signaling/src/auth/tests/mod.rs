@@ -2,6 +2,8 @@
 //!
 //! The vectors come from keys of our own and were checked against OpenSSL and against tokens of the vendor's generators.
 
+use std::sync::LazyLock;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use p256::{
@@ -13,7 +15,10 @@ use p256::{
 use serde_json::json;
 
 mod accepted;
+mod curves;
 mod refused;
+mod table;
+mod wild;
 
 use super::{
     authorise::{Authority, Credential, Presented, Privilege, Purpose},
@@ -71,6 +76,15 @@ pub(crate) fn secret_key(text: &str) -> SecretKey {
     SecretKey::from_slice(&scalar).unwrap()
 }
 
+/// A secp256k1 key, as the vendor's older apps have.
+fn k1_key(text: &str) -> k256::SecretKey {
+    k256::SecretKey::from_slice(&secret_key(text).to_bytes()).unwrap()
+}
+
+fn k1_pem(key: &k256::SecretKey) -> String {
+    key.to_pkcs8_pem(LineEnding::LF).unwrap().to_string()
+}
+
 pub(crate) fn pem(key: &SecretKey) -> String {
     key.to_pkcs8_pem(LineEnding::LF).unwrap().to_string()
 }
@@ -94,7 +108,8 @@ fn number(n: u32) -> RoomName {
 
 /// Judges a userSig alone.
 fn judge(ticket: &str, user: &str, now_s: u64) -> Result<Privilege, Code> {
-    judge_both(&authority(app()), ticket, None, user, &number(10001), now_s)
+    static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| authority(app()));
+    judge_both(&AUTHORITY, ticket, None, user, &number(10001), now_s)
 }
 
 fn judge_both(

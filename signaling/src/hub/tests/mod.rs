@@ -1,13 +1,19 @@
 //! The hub with a test in the place of media: the test holds the other end of the channels and answers the commands.
 
+mod chat;
+mod gate;
 mod limits;
+mod notices;
+mod order;
 mod refusals;
+mod resume;
 mod rooms;
 mod secrets;
 mod streams;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
+use axum::extract::ws::Utf8Bytes;
 use futures_util::FutureExt;
 use media::{
     Command, Event, Kind, StreamId, TransportId,
@@ -27,12 +33,12 @@ use crate::{
         issue::{TicketVersion, issue_private_map_key, issue_user_sig},
         tests::{pem, vector_key},
     },
-    code::Code,
+    code::{Code, Fault},
     config::{AppConfig, SignalingConfig},
     dialect::native,
     link::{Link, Outbound, Outgoing},
     name::RoomName,
-    request::Request,
+    request::{Request, Resume},
 };
 
 pub const APP: u32 = 1_400_000_001;
@@ -87,7 +93,16 @@ impl House {
 
     pub fn client(&self) -> Client {
         let (link, outbound) = Link::new();
-        Client { hub: self.hub.clone(), link, outbound, seat: None, id: 0 }
+        Client {
+            hub: self.hub.clone(),
+            link,
+            outbound,
+            seat: None,
+            id: 0,
+            seq: 0,
+            missed: VecDeque::new(),
+            token: None,
+        }
     }
 
     /// A client who has entered the room.
@@ -181,7 +196,7 @@ impl House {
     pub async fn play(&self, name: &str, query: &str) -> Result<StreamId, UrlRefusal> {
         let (reply, answer) = oneshot::channel();
         self.event(Event::PlayRequested { url: url("live", name, query), reply }).await;
-        answer.await.unwrap()
+        answer.await.unwrap().map(|grant| grant.stream)
     }
 
     /// Pushes as this user into the room, with both media.
@@ -220,6 +235,10 @@ pub struct Client {
     outbound: Outbound,
     pub seat: Option<Seat>,
     id: u64,
+    /// Of the last message that arrived. Each must have the next number.
+    pub seq: u64,
+    missed: VecDeque<(u64, Utf8Bytes)>,
+    pub token: Option<String>,
 }
 
 impl Client {
@@ -240,7 +259,12 @@ impl Client {
         match self.hub.enter(self.id, enter, &self.link, None, None) {
             Ok(seat) => {
                 self.seat = Some(seat);
-                self.next().await
+                self.seq = 0;
+                let mut entered = self.next().await;
+                let fields = entered.as_object_mut().unwrap();
+                self.token = fields.remove("resumeToken").map(|token| token.as_str().unwrap().to_owned());
+                fields.remove("resumeSeconds");
+                entered
             }
             Err(fault) => serde_json::to_value(fault.body()).unwrap(),
         }
@@ -253,6 +277,15 @@ impl Client {
         self.hub.request(self.seat.as_ref().unwrap(), self.id, message.request.unwrap());
     }
 
+    /// Sends a request that cannot be read as one, and returns the refusal.
+    pub async fn refused(&mut self, mut request: Value) -> Value {
+        self.id += 1;
+        request["id"] = self.id.into();
+        let message = native::read(&request.to_string(), &self.hub.config().limits).unwrap();
+        self.hub.refuse(self.seat.as_ref().unwrap(), self.id, message.request.unwrap_err());
+        self.next().await
+    }
+
     /// Sends a request and returns the next message, which is the answer where nothing else happens.
     pub async fn ask(&mut self, request: Value) -> Value {
         self.send(request);
@@ -260,15 +293,50 @@ impl Client {
     }
 
     pub async fn next(&mut self) -> Value {
+        if let Some((seq, text)) = self.missed.pop_front() {
+            return self.numbered(seq, &text);
+        }
         match timeout(Duration::from_secs(5), self.outbound.next()).await.expect("a message within 5 s").unwrap() {
             Outgoing::Text(text) => serde_json::from_str(&text).unwrap(),
+            Outgoing::Numbered(seq, text) => self.numbered(seq, &text),
+            Outgoing::Replay(missed) => {
+                self.missed = missed.into();
+                let (seq, text) = self.missed.pop_front().unwrap();
+                self.numbered(seq, &text)
+            }
             Outgoing::Close { code, .. } => json!({ "close": code }),
         }
     }
 
+    fn numbered(&mut self, seq: u64, text: &str) -> Value {
+        assert_eq!(seq, self.seq + 1, "no gap and no repeat: {text}");
+        self.seq = seq;
+        serde_json::from_str(text).unwrap()
+    }
+
     /// Reads away whatever waits.
     pub fn drain(&mut self) {
-        while let Some(Some(_)) = self.outbound.next().now_or_never() {}
+        while self.next().now_or_never().is_some() {}
+    }
+
+    /// Loses the connection, and with it whatever was under way.
+    pub fn lose(&mut self) {
+        self.hub.lose(self.seat.as_ref().unwrap());
+        self.cut();
+    }
+
+    /// The connection is dead, but the server does not know yet.
+    pub fn cut(&mut self) {
+        (self.link, self.outbound) = Link::new();
+        self.missed.clear();
+    }
+
+    /// Comes back on a new connection; returns the answer.
+    pub async fn resume(&mut self) -> Result<Value, Fault> {
+        let resume = Resume { token: self.token.clone().unwrap(), seq: self.seq };
+        self.id += 1;
+        self.seat = Some(self.hub.resume(self.id, &resume, &self.link, None)?);
+        Ok(self.next().await)
     }
 
     /// The next message, which must be this event.

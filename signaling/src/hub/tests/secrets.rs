@@ -74,9 +74,17 @@ async fn no_ticket_key_or_signature_is_logged_whether_it_is_good_or_bad() {
     assert!(house.hub.open_publish(http.clone()).await.is_err());
     assert!(house.hub.open_play(http).await.is_err());
 
+    let token = eve.token.clone().unwrap();
+    eve.lose();
+    assert!(eve.resume().await.is_ok());
+    let guess = Resume { token: "canary-token".into(), seq: 0 };
+    assert!(house.hub.resume(9, &guess, &eve.link, None).is_err());
+    let wanted = json!({ "type": "role", "role": "anchor", "userSig": sig, "privateMapKey": "canary-map-key" });
+    assert_eq!(code_of(&eve.ask(wanted).await), number(Code::PrivateMapKeyInvalid));
+
     let log = recorder.0.lock().unwrap().clone();
     assert!(log.contains("member entered") && log.contains("refused"), "{log}");
-    for canary in [&sig, &key, &secret, "canary", "pushkey", "secret=", "PRIVATE KEY"] {
+    for canary in [&sig, &key, &secret, &token, "canary", "pushkey", "secret=", "PRIVATE KEY"] {
         assert!(!log.contains(canary), "{canary} in {log}");
     }
 }

@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use media::{Command, Refusal, command::CloseReason};
+use media::{
+    Command, Refusal,
+    command::{CloseReason, PlayGrant},
+};
 use serde_json::json;
 
 use super::{super::SessionKind, *};
@@ -94,6 +97,26 @@ async fn a_bad_answer_can_be_given_again() {
     bob.send(json!({ "type": "answer", "version": 1, "sdp": "v=0" }));
     house.answer_answer().await;
     assert_eq!(bob.next().await["type"], "ok");
+}
+
+#[tokio::test]
+async fn a_restart_is_offered_once_the_offer_before_it_was_answered() {
+    let mut house = House::new();
+    let (_clients, ids, mut bob) = crowd(&mut house, &["a"]).await;
+    assert_eq!(bob.ask(json!({ "type": "restart" })).await["type"], "ok", "nothing to restart is no error");
+    bob.ask(subscribe(&["a"])).await;
+    let (down, _) = house.answer_subscribe().await;
+    bob.event("offer").await;
+    assert_eq!(bob.ask(json!({ "type": "restart" })).await["type"], "ok");
+    bob.send(json!({ "type": "answer", "version": 1, "sdp": "v=0" }));
+    house.answer_answer().await;
+    let Command::Subscribe { transport, wanted, restart_ice: true, reply, .. } = house.command().await else {
+        panic!("not a restart")
+    };
+    assert_eq!((transport, wanted[0].stream), (Some(down), ids[0]));
+    reply.send(Ok(SubscribeOffer { transport: down, offer: "v=0".into(), tracks: Vec::new() })).ok().unwrap();
+    assert_eq!(bob.next().await["type"], "ok");
+    assert_eq!(bob.event("offer").await["version"], 2);
 }
 
 #[tokio::test]
@@ -252,7 +275,8 @@ async fn a_signed_url_pushes_and_plays_by_the_streams_full_name() {
     };
     let grant = house.push("live", &name, &signed(&name, now_s() + 60)).await.unwrap();
     assert_eq!(house.play(&name, "").await, Ok(grant.stream));
-    assert_eq!(house.hub.authorise_play(&name, &signed(&name, now_s() + 60), None), Ok(grant.stream));
+    let played = house.hub.authorise_play(&name, &signed(&name, now_s() + 60), None);
+    assert_eq!(played, Ok(PlayGrant { stream: grant.stream, until: None }));
     for (query, code) in [
         (signed(&name, now_s() - 60), Code::UrlSignatureExpired),
         (signed(&format!("{APP}_1001_other_aux"), now_s() + 60), Code::UrlSignatureInvalid),
@@ -347,7 +371,7 @@ async fn whep_plays_whom_it_names_or_who_is_there_longest_and_ends_with_the_stre
 #[test]
 fn a_push_that_carries_nothing_is_ended_after_20_s() {
     let (ids, limits) = (std::sync::Arc::default(), std::sync::Arc::default());
-    let mut room = Room::new(APP, RoomName::Number(ROOM), 15, limits, ids);
+    let mut room = Room::new(APP, RoomName::Number(ROOM), 15, 0, limits, ids, super::super::clock());
     let (start, mut out) = (Instant::now(), Vec::new());
     let who = Newcomer {
         user: "phone".into(),
@@ -355,6 +379,7 @@ fn a_push_that_carries_nothing_is_ended_after_20_s() {
         role: Role::Anchor,
         protocol: Protocol::Rtmp,
         privilege: Privilege::ALL,
+        until: None,
         reached_at: None,
     };
     let stream = room.push(start, who, StreamName::Main, &mut out).unwrap();

@@ -1,0 +1,304 @@
+//! What a packet costs, room by room of its walk, and the whole walk for comparison: `cargo bench -p media`.
+//!
+//! One publisher's video frames of five packets of 1,100 bytes go to 100 subscribers on loopback sockets that nobody reads.
+//! Each figure is the median over many batches of the thread's CPU time, divided by the packets of the batch; the share is
+//! that of one forwarded packet. The machine's other work disturbs figures, less so their ratios.
+
+use std::{
+    hint::black_box,
+    net::{SocketAddr, UdpSocket as StdSocket},
+    sync::Arc,
+    time::Duration,
+};
+
+use media::{
+    buf::slot::Slot,
+    codec::Codec,
+    forward::{Forward, TransportKey, UpKey, rtp_header},
+    ids::{Kind, StreamId, TrackId},
+    io::udp::{Origin, Packet, SendBatch, UdpSocket},
+    rtp::packet::Header,
+    sfu::{
+        down_track::DownSpec,
+        room::{Output, Room},
+        up_track::{Source, UpSpec},
+    },
+    transport::{
+        DtlsIdentity, DtlsRole, IceCredentials, IceRole, Outbox, Path, Protocol, Transport, TransportParams, Via,
+        classify,
+    },
+    units::time::Time,
+};
+
+const SUBSCRIBERS: usize = 100;
+const FRAME_PACKETS: usize = 5;
+const PAYLOAD_BYTES: usize = 1100;
+const BATCHES: usize = 300;
+
+fn main() {
+    // `cargo test --benches` passes arguments of its own; there is nothing to test here.
+    if std::env::args().any(|a| a == "--test") {
+        return;
+    }
+    let mut scene = Scene::new();
+    let forwarded = (FRAME_PACKETS * SUBSCRIBERS) as f64;
+    let open = scene.measure(|s| s.open());
+    let accept = scene.measure(|s| s.accept());
+    let decide = accept.1;
+    let seal = scene.measure(|s| s.seal());
+    let run = scene.measure(|s| s.send(true));
+    let single = scene.measure(|s| s.send(false));
+    let whole = scene.measure(|s| s.whole());
+
+    println!("per received packet");
+    println!("  open (AES-128-GCM, in place)            {:8.0} ns", open.0 / FRAME_PACKETS as f64);
+    println!("per forwarded packet                                 share of the whole");
+    let total = whole.0 / forwarded;
+    let row = |name: &str, ns: f64| println!("  {name:<38}  {ns:8.0} ns  {:5.1} %", ns * 100.0 / total);
+    let (open, decide, seal, run) = (open.0 / forwarded, decide / forwarded, seal.0 / forwarded, run.0 / forwarded);
+    row("open, shared by all subscribers", open);
+    row("parse, ring, decide", decide);
+    row("seal from ring slot into send buffer", seal);
+    row("send in runs of a frame (sendmmsg, GSO)", run);
+    let sum = open + decide + seal + run;
+    row("sum", sum);
+    row("whole walk, measured at once", total);
+    println!("for comparison");
+    println!("  send singly (sendmmsg, no GSO)          {:8.0} ns", single.0 / forwarded);
+    println!("{SUBSCRIBERS} subscribers, frames of {FRAME_PACKETS} packets, {} ns granted by the clock", clock_step());
+}
+
+struct Scene {
+    now: Time,
+    seq: u16,
+    publisher: (Transport, Transport),
+    subscribers: Vec<Transport>,
+    room: Room,
+    up: UpKey,
+    output: Output,
+    forwards: Vec<Forward>,
+    slots: Vec<Slot>,
+    socket: UdpSocket,
+    sinks: Vec<SocketAddr>,
+    _open: Vec<StdSocket>,
+    batch: SendBatch,
+    kept: Vec<Vec<Packet>>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let mut now = Time::from_millis(1000);
+        let identities = [(); 2].map(|()| Arc::new(DtlsIdentity::generate().expect("an identity")));
+        let publisher = connect(&mut now, &identities);
+        let subscribers = (0..SUBSCRIBERS).map(|_| connect(&mut now, &identities).0).collect();
+        let track = TrackId { stream: StreamId(1), kind: Kind::Video };
+        let mut room = Room::new(now, 7);
+        let up = room.publish(UpSpec {
+            id: track,
+            source: Source::Transport(TransportKey(9999)),
+            codec: Codec::Vp8,
+            payload_type: 96,
+            rtx_payload_type: None,
+            ssrc: Some(0x1111),
+            rtx_ssrc: None,
+            nack: true,
+            ring_packets: 1024,
+            key_frame_interval: Duration::from_millis(500),
+        });
+        let mut output = Output::default();
+        for n in 0..SUBSCRIBERS as u32 {
+            let rtx = Some((101, 0xa000 + n));
+            let spec = DownSpec { track, transport: TransportKey(n), ssrc: 0x9000 + n, payload_type: 100, rtx };
+            let down = room.subscribe(spec).expect("the track is there");
+            room.start(now, down, &mut output);
+        }
+        let socket = UdpSocket::bind("127.0.0.1:0".parse().expect("an address"), 4 << 20).expect("a socket");
+        let open: Vec<StdSocket> = (0..SUBSCRIBERS).map(|_| StdSocket::bind("127.0.0.1:0").expect("a sink")).collect();
+        let sinks = open.iter().map(|s| s.local_addr().expect("bound")).collect();
+        Scene {
+            now,
+            seq: 1,
+            publisher,
+            subscribers,
+            room,
+            up,
+            output,
+            forwards: Vec::new(),
+            slots: (0..FRAME_PACKETS).map(|_| Slot::new()).collect(),
+            socket,
+            sinks,
+            _open: open,
+            batch: SendBatch::new(),
+            kept: vec![Vec::new(); SUBSCRIBERS],
+        }
+    }
+
+    /// The medians of what `run` answers: nanoseconds for the step, and for a second figure where it has one.
+    fn measure(&mut self, run: impl Fn(&mut Self) -> (f64, f64)) -> (f64, f64) {
+        let mut samples: Vec<(f64, f64)> = (0..BATCHES).map(|_| run(self)).collect();
+        let mut median = |of: fn(&(f64, f64)) -> f64| {
+            samples.sort_by(|a, b| of(a).total_cmp(&of(b)));
+            of(&samples[BATCHES / 2])
+        };
+        (median(|s| s.0), median(|s| s.1))
+    }
+
+    /// Fills the slots with the next frame as it comes from the network.
+    fn receive(&mut self) {
+        let key = self.seq % 500 < FRAME_PACKETS as u16;
+        for (i, slot) in self.slots.iter_mut().enumerate() {
+            let mut payload = [0x5a; PAYLOAD_BYTES];
+            payload[0] = if i == 0 { 0x10 } else { 0 };
+            payload[1] = u8::from(!key);
+            let timestamp = u32::from(self.seq) / FRAME_PACKETS as u32 * 3600;
+            let header = rtp_header(i + 1 == FRAME_PACKETS, 96, self.seq, timestamp, 0x1111);
+            self.seq = self.seq.wrapping_add(1);
+            let len = self.publisher.1.protect_rtp(&header, &payload, slot.space_mut()).expect("keys are there");
+            slot.set_len(len);
+        }
+        self.now = self.now + Duration::from_millis(40);
+    }
+
+    fn open_slots(&mut self) {
+        for slot in &mut self.slots {
+            let len = self.publisher.0.unprotect_rtp(self.now, server_path(), slot.data_mut()).expect("authentic");
+            slot.set_len(len);
+            black_box(Header::parse(slot.data()).expect("well formed"));
+        }
+    }
+
+    fn decide(&mut self) {
+        for slot in &mut self.slots {
+            self.room.handle_rtp(self.now, self.up, false, slot, &mut self.output);
+        }
+        self.forwards.clear();
+        self.forwards.append(&mut self.output.forwards);
+        self.output.rtcp.clear();
+    }
+
+    fn seal_forwards(&mut self) {
+        for forward in &self.forwards {
+            let payload = self.room.up(forward.up).and_then(|up| up.payload(forward.seq)).expect("in the ring");
+            let transport = &mut self.subscribers[forward.to.0 as usize];
+            let packet = self.batch.keep(|space| transport.protect_rtp(&forward.header, payload, space));
+            self.kept[forward.to.0 as usize].push(packet.expect("sealed"));
+        }
+    }
+
+    fn hand_over(&mut self, gso: bool) {
+        for (n, kept) in self.kept.iter_mut().enumerate() {
+            let to = Origin { remote: self.sinks[n], local_ip: [127, 0, 0, 1].into() };
+            self.batch.address(to, kept, gso);
+            kept.clear();
+        }
+        black_box(self.socket.send(&mut self.batch));
+    }
+
+    fn open(&mut self) -> (f64, f64) {
+        self.receive();
+        let start = cpu_ns();
+        self.open_slots();
+        let ns = cpu_ns() - start;
+        self.decide();
+        (ns, 0.0)
+    }
+
+    fn accept(&mut self) -> (f64, f64) {
+        self.receive();
+        self.open_slots();
+        let start = cpu_ns();
+        self.decide();
+        (0.0, cpu_ns() - start)
+    }
+
+    fn seal(&mut self) -> (f64, f64) {
+        self.receive();
+        self.open_slots();
+        self.decide();
+        let start = cpu_ns();
+        self.seal_forwards();
+        let ns = cpu_ns() - start;
+        self.hand_over(true);
+        (ns, 0.0)
+    }
+
+    fn send(&mut self, gso: bool) -> (f64, f64) {
+        self.receive();
+        self.open_slots();
+        self.decide();
+        self.seal_forwards();
+        let start = cpu_ns();
+        self.hand_over(gso);
+        (cpu_ns() - start, 0.0)
+    }
+
+    fn whole(&mut self) -> (f64, f64) {
+        self.receive();
+        let start = cpu_ns();
+        self.open_slots();
+        self.decide();
+        self.seal_forwards();
+        self.hand_over(true);
+        (cpu_ns() - start, 0.0)
+    }
+}
+
+fn server_path() -> Path {
+    Path { remote: "192.0.2.2:5000".parse().expect("an address"), local_ip: [192, 0, 2, 1].into(), via: Via::Udp }
+}
+
+/// A server's transport and its client's, connected in memory.
+fn connect(now: &mut Time, identities: &[Arc<DtlsIdentity>; 2]) -> (Transport, Transport) {
+    let at_client =
+        Path { remote: "192.0.2.1:8000".parse().expect("an address"), local_ip: [192, 0, 2, 2].into(), via: Via::Udp };
+    let (ours, theirs) = (IceCredentials::random(), IceCredentials::random());
+    let server = TransportParams {
+        remote: Some(theirs.clone()),
+        remote_fingerprint: Some(identities[1].fingerprint().clone()),
+        ..TransportParams::server(ours.clone())
+    };
+    let client = TransportParams {
+        remote: Some(ours),
+        remote_fingerprint: Some(identities[0].fingerprint().clone()),
+        dtls_role: DtlsRole::Client,
+        ice_role: IceRole::Controlling { remote_candidate: at_client.remote },
+        ..TransportParams::server(theirs)
+    };
+    let mut server = Transport::new(*now, identities[0].clone(), server);
+    let mut client = Transport::new(*now, identities[1].clone(), client);
+    let (mut from_server, mut from_client) = (Outbox::default(), Outbox::default());
+    while !(server.is_connected() && client.is_connected()) {
+        client.handle_timeout(*now, &mut from_client);
+        server.handle_timeout(*now, &mut from_server);
+        for (_, bytes) in std::mem::take(&mut from_client.datagrams) {
+            take(&mut server, *now, server_path(), &bytes, &mut from_server);
+        }
+        for (_, bytes) in std::mem::take(&mut from_server.datagrams) {
+            take(&mut client, *now, at_client, &bytes, &mut from_client);
+        }
+        *now = *now + Duration::from_millis(1);
+    }
+    (server, client)
+}
+
+fn take(to: &mut Transport, now: Time, path: Path, bytes: &[u8], out: &mut Outbox) {
+    let _ = match classify(bytes[0]) {
+        Protocol::Stun => to.handle_stun(now, path, bytes, out).map(|_| ()),
+        _ => to.handle_dtls(now, path, bytes, out).map(|_| ()),
+    };
+}
+
+/// CPU time of this thread, user and system.
+fn cpu_ns() -> f64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: one live timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
+}
+
+fn clock_step() -> i64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: one live timespec.
+    unsafe { libc::clock_getres(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    time.tv_nsec
+}

@@ -1,0 +1,70 @@
+//! What happens in rooms, for whoever in the server wants to know: the store, the callbacks, metrics.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::{
+    message::{LeaveReason, MemberInfo, Message, StreamInfo},
+    name::{RoomName, StreamName},
+    room::RoomRecord,
+};
+
+/// One thing that happened in one room.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notice {
+    pub sdk_app_id: u32,
+    pub room: RoomName,
+    /// When, in Unix milliseconds.
+    pub unix_ms: u64,
+    pub fact: Fact,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fact {
+    /// Somebody entered a room that did not exist, or the server made one.
+    RoomCreated,
+    /// The room is gone: its last member left, or it was dissolved.
+    RoomDissolved,
+    /// What of the room outlives its members is this from now on.
+    RecordChanged(RoomRecord),
+    /// A message to the whole room.
+    MessageSent(Message),
+    MemberEntered {
+        member: MemberInfo,
+    },
+    MemberLeft {
+        user: String,
+        reason: LeaveReason,
+    },
+    PublishStarted {
+        user: String,
+        stream: StreamInfo,
+    },
+    /// A stream gained or lost a medium, or its codec changed.
+    PublishChanged {
+        user: String,
+        stream: StreamInfo,
+    },
+    PublishStopped {
+        user: String,
+        stream: StreamName,
+    },
+}
+
+type Listener = Arc<dyn Fn(&Notice) + Send + Sync>;
+
+/// Who wants to know.
+#[derive(Default)]
+pub(super) struct Listeners(RwLock<Vec<Listener>>);
+
+impl Listeners {
+    pub(super) fn add(&self, listener: Listener) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push(listener);
+    }
+
+    pub(super) fn tell(&self, notice: &Notice) {
+        for listener in self.0.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            listener(notice);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What is kept: one type for each kind of fact, and the change that makes or ends it.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::RoomName;
+
+/// A room of an app.
+pub type RoomKey = (u32, RoomName);
+
+/// An app that was added at run time. Its `Debug` form shows no key.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AppRecord {
+    #[serde(rename = "sdkAppID")]
+    pub sdk_app_id: u32,
+    pub name: String,
+    /// PEM texts, see [`crate::AppConfig::v1_keys_pem`].
+    pub keys: Vec<String>,
+    pub secret: String,
+    /// Whether members must show a privateMapKey.
+    pub private_map_key_required: bool,
+    /// `open`, `ticket` or `signed`.
+    pub play: String,
+    pub push_key: String,
+    pub api_key: String,
+    pub callback_url: String,
+    pub callback_private: bool,
+}
+
+impl fmt::Debug for AppRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AppRecord")
+            .field("sdk_app_id", &self.sdk_app_id)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A message that newcomers may be shown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HistoryLine {
+    /// Counts up within the room.
+    pub number: u64,
+    /// The message as it went out.
+    pub json: String,
+}
+
+/// One thing that becomes true.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// Adds an app, or replaces it.
+    PutApp(AppRecord),
+    RemoveApp(u32),
+    /// What is known of a room whether or not somebody is in it, as JSON: the room's own business. Replaces what was known.
+    PutRoom(RoomKey, String),
+    /// Ends a room, with its history.
+    RemoveRoom(RoomKey),
+    /// Adds a line to a room's history and forgets all but the newest `keep`.
+    AddLine {
+        room: RoomKey,
+        line: HistoryLine,
+        keep: usize,
+    },
+}
+
+/// Everything that is kept, as it is served: the file is read at start only.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    pub apps: BTreeMap<u32, AppRecord>,
+    pub rooms: BTreeMap<RoomKey, String>,
+    pub history: BTreeMap<RoomKey, Vec<HistoryLine>>,
+}
+
+impl Facts {
+    /// Makes it true in memory. The file is written first, by [`super::file`].
+    pub fn apply(&mut self, change: Change) {
+        match change {
+            Change::PutApp(app) => drop(self.apps.insert(app.sdk_app_id, app)),
+            Change::RemoveApp(id) => drop(self.apps.remove(&id)),
+            Change::PutRoom(room, record) => drop(self.rooms.insert(room, record)),
+            Change::RemoveRoom(room) => {
+                self.rooms.remove(&room);
+                self.history.remove(&room);
+            }
+            Change::AddLine { room, line, keep } => {
+                let lines = self.history.entry(room).or_default();
+                lines.push(line);
+                lines.drain(..lines.len().saturating_sub(keep));
+            }
+        }
+    }
+}
