@@ -70,6 +70,21 @@ impl Ring {
         }
     }
 
+    /// Makes the ring larger; what it holds stays. `capacity` is rounded up to a power of two; a smaller one changes nothing.
+    pub fn grow(&mut self, capacity: usize) {
+        let capacity = capacity.next_power_of_two();
+        if capacity <= self.capacity() {
+            return;
+        }
+        let larger = (0..capacity).map(|_| Entry { seq: NONE, place: Place::Empty }).collect();
+        let entries = std::mem::replace(&mut self.entries, larger);
+        self.mask = capacity as u64 - 1;
+        for entry in entries.into_iter().filter(|entry| entry.seq != NONE) {
+            let place = (entry.seq & self.mask) as usize;
+            self.entries[place] = entry;
+        }
+    }
+
     pub fn contains(&self, seq: u64) -> bool {
         self.entries[(seq & self.mask) as usize].seq == seq
     }
@@ -94,6 +109,21 @@ mod tests {
         ring.put(14, &mut slot);
         assert!(ring.get(10).is_none());
         assert_eq!(ring.get(14), Some(&b"new"[..]));
+    }
+
+    #[test]
+    fn a_ring_that_grows_keeps_what_it_holds() {
+        let mut ring = Ring::new(4);
+        for seq in 10..16u64 {
+            ring.put(seq, &mut Slot::copy_of(&seq.to_be_bytes()).unwrap());
+        }
+        ring.grow(16);
+        assert_eq!(ring.capacity(), 16);
+        for seq in 0..32u64 {
+            assert_eq!(ring.get(seq).is_some(), (12..16).contains(&seq), "{seq}");
+        }
+        ring.put(16, &mut Slot::copy_of(b"next").unwrap());
+        assert_eq!((ring.get(12), ring.get(16)), (Some(&12u64.to_be_bytes()[..]), Some(&b"next"[..])));
     }
 
     #[test]

@@ -28,6 +28,10 @@ use crate::{
     },
 };
 
+/// Packets that a ring holds at first; it grows with the rate, to what the track may keep.
+const RING_PACKETS_MIN: usize = 128;
+/// What a ring should hold of a track's packets: a group of pictures of a phone (3 s) and time to ask for a loss again.
+const RING_SECONDS: usize = 4;
 /// Bytes kept ready for an audio packet: 20 ms of Opus at 110 kbit/s with its header. A longer one takes a whole slot.
 const AUDIO_PACKET_BYTES: usize = 320;
 
@@ -118,6 +122,8 @@ pub struct UpTrack {
     pub rate: RateMeter,
     ring: Ring,
     metas: Box<[Meta]>,
+    /// When the present second began, and how many packets came in it.
+    second: (Time, usize),
     seq: Unwrap16,
     /// What is added to a source's own numbers and timestamps, so that those of a new source go on where the old one's
     /// ended. The packets in the ring are written so, under the SSRC of the first source: whoever gets them out of the room
@@ -137,7 +143,7 @@ impl UpTrack {
     pub fn new(spec: UpSpec) -> Self {
         let ring = match spec.id.kind {
             Kind::Audio => Ring::with_small(spec.ring_packets, AUDIO_PACKET_BYTES),
-            Kind::Video => Ring::new(spec.ring_packets),
+            Kind::Video => Ring::new(spec.ring_packets.min(RING_PACKETS_MIN)),
         };
         UpTrack {
             downs: Vec::new(),
@@ -152,6 +158,7 @@ impl UpTrack {
             rate: RateMeter::default(),
             metas: vec![Meta::default(); ring.capacity()].into_boxed_slice(),
             ring,
+            second: (Time::ZERO, 0),
             seq: Unwrap16::default(),
             seq_shift: 0,
             timestamp_shift: 0,
@@ -229,6 +236,7 @@ impl UpTrack {
         if too_old || self.ring.contains(seq) {
             return Err(DropReason::Duplicate);
         }
+        self.size_ring(now);
         self.seq.extend(header.seq);
         if highest.is_none_or(|h| seq > h) {
             self.latest = Some((timestamp, now));
@@ -270,6 +278,27 @@ impl UpTrack {
             self.ring.put(seq, slot);
         }
         Ok(Accepted { seq, meta, empty })
+    }
+
+    /// Lets the ring follow the rate, so that a track takes the memory that its bitrate needs and not that of the fastest.
+    fn size_ring(&mut self, now: Time) {
+        let (began, packets) = &mut self.second;
+        if now.since(*began) >= Duration::from_secs(1) {
+            (*began, *packets) = (now, 0);
+        }
+        *packets += 1;
+        let wanted = *packets * RING_SECONDS;
+        if wanted <= self.ring.capacity() || self.ring.capacity() >= self.spec.ring_packets {
+            return;
+        }
+        let old = self.metas.len() as u64;
+        self.ring.grow(wanted.min(self.spec.ring_packets));
+        let mut metas = vec![Meta::default(); self.ring.capacity()].into_boxed_slice();
+        let highest = self.highest().unwrap_or(0);
+        for seq in highest.saturating_sub(old - 1)..=highest {
+            metas[(seq % metas.len() as u64) as usize] = self.metas[(seq % old) as usize];
+        }
+        self.metas = metas;
     }
 
     /// Turns a retransmission (RFC 4588 §4) into the packet that it repeats.
@@ -460,6 +489,27 @@ mod tests {
         assert_eq!(block.fraction_lost, 25);
         assert_eq!(block.jitter, 0);
         assert_eq!(up.report_block(Time::from_millis(2500)).unwrap().fraction_lost, 0);
+    }
+
+    #[test]
+    fn the_ring_follows_the_rate_up_to_what_the_track_may_keep() {
+        let mut up = track(Codec::Vp8);
+        up.spec.ring_packets = 512;
+        up.ring = Ring::new(RING_PACKETS_MIN);
+        up.metas = vec![Meta::default(); RING_PACKETS_MIN].into_boxed_slice();
+        let mut send = |up: &mut UpTrack, n: u64, ms: u64| {
+            let timestamp = n as u32 * 90;
+            let mut slot = slot(96, n as u16, timestamp, &n.to_be_bytes());
+            up.accept(Time::from_millis(ms), &mut slot, false).unwrap().seq
+        };
+        let slow: Vec<u64> = (0..64).map(|n| send(&mut up, n, 1000 + n * 40)).collect();
+        assert_eq!(up.ring.capacity(), RING_PACKETS_MIN, "25 packets a second");
+        (64..264).for_each(|n| _ = send(&mut up, n, 4000 + (n - 64) * 5));
+        assert_eq!(up.ring.capacity(), 512, "200 packets a second want 800 places, the track may have 512");
+        for (n, seq) in slow.into_iter().enumerate() {
+            assert_eq!(up.payload(seq), Some(&(n as u64).to_be_bytes()[..]), "what was kept is still there");
+            assert_eq!(up.meta(seq).unwrap().timestamp, n as u32 * 90);
+        }
     }
 
     #[test]
