@@ -497,7 +497,7 @@ mod tests {
         up.spec.ring_packets = 512;
         up.ring = Ring::new(RING_PACKETS_MIN);
         up.metas = vec![Meta::default(); RING_PACKETS_MIN].into_boxed_slice();
-        let mut send = |up: &mut UpTrack, n: u64, ms: u64| {
+        let send = |up: &mut UpTrack, n: u64, ms: u64| {
             let timestamp = n as u32 * 90;
             let mut slot = slot(96, n as u16, timestamp, &n.to_be_bytes());
             up.accept(Time::from_millis(ms), &mut slot, false).unwrap().seq
