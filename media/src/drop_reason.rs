@@ -54,8 +54,10 @@ drop_reasons! {
     Muted = "muted",
     /// A NACK for a packet that the ring has dropped already.
     NotInRing = "not_in_ring",
-    /// More resends of one packet, or bytes of resends, than allowed.
+    /// Resends of one packet in too quick succession, or more bytes of resends than allowed.
     ResendLimit = "resend_limit",
+    /// A packet was resent as often as allowed and is missed still.
+    ResendsSpent = "resends_spent",
     /// A pipe's reader was too slow.
     PipeFull = "pipe_full",
     /// The kernel refused to send.

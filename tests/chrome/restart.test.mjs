@@ -37,7 +37,7 @@ test('both sides restart ICE and the picture goes on', async () => {
     const seen = await bob.sees('alice')
     await bob.sees('alice', { changes: seen.changes + 20 })
   }
-  assert.ok((await bob.sees('alice')).changes > changes + 40)
+  assert.ok((await bob.sees('alice')).changes >= changes + 40)
   // The old path led on all the time: no transport was lost, and none became another.
   for (const peer of [alice, bob]) {
     const closed = await peer.page.evaluate(() => window.peer.events.filter(({ type, detail }) => type === 'closed' || (type === 'transport' && detail.state === 'closed')))

@@ -16,7 +16,7 @@ use crate::{
 /// Resends of one packet to one subscriber. A packet that was lost four times is late anyway.
 const RESENDS_MAX: u8 = 3;
 /// Least time between two resends of one packet: a second NACK within it crossed the first resend on its way.
-const RESEND_SPACING: Duration = Duration::from_millis(20);
+const RESEND_SPACING: Duration = Duration::from_millis(40);
 /// Resent bytes allowed, in percent of the live ones. Repairs a loss of 20 %; what loses more needs less bitrate, not more.
 const RESEND_SHARE_PERCENT: usize = 30;
 /// Resent bytes that may be saved up.
@@ -67,6 +67,8 @@ pub struct DownTrack {
     burst: Vec<(u32, u32)>,
     /// Last packet of it.
     burst_end: u64,
+    /// When the subscriber last began anew at its own request.
+    restarted_at: Option<Time>,
     rtx_seq: u16,
     resends: Option<Box<Resends>>,
     resend_budget: usize,
@@ -88,6 +90,7 @@ impl DownTrack {
             timestamp_offset: random[1],
             burst: Vec::new(),
             burst_end: 0,
+            restarted_at: None,
             rtx_seq: (random[0] >> 16) as u16 & 0x7fff,
             resends: None,
             resend_budget: RESEND_BUDGET_START,
@@ -97,6 +100,15 @@ impl DownTrack {
     /// Begins, or begins again after a pause.
     pub fn start(&mut self) {
         self.state = State::AwaitingKey;
+    }
+
+    /// Whether the subscriber may begin anew because it asked to, at most once in each `interval`.
+    pub fn may_restart(&mut self, now: Time, interval: Duration) -> bool {
+        let may = self.restarted_at.is_none_or(|at| now >= at + interval);
+        if may {
+            self.restarted_at = Some(now);
+        }
+        may
     }
 
     pub fn is_idle(&self) -> bool {
@@ -183,9 +195,10 @@ impl DownTrack {
     pub fn resend(&mut self, now: Time, seq: u64, out: u16, meta: &Meta) -> Result<Forward, DropReason> {
         let (payload_type, ssrc) = self.spec.rtx.ok_or(DropReason::ResendLimit)?;
         let cost = usize::from(meta.payload_len);
-        if cost > self.resend_budget || !self.resends.get_or_insert_default().allow(now, out) {
+        if cost > self.resend_budget {
             return Err(DropReason::ResendLimit);
         }
+        self.resends.get_or_insert_default().spend(now, out)?;
         self.resend_budget -= cost;
         let header = rtp_header(meta.marker, payload_type, self.rtx_seq, self.timestamp(seq, meta), ssrc);
         self.rtx_seq = self.rtx_seq.wrapping_add(1);
@@ -203,19 +216,20 @@ impl Default for Resends {
 }
 
 impl Resends {
-    fn allow(&mut self, now: Time, seq: u16) -> bool {
+    /// Counts one resend, or says why there is none.
+    fn spend(&mut self, now: Time, seq: u16) -> Result<(), DropReason> {
         let entry = &mut self.0[usize::from(seq) % RESEND_MEMORY];
         match entry {
-            Some((of, count, at)) if *of == seq => {
-                if *count >= RESENDS_MAX || now < *at + RESEND_SPACING {
-                    return false;
-                }
+            Some((of, ..)) if *of != seq => *entry = Some((seq, 1, now)),
+            None => *entry = Some((seq, 1, now)),
+            Some((_, _, at)) if now < *at + RESEND_SPACING => return Err(DropReason::ResendLimit),
+            Some((_, count, _)) if *count >= RESENDS_MAX => return Err(DropReason::ResendsSpent),
+            Some((_, count, at)) => {
                 *count += 1;
                 *at = now;
             }
-            _ => *entry = Some((seq, 1, now)),
         }
-        true
+        Ok(())
     }
 }
 

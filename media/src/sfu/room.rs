@@ -406,21 +406,35 @@ impl Room {
     pub fn handle_nack(&mut self, now: Time, key: DownKey, missed: impl Iterator<Item = u16>, out: &mut Output) {
         let Some(down) = self.downs.get_mut(key.0 as usize) else { return };
         let Some(up) = self.ups.get(down.up.0 as usize) else { return };
+        let mut spent = false;
         for number in missed {
             let found = down.reverse(number).and_then(|seq| Some((seq, up.meta(seq)?)));
             match found.ok_or(DropReason::NotInRing).and_then(|(seq, meta)| down.resend(now, seq, number, &meta)) {
                 Ok(forward) => out.forwards.push(forward),
-                Err(reason) => out.drops.count(reason),
+                Err(reason) => {
+                    spent |= reason == DropReason::ResendsSpent;
+                    out.drops.count(reason);
+                }
             }
+        }
+        // The picture stands still until the next key frame. A WebRTC publisher is asked for one when the subscriber wants it;
+        // here it costs nobody else anything, so it need not ask.
+        if spent && up.kind() == Kind::Video && up.spec.source == Source::Pipe {
+            self.handle_key_request(now, key, out);
         }
     }
 
-    /// A subscriber cannot go on without a key frame.
+    /// A subscriber cannot go on without a key frame. A bridged publisher cannot be asked for one, so what is kept of his
+    /// pictures is sent to this subscriber again.
     pub fn handle_key_request(&mut self, now: Time, key: DownKey, out: &mut Output) {
-        let Some(down) = self.downs.get(key.0 as usize) else { return };
-        if let Some(up) = self.ups.get_mut(down.up.0 as usize) {
+        let Some(down) = self.downs.get_mut(key.0 as usize) else { return };
+        let Some(up) = self.ups.get_mut(down.up.0 as usize) else { return };
+        if up.spec.source != Source::Pipe {
             up.key_frames.want();
             Self::ask_for_key_frame(now, up, out);
+        } else if down.is_live() && !up.filling && down.may_restart(now, up.spec.key_frame_interval) {
+            down.start();
+            Self::begin(now, up, down, out);
         }
     }
 
@@ -601,6 +615,29 @@ mod tests {
         assert_eq!(out.forwards.len(), 10);
         assert_eq!(feed(&mut room, Time::ZERO, up, 31, true).len(), 1);
         assert!(out.rtcp.is_empty(), "the bridge cannot be asked");
+    }
+
+    #[test]
+    fn who_lost_his_picture_of_a_bridged_stream_gets_the_kept_group_again_but_not_in_a_hurry() {
+        let mut room = Room::new(Time::ZERO, 7);
+        let up = room.publish(spec(Kind::Video, Source::Pipe));
+        let down = room.subscribe(subscriber(Kind::Video, 1)).unwrap();
+        let mut out = Output::default();
+        room.start(Time::ZERO, down, &mut out);
+        let mut sent = Vec::new();
+        (1..=5).for_each(|seq| sent.extend(feed(&mut room, Time::ZERO, up, seq, seq == 1)));
+        let number = |f: &Forward| u16::from_be_bytes([f.header[2], f.header[3]]);
+        let mut repeated = Vec::new();
+        for ms in 0..400 {
+            let mut out = Output::default();
+            room.handle_key_request(Time::from_millis(1000 + ms), down, &mut out);
+            repeated.extend(out.forwards);
+        }
+        let seqs: Vec<u64> = repeated.iter().map(|f| f.seq).collect();
+        assert_eq!(seqs, sent.iter().map(|f| f.seq).collect::<Vec<_>>(), "once in 400 ms, all of it");
+        assert_eq!(number(&repeated[0]), number(&sent[4]).wrapping_add(1), "under new numbers");
+        let next = feed(&mut room, Time::from_millis(1500), up, 6, false);
+        assert_eq!(number(&next[0]), number(&repeated[4]).wrapping_add(1));
     }
 
     #[test]
