@@ -15,7 +15,7 @@ const MEDIA_FLOORS: &[&[&str]] = &[
     &["rtmp"],
     &["rtp", "flv", "config"],
     // The coin of the bridge, which the door of the crate hands out too.
-    &["bridge/frame", "bridge/tag"],
+    &["bridge/tag"],
     // The words of the door: whoever answers a command speaks them.
     &["command"],
     &["forward", "buf", "sdp"],

@@ -9,7 +9,6 @@ mod chain_tests;
 pub mod clock;
 #[cfg(all(test, feature = "aac-fdk"))]
 pub(crate) mod fixture;
-pub mod frame;
 pub mod gop;
 pub mod packetize;
 pub mod resample;

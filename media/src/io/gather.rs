@@ -13,6 +13,8 @@ use std::{
 
 use libc::{c_int, c_void};
 use socket2::{Domain, Protocol, Socket, Type};
+
+use super::udp::set_option;
 use tokio::io::{Interest, unix::AsyncFd};
 
 /// Runs taken by one system call.
@@ -278,14 +280,6 @@ fn read_name(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
             _ => None,
         }
     }
-}
-
-fn set_option(fd: RawFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
-    // SAFETY: the pointer and the length are those of a live integer.
-    let rc = unsafe {
-        libc::setsockopt(fd, level, name, (&raw const value).cast::<c_void>(), mem::size_of::<c_int>() as u32)
-    };
-    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]

@@ -389,7 +389,8 @@ impl Default for SendBatch {
     }
 }
 
-fn set_option(fd: RawFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+/// Sets an integer option of a socket.
+pub(super) fn set_option(fd: RawFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
     // SAFETY: the pointer and the length are those of a live integer.
     let rc = unsafe {
         libc::setsockopt(fd, level, name, (&raw const value).cast::<c_void>(), mem::size_of::<c_int>() as u32)
