@@ -202,6 +202,19 @@ settings! {
         connections_max: Whole<1, 1000000> = "2000",
     }
 
+    /// Low-latency HLS, at /live/{stream}.m3u8.
+    hls: HlsSettings {
+        /// Longest segment, in seconds. Segments end at key frames, and here where those are further apart. Old players stay
+        /// three segments behind; new ones three parts.
+        segment_seconds: Whole<1, 10> = "4",
+        /// Longest part, in milliseconds. Shorter: less delay, and more requests of each player.
+        part_ms: Whole<100, 2000> = "250",
+        /// A stream that nobody has asked for so many seconds is packaged no more.
+        idle_seconds: Whole<5, 600> = "20",
+        /// Streams that are packaged at once, each with 32 MiB of media at most. 0: no HLS.
+        streams_max: Whole<0, 10000> = "100",
+    }
+
     /// Media over UDP, and over TCP on the same port numbers for clients that UDP does not reach (ICE-TCP).
     media: MediaSettings {
         /// Address that the media sockets bind to. "::" is every address, IPv4 and IPv6; "0.0.0.0" is IPv4 only.
@@ -295,6 +308,7 @@ pub struct Config {
     pub signaling: SignalingSettings,
     pub api: ApiSettings,
     pub rtmp: RtmpSettings,
+    pub hls: HlsSettings,
     pub media: MediaSettings,
     pub apps: Vec<AppSettings>,
 }
@@ -337,7 +351,7 @@ impl From<SignalingError> for ConfigError {
 }
 
 /// The sections that occur once.
-const SECTIONS: [Section; 8] = [
+const SECTIONS: [Section; 9] = [
     ServerSettings::SECTION,
     DemoSettings::SECTION,
     HttpSettings::SECTION,
@@ -345,6 +359,7 @@ const SECTIONS: [Section; 8] = [
     SignalingSettings::SECTION,
     ApiSettings::SECTION,
     RtmpSettings::SECTION,
+    HlsSettings::SECTION,
     MediaSettings::SECTION,
 ];
 
@@ -499,6 +514,7 @@ impl Config {
             "signaling" => self.signaling.set(name, text),
             "api" => self.api.set(name, text),
             "rtmp" => self.rtmp.set(name, text),
+            "hls" => self.hls.set(name, text),
             "media" => self.media.set(name, text),
             _ => Err(unknown_section()),
         }

@@ -1,6 +1,7 @@
 //! The HTTP face: signaling's paths, FLV, the page, and the paths that watch over the server.
 
 pub mod flv;
+pub mod hls;
 pub mod page;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -25,6 +26,7 @@ pub struct Face {
     pub api: Api,
     pub commands: mpsc::Sender<Command>,
     pub metrics: Arc<Metrics>,
+    pub hls: Arc<hls::Hls>,
     pub stopping: Stopping,
     /// Pages that may read FLV; empty admits all.
     pub origins: Arc<[String]>,
@@ -36,6 +38,7 @@ pub struct Face {
 pub fn router(face: Face) -> Router {
     Router::new()
         .route("/live/{name}", any(flv::live))
+        .route("/live/{name}/{folder}/{file}", any(hls::folder))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(prometheus))

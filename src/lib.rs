@@ -33,7 +33,7 @@ use accept::Front;
 use config::{Config, ConfigError};
 use data::{DataError, DataFolder, DemoKeys};
 use demo::Clip;
-use http::Face;
+use http::{Face, hls::Hls};
 use metrics::Metrics;
 use shutdown::{ReloadSignal, StopSignals, Stopping};
 
@@ -152,11 +152,13 @@ impl Server {
         let stopping = Stopping::default();
         let places_max = config.http.connections_max.get() as usize;
         let places = Arc::new(Semaphore::new(places_max));
+        let metrics = Arc::new(Metrics::new(places.clone(), counters, hub.clone()));
         let app = http::router(Face {
+            hls: Hls::new(config.hls.clone(), metrics.hls.clone(), stopping.clone()),
             hub: hub.clone(),
             api: api.clone(),
             commands: commands.clone(),
-            metrics: Arc::new(Metrics::new(places.clone(), counters, hub.clone())),
+            metrics,
             stopping: stopping.clone(),
             origins: config.signaling.origins.0.clone().into(),
             metrics_token: config.http.metrics_token.clone(),

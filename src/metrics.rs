@@ -29,6 +29,34 @@ pub struct Metrics {
     media: Counters,
     hub: Hub,
     pub flv: Arc<FlvCounts>,
+    pub hls: Arc<HlsCounts>,
+}
+
+/// What HLS is counted by. Its players are not connected, so that only those who come can be counted.
+#[derive(Debug, Default)]
+pub struct HlsCounts {
+    streams: AtomicU64,
+    admitted: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl HlsCounts {
+    /// A stream is packaged from now on.
+    pub fn begin(&self) {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn end(&self) {
+        self.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub fn admit(&self) {
+        self.admitted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn refuse(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// What FLV players are counted by.
@@ -64,7 +92,7 @@ impl Drop for FlvPlayer {
 impl Metrics {
     pub fn new(places: Arc<Semaphore>, media: Counters, hub: Hub) -> Metrics {
         let places_max = places.available_permits();
-        Metrics { started: SystemTime::now(), places, places_max, media, hub, flv: Arc::default() }
+        Metrics { started: SystemTime::now(), places, places_max, media, hub, flv: Arc::default(), hls: Arc::default() }
     }
 
     /// The whole answer.
@@ -100,6 +128,12 @@ impl Metrics {
         );
         for (result, count) in [("admitted", &self.flv.admitted), ("refused", &self.flv.refused)] {
             out.sample("roomcast_flv_plays_total", &[("result", result)], count.load(Ordering::Relaxed));
+        }
+        out.family("roomcast_hls_streams", Kind::Gauge, "Streams that are packaged for HLS players.");
+        out.sample("roomcast_hls_streams", &[], self.hls.streams.load(Ordering::Relaxed));
+        out.family("roomcast_hls_plays_total", Kind::Counter, "HLS players that came, by whether they were let in.");
+        for (result, count) in [("admitted", &self.hls.admitted), ("refused", &self.hls.refused)] {
+            out.sample("roomcast_hls_plays_total", &[("result", result)], count.load(Ordering::Relaxed));
         }
     }
 }

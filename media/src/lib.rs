@@ -13,6 +13,7 @@ pub mod driver;
 pub mod drop_reason;
 pub mod flv;
 pub mod forward;
+pub mod hls;
 pub mod ids;
 pub mod io;
 pub mod rtmp;

@@ -27,7 +27,7 @@ use tokio::{
     time::{Sleep, sleep_until},
 };
 
-use super::Face;
+use super::{Face, hls};
 use crate::metrics::FlvPlayer;
 
 /// Where streams stand.
@@ -60,6 +60,10 @@ pub async fn live(
 async fn play(face: Face, remote: SocketAddr, request: Request) -> Result<Response, Fault> {
     // As it stands in the URL: signaling decodes it, and must not be given it decoded already.
     let file = request.uri().path().strip_prefix(FOLDER).unwrap_or_default();
+    if let Some(name) = file.strip_suffix(".m3u8") {
+        let (name, query) = (name.to_owned(), request.uri().query().unwrap_or_default().to_owned());
+        return hls::begin(face, remote, &name, &query).await;
+    }
     let name = file.strip_suffix(".flv").ok_or(Code::NotFound)?;
     let query = request.uri().query().unwrap_or_default();
     let grant = face.hub.authorise_play(name, query, Some(remote.ip())).inspect_err(|_| face.metrics.flv.refuse())?;
@@ -83,7 +87,7 @@ async fn play(face: Face, remote: SocketAddr, request: Request) -> Result<Respon
     }
 }
 
-async fn attach(commands: &mpsc::Sender<Command>, stream: StreamId) -> Result<mpsc::Receiver<Tag>, Fault> {
+pub(super) async fn attach(commands: &mpsc::Sender<Command>, stream: StreamId) -> Result<mpsc::Receiver<Tag>, Fault> {
     let (reply, answer) = oneshot::channel();
     let gone = || Fault::from(Code::ShuttingDown);
     commands.send(Command::Attach { stream, reply }).await.map_err(|_| gone())?;
@@ -183,12 +187,12 @@ fn begin(piece: &mut Vec<u8>, first: &[Tag]) {
 const STREAMING_HEADERS: [(HeaderName, &str); 2] =
     [(header::CONTENT_TYPE, "video/x-flv"), (header::CACHE_CONTROL, "no-store")];
 
-fn refusal(fault: Fault) -> Response {
+pub(super) fn refusal(fault: Fault) -> Response {
     let status = StatusCode::from_u16(fault.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (status, [(header::CACHE_CONTROL, "no-store")], Json(fault.body())).into_response()
 }
 
-fn preflight() -> [(HeaderName, &'static str); 3] {
+pub(super) fn preflight() -> [(HeaderName, &'static str); 3] {
     [
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, OPTIONS"),
         (header::ACCESS_CONTROL_ALLOW_HEADERS, "range"),
@@ -196,7 +200,7 @@ fn preflight() -> [(HeaderName, &'static str); 3] {
     ]
 }
 
-fn cors_headers(origins: &[String], request: &HeaderMap) -> HeaderMap {
+pub(super) fn cors_headers(origins: &[String], request: &HeaderMap) -> HeaderMap {
     let mut headers = HeaderMap::new();
     if origins.is_empty() {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));

@@ -20,7 +20,7 @@ const MEDIA_FLOORS: &[&[&str]] = &[
     &["command"],
     &["forward", "buf", "sdp"],
     &["bridge", "sfu", "transport", "io"],
-    &["record"],
+    &["record", "hls"],
     &["driver"],
     &["control"],
     &["lib"],

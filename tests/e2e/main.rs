@@ -2,6 +2,7 @@
 
 mod durable;
 mod faces;
+mod hls;
 mod hostile;
 mod house;
 mod http;

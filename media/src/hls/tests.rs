@@ -1,0 +1,359 @@
+//! Streams as publishers send them, packaged on virtual time, read back as players read them.
+
+use shiguredo_mp4::{TrackKind, demux::Fmp4SegmentDemuxer};
+
+use super::{packager::HLS_BYTES_MAX, *};
+use crate::{
+    bridge::fixture::{AAC16, BASELINE_AAC44, BFRAMES, tags},
+    flv::{Tag, TagKind},
+    units::time::Time,
+};
+use std::{collections::BTreeMap, time::Duration};
+
+const SETTINGS: Settings = Settings { segment: Duration::from_secs(4), part: Duration::from_millis(250) };
+
+/// A recording again and again, without a seam in its timestamps.
+fn looped(file: &[u8], round_ms: u32, rounds: u32) -> Vec<Tag> {
+    let one = tags(file);
+    let frames = (0..rounds).flat_map(|round| {
+        let frames = one.iter().filter(|tag| !tag.header).cloned();
+        frames.map(move |tag| Tag { timestamp_ms: tag.timestamp_ms + round * round_ms, ..tag }).collect::<Vec<_>>()
+    });
+    let mut all: Vec<Tag> = one.iter().filter(|tag| tag.header).cloned().chain(frames).collect();
+    all.sort_by_key(|tag| (!tag.header, tag.timestamp_ms));
+    all
+}
+
+fn push_all(packager: &mut Packager, tags: &[Tag]) {
+    for tag in tags {
+        packager.push(Time::from_millis(50_000 + u64::from(tag.timestamp_ms)), tag);
+    }
+}
+
+/// A media playlist as a player understands it: what it must say, and that it keeps to its own promises.
+#[derive(Debug, Default)]
+struct Playlist {
+    target: f64,
+    part_target: f64,
+    first: u64,
+    /// Number, duration.
+    segments: Vec<(u64, f64)>,
+    /// Segment, part, duration, independent.
+    parts: Vec<(u64, u32, f64, bool)>,
+    maps: Vec<String>,
+    discontinuities: usize,
+    hint: Option<String>,
+    ended: bool,
+}
+
+impl Playlist {
+    fn read(text: &str) -> Playlist {
+        let mut list = Playlist::default();
+        let mut lines = text.lines();
+        assert_eq!(lines.next(), Some("#EXTM3U"));
+        let mut duration = None;
+        for line in lines {
+            let (tag, value) = line.split_once(':').unwrap_or((line, ""));
+            let attribute = |name: &str| {
+                let at = value.split(',').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+                at.map(|value| value.trim_matches('"').to_owned())
+            };
+            match tag {
+                "#EXT-X-VERSION" => assert_eq!(value, "6"),
+                "#EXT-X-TARGETDURATION" => list.target = value.parse().unwrap(),
+                "#EXT-X-SERVER-CONTROL" => {
+                    assert_eq!(attribute("CAN-BLOCK-RELOAD").as_deref(), Some("YES"));
+                    let back: f64 = attribute("PART-HOLD-BACK").unwrap().parse().unwrap();
+                    assert!(back >= 0.5);
+                }
+                "#EXT-X-PART-INF" => list.part_target = attribute("PART-TARGET").unwrap().parse().unwrap(),
+                "#EXT-X-MEDIA-SEQUENCE" => list.first = value.parse().unwrap(),
+                "#EXT-X-DISCONTINUITY-SEQUENCE" => {}
+                "#EXT-X-DISCONTINUITY" => list.discontinuities += 1,
+                "#EXT-X-MAP" => list.maps.push(attribute("URI").unwrap()),
+                "#EXTINF" => duration = Some(value.trim_end_matches(',').parse().unwrap()),
+                "#EXT-X-PART" => {
+                    let Some(File::Part(segment, part)) = File::from_name(&attribute("URI").unwrap()) else {
+                        panic!("{line}")
+                    };
+                    let independent = attribute("INDEPENDENT").as_deref() == Some("YES");
+                    list.parts.push((segment, part, attribute("DURATION").unwrap().parse().unwrap(), independent));
+                }
+                "#EXT-X-PRELOAD-HINT" => list.hint = attribute("URI"),
+                "#EXT-X-ENDLIST" => list.ended = true,
+                _ if !line.starts_with('#') => {
+                    let Some(File::Segment(number)) = File::from_name(line) else { panic!("{line}") };
+                    list.segments.push((number, duration.take().expect("a duration before each segment")));
+                }
+                _ => panic!("a line that we do not know: {line}"),
+            }
+        }
+        list.check();
+        list
+    }
+
+    /// RFC 8216bis §4.4.3.1, §4.4.3.7, §4.4.4.9, §6.2.1.
+    fn check(&self) {
+        for (at, (number, duration)) in self.segments.iter().enumerate() {
+            assert_eq!(*number, self.first + at as u64);
+            assert!(duration.round() <= self.target, "{duration} s in segment {number}");
+        }
+        for (segment, part, duration, _) in &self.parts {
+            assert!(*duration <= self.part_target + 1e-6, "{duration} s in {segment}.{part}, {}", self.part_target);
+        }
+        for (number, duration) in &self.segments {
+            let parts: Vec<f64> = self.parts.iter().filter(|part| part.0 == *number).map(|part| part.2).collect();
+            let sum: f64 = parts.iter().sum();
+            assert!(parts.is_empty() || (sum - duration).abs() < 1e-4, "segment {number}: {sum} {duration}");
+        }
+        let numbered: Vec<(u64, u32)> = self.parts.iter().map(|part| (part.0, part.1)).collect();
+        assert!(numbered.windows(2).all(|two| two[1] == (two[0].0, two[0].1 + 1) || two[1] == (two[0].0 + 1, 0)));
+        assert!(!self.maps.is_empty());
+    }
+}
+
+fn bytes(found: Found) -> Vec<u8> {
+    let Found::Here(pieces) = found else { panic!("not there: {found:?}") };
+    pieces.concat()
+}
+
+/// Samples by track: decoding time in seconds, key, bytes.
+type Samples = BTreeMap<u32, Vec<(f64, bool, Vec<u8>)>>;
+
+fn samples(init: &[u8], media: &[u8]) -> (Vec<TrackKind>, Samples) {
+    let mut demuxer = Fmp4SegmentDemuxer::new();
+    demuxer.handle_init_segment(init).unwrap();
+    let kinds = demuxer.tracks().unwrap().iter().map(|track| track.kind).collect();
+    let mut all = Samples::new();
+    let mut rest = media;
+    while !rest.is_empty() {
+        // moof, then mdat.
+        let len = |at: usize| u32::from_be_bytes(rest[at..at + 4].try_into().unwrap()) as usize;
+        let fragment = len(0) + len(len(0));
+        let (one, more) = rest.split_at(fragment);
+        for sample in demuxer.handle_media_segment(one).unwrap() {
+            let at = sample.data_offset as usize;
+            all.entry(sample.track.track_id).or_default().push((
+                sample.timestamp as f64 / f64::from(sample.track.timescale.get()),
+                sample.keyframe,
+                one[at..at + sample.data_size].to_vec(),
+            ));
+        }
+        rest = more;
+    }
+    (kinds, all)
+}
+
+fn whole(packager: &Packager, list: &Playlist) -> Vec<u8> {
+    list.segments.iter().flat_map(|(number, _)| bytes(packager.file(File::Segment(*number)))).collect()
+}
+
+/// Frames of one kind as their bodies.
+fn bodies(tags: &[Tag], kind: TagKind) -> Vec<Vec<u8>> {
+    let skipped = if kind == TagKind::Video { 5 } else { 2 };
+    let frames = tags.iter().filter(|tag| tag.kind == kind && !tag.header && tag.payload.len() > skipped + 4);
+    frames.map(|tag| tag.payload[skipped..].to_vec()).collect()
+}
+
+#[test]
+fn every_frame_of_a_publisher_is_in_the_segments_once_and_in_time() {
+    let sent = looped(BASELINE_AAC44, 2_000, 6);
+    let mut packager = Packager::new(SETTINGS);
+    push_all(&mut packager, &sent);
+    packager.end();
+    let list = Playlist::read(&packager.media());
+    assert!(list.ended && list.hint.is_none() && list.parts.is_empty());
+    let init = bytes(packager.file(File::Init(0)));
+    let (kinds, got) = samples(&init, &whole(&packager, &list));
+    assert_eq!(kinds, [TrackKind::Video, TrackKind::Audio]);
+    let media = |track: u32| got[&track].iter().map(|sample| sample.2.clone()).collect::<Vec<_>>();
+    assert_eq!(media(1), bodies(&sent, TagKind::Video));
+    // What was heard before the first picture is left out, and so is what the loop has too much of: a round of sound is a
+    // little longer than one of pictures.
+    let (sounds, heard) = (bodies(&sent, TagKind::Audio), media(2));
+    assert!(sounds.windows(80).any(|unbroken| unbroken == &heard[..80]));
+    assert!(heard.len() * 100 >= sounds.len() * 95, "{} of {}", heard.len(), sounds.len());
+    for (track, longest) in [(1, 0.6), (2, 0.1)] {
+        let times: Vec<f64> = got[&track].iter().map(|sample| sample.0).collect();
+        assert!(times.windows(2).all(|two| two[1] > two[0] && two[1] - two[0] < longest), "track {track}: {times:?}");
+    }
+    let (video, audio) = (&got[&1], &got[&2]);
+    assert!((video[0].0 - audio[0].0).abs() < 0.05 && (video.last().unwrap().0 - audio.last().unwrap().0).abs() < 0.6);
+    assert!(packager.multivariant("x/media.m3u8").unwrap().contains("CODECS=\"avc1."));
+}
+
+#[test]
+fn segments_begin_with_a_key_frame_and_parts_say_whether_they_do() {
+    let mut packager = Packager::new(SETTINGS);
+    let sent = looped(BASELINE_AAC44, 2_000, 8);
+    push_all(&mut packager, &sent);
+    let list = Playlist::read(&packager.media());
+    assert!(list.segments.len() >= 5 && list.parts.len() > 20, "{list:?}");
+    let init = bytes(packager.file(File::Init(0)));
+    for (number, duration) in &list.segments {
+        let (_, got) = samples(&init, &bytes(packager.file(File::Segment(*number))));
+        // The first is short, so that there is one to begin with; what follows it begins where it ended.
+        assert!(got[&1][0].1 || *number == 1, "segment {number} of {duration} s");
+    }
+    for (segment, part, _, independent) in &list.parts {
+        let (_, got) = samples(&init, &bytes(packager.file(File::Part(*segment, *part))));
+        let key = got.get(&1).is_some_and(|video| video[0].1);
+        assert_eq!(key, *independent, "{segment}.{part}");
+        assert!(*part > 0 || key || *segment == 1);
+    }
+    // Parts that are not the last of their segment are about as long as was asked for.
+    let usual: Vec<f64> = list.parts.windows(2).filter(|two| two[0].0 == two[1].0).map(|two| two[0].2).collect();
+    let mean = usual.iter().sum::<f64>() / usual.len() as f64;
+    assert!(mean > 0.15, "{usual:?}");
+}
+
+#[test]
+fn what_comes_next_is_awaited_and_what_never_comes_is_not() {
+    let mut packager = Packager::new(SETTINGS);
+    assert_eq!(
+        (packager.has(0, Some(0)), packager.has(2, None), packager.has(3, None)),
+        (Some(false), Some(false), None)
+    );
+    assert_eq!(packager.file(File::Part(0, 0)), Found::Soon);
+    push_all(&mut packager, &looped(BASELINE_AAC44, 2_000, 2));
+    let list = Playlist::read(&packager.media());
+    let Some(File::Part(segment, part)) = File::from_name(list.hint.as_deref().unwrap()) else { panic!("no hint") };
+    assert_eq!(packager.file(File::Part(segment, part)), Found::Soon);
+    assert_eq!(packager.file(File::Part(segment, part + 1)), Found::Never);
+    assert_eq!(packager.file(File::Segment(segment)), Found::Soon);
+    assert_eq!(packager.file(File::Segment(segment + 2)), Found::Never);
+    assert_eq!(packager.file(File::Init(9)), Found::Never);
+    assert_eq!(packager.has(segment, Some(part)), Some(false));
+    assert_eq!(packager.has(segment, Some(part - 1)), Some(true));
+    assert_eq!(packager.has(segment - 1, Some(99)), Some(true));
+    assert_eq!((packager.has(segment + 2, None), packager.has(segment + 3, None)), (Some(false), None));
+}
+
+#[test]
+fn a_new_picture_size_is_a_discontinuity_with_an_initialization_segment_of_its_own() {
+    let mut sent = looped(BASELINE_AAC44, 2_000, 1);
+    let (before, second) = (sent.len(), tags(BFRAMES));
+    sent.extend(second.into_iter().map(|tag| Tag { timestamp_ms: tag.timestamp_ms + 2_000, ..tag }));
+    let mut packager = Packager::new(SETTINGS);
+    push_all(&mut packager, &sent[..before]);
+    assert!(packager.multivariant("m").unwrap().contains("RESOLUTION=160x120"));
+    push_all(&mut packager, &sent[before..]);
+    assert!(packager.multivariant("m").unwrap().contains("RESOLUTION=128x"));
+    packager.end();
+    let list = Playlist::read(&packager.media());
+    assert_eq!((list.maps.len(), list.discontinuities), (2, 1));
+    let last = list.segments.last().unwrap().0;
+    let init = bytes(packager.file(File::from_name(&list.maps[1]).unwrap()));
+    let (_, got) = samples(&init, &bytes(packager.file(File::Segment(last))));
+    assert!(got[&1][0].1);
+}
+
+#[test]
+fn sound_alone_has_segments_of_two_seconds_and_one_track() {
+    let sent: Vec<Tag> = looped(AAC16, 2_000, 6).into_iter().filter(|tag| tag.kind == TagKind::Audio).collect();
+    let mut packager = Packager::new(SETTINGS);
+    push_all(&mut packager, &sent);
+    let list = Playlist::read(&packager.media());
+    assert!(list.segments.len() >= 4);
+    assert!(list.segments.iter().skip(1).all(|(_, duration)| (1.7..2.2).contains(duration)), "{:?}", list.segments);
+    assert!(list.parts.iter().all(|part| part.3));
+    let (kinds, got) = samples(&bytes(packager.file(File::Init(0))), &whole(&packager, &list));
+    assert_eq!((kinds, got.len()), (vec![TrackKind::Audio], 1));
+    assert!(got.contains_key(&1));
+    let text = packager.multivariant("m").unwrap();
+    assert!(text.contains("CODECS=\"mp4a.40.2\"") && !text.contains("RESOLUTION"));
+}
+
+#[test]
+fn a_publisher_without_key_frames_gets_segments_all_the_same() {
+    let mut sent = looped(BASELINE_AAC44, 2_000, 10);
+    let mut keys = 0;
+    sent.retain(|tag| {
+        keys += usize::from(tag.kind == TagKind::Video && tag.key && !tag.header);
+        !(tag.kind == TagKind::Video && tag.key && !tag.header && keys > 1)
+    });
+    let mut packager = Packager::new(SETTINGS);
+    push_all(&mut packager, &sent);
+    let list = Playlist::read(&packager.media());
+    assert!(list.segments.len() >= 3 && list.segments.iter().skip(1).all(|(_, duration)| *duration > 3.0), "{list:?}");
+}
+
+#[test]
+fn timestamps_that_jump_and_wrap_leave_no_trace_in_time() {
+    for jump in [0u32, 4_000_000_000, u32::MAX - 2_000] {
+        let sent = looped(BASELINE_AAC44, 2_000, 4);
+        let mut packager = Packager::new(SETTINGS);
+        for tag in &sent {
+            let now = Time::from_millis(50_000 + u64::from(tag.timestamp_ms));
+            let moved = if tag.timestamp_ms >= 4_000 { jump } else { 100_000 };
+            packager.push(now, &Tag { timestamp_ms: tag.timestamp_ms.wrapping_add(moved), ..tag.clone() });
+        }
+        packager.end();
+        let list = Playlist::read(&packager.media());
+        let (_, got) = samples(&bytes(packager.file(File::Init(0))), &whole(&packager, &list));
+        for (track, times) in got {
+            let times: Vec<f64> = times.iter().map(|sample| sample.0).collect();
+            assert!(times.windows(2).all(|two| two[1] > two[0] && two[1] - two[0] < 0.7), "{jump}, track {track}");
+            assert!((times.last().unwrap() - times[0] - 8.0).abs() < 1.0, "{jump}, track {track}");
+        }
+    }
+}
+
+#[test]
+fn old_segments_go_but_three_times_the_longest_stays_named() {
+    let mut packager = Packager::new(SETTINGS);
+    let sent = looped(BASELINE_AAC44, 2_000, 60);
+    let mut named = 0.0f64;
+    for tag in &sent {
+        if packager.push(Time::from_millis(50_000 + u64::from(tag.timestamp_ms)), tag) && tag.timestamp_ms > 20_000 {
+            let list = Playlist::read(&packager.media());
+            let all: f64 = list.segments.iter().map(|segment| segment.1).sum();
+            assert!(all >= 3.0 * list.target - 4.0, "{all}");
+            named = named.max(all);
+            // What was named a moment ago is still there.
+            assert!(matches!(packager.file(File::Segment(list.first - 1)), Found::Here(_)));
+            assert_eq!(packager.file(File::Segment(list.first - 4)), Found::Never);
+        }
+    }
+    assert!(named < 17.0, "{named}");
+}
+
+#[test]
+fn memory_is_bounded_whatever_the_publisher_sends() {
+    let sent = looped(BASELINE_AAC44, 2_000, 10);
+    let mut packager = Packager::new(SETTINGS);
+    let large = vec![0x55; 1 << 20];
+    for tag in &sent {
+        let mut tag = tag.clone();
+        if tag.kind == TagKind::Video && !tag.header {
+            let start = tag.payload[..5].to_vec();
+            tag.payload = [&start[..], &large].concat().into();
+        }
+        packager.push(Time::from_millis(50_000 + u64::from(tag.timestamp_ms)), &tag);
+        let held: usize = (0..200)
+            .map(|number| match packager.file(File::Segment(number)) {
+                Found::Here(pieces) => pieces.iter().map(Bytes::len).sum(),
+                _ => 0,
+            })
+            .sum();
+        assert!(held <= HLS_BYTES_MAX, "{held}");
+    }
+}
+
+#[test]
+fn names_are_read_as_they_are_written_and_no_others() {
+    for (name, file) in [
+        ("init-3.mp4", Some(File::Init(3))),
+        ("17.m4s", Some(File::Segment(17))),
+        ("17.2.m4s", Some(File::Part(17, 2))),
+        ("17.2.3.m4s", None),
+        ("-1.m4s", None),
+        ("+1.m4s", None),
+        (".m4s", None),
+        ("init-.mp4", None),
+        ("99999999999999999999999.m4s", None),
+        ("media.m3u8", None),
+    ] {
+        assert_eq!(File::from_name(name), file, "{name}");
+    }
+}

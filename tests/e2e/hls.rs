@@ -1,0 +1,144 @@
+//! HLS over HTTP: the playlists, their files, who may have them, and ffmpeg as a player.
+
+use std::{
+    net::SocketAddr,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use media::hls::File;
+use tokio::time::timeout;
+
+use crate::{
+    http::{Answer, ask, get},
+    server::{STRICT_APP, TestServer},
+};
+
+const TEST_STREAM: &str = "/live/1400000001_1001_teststream_main.m3u8";
+/// Longest wait for the next part on a busy machine.
+const PART_MAX: Duration = Duration::from_secs(20);
+
+/// The folder that a multivariant playlist names, and the answer.
+async fn begin(server: SocketAddr, path: &str) -> (String, Answer) {
+    let answer = timeout(PART_MAX, get(server, path)).await.expect("an answer");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let text = answer.text();
+    let media = text.lines().last().expect("the media playlist's address").to_owned();
+    let folder =
+        media.strip_prefix("./").and_then(|media| media.strip_suffix("media.m3u8")).expect("a relative address");
+    (format!("/live/{folder}"), answer)
+}
+
+/// What the newest preload hint of a playlist names.
+fn hint(text: &str) -> (u64, u32) {
+    let name = text.lines().find_map(|line| line.strip_prefix("#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"")).expect("a hint");
+    match File::from_name(name.trim_end_matches('"')) {
+        Some(File::Part(segment, part)) => (segment, part),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn the_test_stream_is_hls_and_a_player_is_told_of_each_part_when_it_is_there() {
+    let server = TestServer::start(&[]).await;
+    let (folder, answer) = begin(server.http, TEST_STREAM).await;
+    assert_eq!(answer.header("content-type"), "application/vnd.apple.mpegurl");
+    assert_eq!(answer.header("access-control-allow-origin"), "*");
+    assert!(answer.text().contains("CODECS=\"avc1.") && answer.text().contains("mp4a.40.2"), "{}", answer.text());
+    let mut playlist = get(server.http, &format!("{folder}media.m3u8")).await.text();
+    let init = ask(server.http, "GET", &format!("{folder}init-0.mp4"), &[("origin", "https://a.example")], "").await;
+    assert_eq!((init.status, init.header("content-type")), (200, "video/mp4"));
+    assert_eq!(init.header("access-control-allow-origin"), "*");
+    assert_eq!(&init.body[4..8], b"ftyp");
+    for _ in 0..6 {
+        let (segment, part) = hint(&playlist);
+        let file = format!("{folder}{segment}.{part}.m4s");
+        let reload = format!("{folder}media.m3u8?_HLS_msn={segment}&_HLS_part={part}");
+        // Both are held back until the part is there.
+        let both = async { tokio::join!(get(server.http, &file), get(server.http, &reload)) };
+        let (media, reloaded) = timeout(PART_MAX, both).await.expect("the part comes");
+        assert_eq!((media.status, reloaded.status), (200, 200), "{file}");
+        assert_eq!(&media.body[4..8], b"moof");
+        playlist = reloaded.text();
+        assert!(hint(&playlist) > (segment, part), "{playlist}");
+        assert!(playlist.contains(&format!("{segment}.{part}.m4s")) || hint(&playlist).0 > segment, "{playlist}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_asked_wrongly_is_refused_with_a_code() {
+    let server = TestServer::start(&[]).await;
+    let (folder, _) = begin(server.http, TEST_STREAM).await;
+    let (segment, _) = hint(&get(server.http, &format!("{folder}media.m3u8")).await.text());
+    for (path, status) in [
+        (format!("{folder}media.m3u8?_HLS_msn={}", segment + 9), 400),
+        (format!("{folder}media.m3u8?_HLS_part=1"), 400),
+        (format!("{folder}media.m3u8?_HLS_msn=x"), 400),
+        (format!("{folder}99999.m4s"), 404),
+        (format!("{folder}nothing.txt"), 404),
+        (format!("{}media.m3u8", folder.replace("-0-", "-9999999999-")), 404),
+        ("/live/1400000001_1001_nobody_main.m3u8".to_owned(), 404),
+    ] {
+        let answer = get(server.http, &path).await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.text());
+        assert!(answer.code().is_some(), "{path}");
+        assert_eq!(answer.header("access-control-allow-origin"), "*", "{path}");
+    }
+    let options = ask(server.http, "OPTIONS", &format!("{folder}media.m3u8"), &[], "").await;
+    assert_eq!(options.status, 204);
+    assert_eq!(ask(server.http, "POST", &format!("{folder}media.m3u8"), &[], "").await.status, 405);
+    let metrics = get(server.http, "/metrics").await.text();
+    assert!(metrics.contains("roomcast_hls_streams 1\n"), "{metrics}");
+    assert!(metrics.contains("roomcast_hls_plays_total{result=\"refused\"} 1\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn where_play_needs_a_ticket_hls_needs_it_too() {
+    let server = TestServer::start(&[]).await;
+    let name = format!("/live/{STRICT_APP}_5_camera_main.m3u8");
+    assert_eq!(get(server.http, &name).await.status, 401);
+}
+
+#[tokio::test]
+async fn more_streams_than_hls_may_package_are_refused_by_the_limits_name() {
+    let server = TestServer::start(&["hls.streams_max=0"]).await;
+    let answer = get(server.http, TEST_STREAM).await;
+    // Until the stream is there, it is not found.
+    let answer = match answer.status {
+        404 => timeout(PART_MAX, until_known(server.http)).await.expect("the test stream begins"),
+        _ => answer,
+    };
+    assert_eq!(answer.status, 503);
+    assert!(answer.text().contains("hls.streams_max"), "{}", answer.text());
+}
+
+async fn until_known(server: SocketAddr) -> Answer {
+    loop {
+        let answer = get(server, TEST_STREAM).await;
+        if answer.status != 404 {
+            return answer;
+        }
+    }
+}
+
+#[tokio::test]
+async fn ffmpeg_plays_hls_without_an_error() {
+    let server = TestServer::start(&[]).await;
+    begin(server.http, TEST_STREAM).await;
+    let url = format!("http://{}{TEST_STREAM}", server.http);
+    let play = tokio::task::spawn_blocking(move || {
+        Command::new("ffmpeg")
+            .args(["-hide_banner", "-loglevel", "warning", "-nostdin", "-i", &url, "-t", "3", "-f", "framecrc", "-"])
+            .stdin(Stdio::null())
+            .output()
+    });
+    let Ok(output) = timeout(Duration::from_secs(60), play).await.expect("ffmpeg ends").expect("it is run") else {
+        eprintln!("not run: there is no ffmpeg here");
+        return;
+    };
+    let (frames, complaints) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{complaints}");
+    let of_stream = |number: &str| frames.lines().filter(|line| line.starts_with(number)).count();
+    assert!(of_stream("0,") >= 70 && of_stream("1,") >= 130, "{frames}\n{complaints}");
+    assert!(!complaints.to_lowercase().contains("error"), "{complaints}");
+}
