@@ -111,6 +111,11 @@ export class Server {
     return { rtmp: `rtmp://${this.rtmp}/live/${name}`, flv: `http://${this.http}/live/${name}.flv` }
   }
 
+  /** The address of a stream's playlist. @param {any} ticket @param {string} userID */
+  hlsUrl({ sdkAppID, roomID }, userID, stream = 'main') {
+    return `http://${this.http}/live/${sdkAppID}_${roomID}_${userID}_${stream}.m3u8`
+  }
+
   async stop() {
     if (this.#process.exitCode === null && this.#process.signalCode === null) {
       const ended = once(this.#process, 'exit')
@@ -192,6 +197,20 @@ export class Browser {
     return new PagePeer(page, ticket.userID, members)
   }
 
+  /**
+   * A player in a page of its own, with hls.js or mpegts.js.
+   * @param {Server} server @param {'hls' | 'mpegts'} kind @param {string} url
+   */
+  async player(server, kind, url) {
+    const page = await this.page()
+    await page.goto(`${server.origin}/healthz`)
+    await page.addScriptTag({ url: kind === 'hls' ? '/test/chrome/node_modules/hls.js/dist/hls.min.js' : '/vendor/mpegts.js' })
+    await page.addScriptTag({ type: 'module', url: '/test/chrome/player.js' })
+    await page.waitForFunction(() => 'player' in window)
+    await page.evaluate(([kind, url]) => window.player.start(kind, url), [kind, url])
+    return new PagePlayer(page, kind)
+  }
+
   async stop() {
     await this.context.close()
     await rm(this.folder, { recursive: true, force: true })
@@ -245,6 +264,40 @@ export class PagePeer {
     } catch (error) {
       const events = await this.page.evaluate(() => JSON.stringify(window.peer.events.slice(-12)))
       throw new Error(`in ${timeout} ms it did not come true that ${await what()}; last events ${events}`, { cause: error })
+    }
+  }
+}
+
+/** The test's end of a player in a page. */
+export class PagePlayer {
+  /** @param {import('playwright-core').Page} page @param {string} kind */
+  constructor(page, kind) {
+    this.page = page
+    this.kind = kind
+  }
+
+  /** What was seen so far. */
+  read() {
+    return this.page.evaluate(() => window.player.read())
+  }
+
+  /** Waits until so many different stamps were read. */
+  async sees(changes = 10, deadlineMs = 15_000) {
+    await this.#wait((least) => (window.player.read().changes ?? 0) >= least, changes, deadlineMs, `${changes} stamped pictures`)
+    return this.read()
+  }
+
+  /** Waits until a tone is heard. @param {number} frequencyHz */
+  async hears(frequencyHz, deadlineMs = 15_000) {
+    await this.#wait((hz) => window.player.hears(hz) > 0.7, frequencyHz, deadlineMs, `a tone of ${frequencyHz} Hz`)
+  }
+
+  /** @param {Function} condition @param {unknown} argument @param {number} timeout @param {string} what */
+  async #wait(condition, argument, timeout, what) {
+    try {
+      await this.page.waitForFunction(condition, argument, { timeout, polling: 20 })
+    } catch (error) {
+      throw new Error(`${this.kind} waited ${timeout} ms in vain for ${what}; now ${JSON.stringify(await this.read())}`, { cause: error })
     }
   }
 }

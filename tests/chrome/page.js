@@ -4,84 +4,10 @@
  */
 
 import { Room } from '/sdk/roomcast.js'
-import { ageMs, blocks, clockStamp, readStamp } from '/test/tools/stamp.mjs'
-import { toneShare } from '/test/tools/tone.mjs'
+import { Ear, Eye } from '/test/chrome/senses.js'
+import { blocks, clockStamp } from '/test/tools/stamp.mjs'
 
 const FPS = 20
-
-/** What the newest picture of a stream showed. */
-class Eye {
-  good = 0
-  spoilt = 0
-  /** @type {number[]} */ ages = []
-  /** @type {number | null} */ value = null
-  /** When the last new stamp was seen, and the longest wait for one since it was asked for last. */ changedAt = performance.now()
-  longestWaitMs = 0
-  /** Different stamps seen: a frozen picture stays at one. */ changes = 0
-  /** When the first good picture came, on the page's clock. @type {number | null} */ firstAt = null
-  /** @type {[number, number, number] | null} */ colour = null
-
-  /** @param {MediaStream} media */
-  constructor(media) {
-    this.video = Object.assign(document.createElement('video'), { autoplay: true, playsInline: true, muted: true, srcObject: media })
-    document.body.append(this.video)
-    const canvas = new OffscreenCanvas(1, 1)
-    const context = canvas.getContext('2d', { willReadFrequently: true })
-    const onPicture = () => {
-      const { videoWidth: width, videoHeight: height } = this.video
-      if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height })
-      context.drawImage(this.video, 0, 0)
-      const { data } = context.getImageData(0, 0, width, height)
-      const value = readStamp((x, y) => data[4 * (y * width + x) + 1], width, height)
-      if (value === null) this.spoilt++
-      else {
-        this.good++
-        this.firstAt ??= performance.now()
-        if (value !== this.value) {
-          this.changes++
-          this.longestWaitMs = Math.max(this.longestWaitMs, performance.now() - this.changedAt)
-          this.changedAt = performance.now()
-        }
-        this.value = value
-        this.ages.push(ageMs(value))
-        const at = 4 * (Math.floor(0.9 * height) * width + Math.floor(0.9 * width))
-        this.colour = [data[at], data[at + 1], data[at + 2]]
-      }
-      this.video.requestVideoFrameCallback(onPicture)
-    }
-    this.video.requestVideoFrameCallback(onPicture)
-  }
-
-  /** The longest time without a new picture since this was called last. */
-  longestWait() {
-    const wait = Math.max(this.longestWaitMs, performance.now() - this.changedAt)
-    this.longestWaitMs = 0
-    return wait
-  }
-
-  read() {
-    const sorted = [...this.ages].sort((a, b) => a - b)
-    const { good, spoilt, changes, value, firstAt, colour, video } = this
-    return { good, spoilt, changes, value, firstAt, colour, width: video.videoWidth, height: video.videoHeight, medianAgeMs: sorted[sorted.length >> 1] }
-  }
-}
-
-/** Listens to a stream's sound. */
-class Ear {
-  /** @param {AudioContext} context @param {MediaStream} media */
-  constructor(context, media) {
-    this.context = context
-    this.analyser = new AnalyserNode(context, { fftSize: 8192, smoothingTimeConstant: 0 })
-    new MediaStreamAudioSourceNode(context, { mediaStream: media }).connect(this.analyser)
-  }
-
-  /** @param {number} frequencyHz */
-  share(frequencyHz) {
-    const samples = new Float32Array(this.analyser.fftSize)
-    this.analyser.getFloatTimeDomainData(samples)
-    return toneShare(samples, frequencyHz, this.context.sampleRate)
-  }
-}
 
 class Peer {
   /** @type {Room | null} */ room = null
@@ -136,8 +62,8 @@ class Peer {
   /** @param {{ userID: string, stream: string, mediaStream: MediaStream }} media */
   #watch({ userID, stream, mediaStream }) {
     const key = `${stream}/${userID}`
-    if (mediaStream.getVideoTracks().length > 0 && !this.eyes.has(key)) this.eyes.set(key, new Eye(mediaStream))
-    if (mediaStream.getAudioTracks().length > 0 && !this.ears.has(key)) this.ears.set(key, new Ear(this.audio, mediaStream))
+    if (mediaStream.getVideoTracks().length > 0 && !this.eyes.has(key)) this.eyes.set(key, new Eye(videoOf(mediaStream)))
+    if (mediaStream.getAudioTracks().length > 0 && !this.ears.has(key)) this.ears.set(key, new Ear(new MediaStreamAudioSourceNode(this.audio, { mediaStream })))
   }
 
   /** @param {number} frequency */
@@ -150,6 +76,13 @@ class Peer {
     oscillator.start()
     return out.stream.getAudioTracks()
   }
+}
+
+/** @param {MediaStream} srcObject */
+function videoOf(srcObject) {
+  const video = Object.assign(document.createElement('video'), { autoplay: true, playsInline: true, muted: true, srcObject })
+  document.body.append(video)
+  return video
 }
 
 /** A track of stamped pictures on a ground of one colour. @param {number} width @param {number} height @param {number} hue */

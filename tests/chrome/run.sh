@@ -9,7 +9,7 @@ cd "$(dirname "$0")"
 for program in chromium ffmpeg ffprobe node; do
     command -v "$program" >/dev/null || { echo "the browser tests need $program (Debian: chromium, ffmpeg, nodejs)" >&2; exit 1; }
 done
-if [ ! -d node_modules/playwright-core ] || [ ! -d node_modules/werift ]; then
+if [ ! -d node_modules/playwright-core ] || [ ! -d node_modules/werift ] || [ ! -d node_modules/hls.js ]; then
     npm ci --no-audit --no-fund
 fi
 [ $# -gt 0 ] || set -- *.test.mjs

@@ -106,6 +106,26 @@ export function push(url, source, encoding) {
 }
 
 /**
+ * Stamped pictures and a tone as FLV on a pipe, for somebody who sends them in his own way: `ffmpeg.stdout` of what is returned.
+ * @param {Source} source
+ * @param {string[]} encoding  ffmpeg's options for the codecs
+ */
+export function flv(source, encoding) {
+  const output = ['-flush_packets', '1', '-f', 'flv', '-flvflags', 'no_duration_filesize', 'pipe:1']
+  return encode(source, ['-map', '0:v', '-map', '1:a', '-t', String(source.seconds), '-pix_fmt', 'yuv420p', ...encoding, ...output], 'pipe')
+}
+
+/**
+ * Pushes a tone alone.
+ * @param {string} url @param {{ toneHz?: number, seconds?: number, encoding?: string[] }} [options]
+ */
+export function pushTone(url, { toneHz = 1000, seconds = 3600, encoding = ['-c:a', 'aac', '-ar', '44100', '-ac', '2', '-b:a', '96k'] } = {}) {
+  const input = ['-re', '-f', 'lavfi', '-i', `sine=frequency=${toneHz}:sample_rate=${SAMPLE_RATE_HZ}`]
+  const output = ['-t', String(seconds), ...encoding, '-flush_packets', '1', '-f', 'flv', '-flvflags', 'no_duration_filesize', url]
+  return new Pusher([spawn('ffmpeg', ['-hide_banner', '-loglevel', 'warning', '-nostdin', ...input, ...output], { stdio: ['ignore', 'ignore', 'pipe'] })])
+}
+
+/**
  * Sends stamped pictures (H.264) and a tone (Opus) as plain RTP to two UDP ports of this machine, for somebody who puts them into
  * WebRTC. Each key frame carries its parameter sets, as WebRTC wants them.
  * @param {{ videoPort: number, audioPort: number }} ports
@@ -124,8 +144,9 @@ export function sendRtp({ videoPort, audioPort }, { width = 640, height = 360, f
  * Starts ffmpeg with stamped pictures as its input 0 and a tone as its input 1.
  * @param {Source} source
  * @param {string[]} outputs  ffmpeg's options behind the inputs
+ * @param {'ignore' | 'pipe'} [stdout]
  */
-function encode({ width, height, fps, seconds, toneHz, colour }, outputs) {
+function encode({ width, height, fps, seconds, toneHz, colour }, outputs, stdout = 'ignore') {
   const pictures = spawn(process.execPath, [STAMP_VIDEO, width, height, fps, seconds, 'clock', ...colour].map(String), { stdio: ['ignore', 'pipe', 'inherit'] })
   const ffmpeg = spawn(
     'ffmpeg',
@@ -138,7 +159,7 @@ function encode({ width, height, fps, seconds, toneHz, colour }, outputs) {
       ...['-f', 'lavfi', '-i', `sine=frequency=${toneHz}:sample_rate=${SAMPLE_RATE_HZ}`],
       ...outputs,
     ],
-    { stdio: [pictures.stdout, 'ignore', 'pipe'] },
+    { stdio: [pictures.stdout, stdout, 'pipe'] },
   )
   pictures.stdout.destroy() // the pipe is ffmpeg's alone, so that the generator ends when ffmpeg does
   return new Pusher([pictures, ffmpeg])

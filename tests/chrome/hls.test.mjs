@@ -1,0 +1,54 @@
+/** HLS in a real browser, by hls.js: of a page's stream and of one that is pushed. */
+
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+
+import { pushPhone } from '../tools/media-tools.mjs'
+import { Browser, Server } from './harness.mjs'
+
+/** @type {Server} */ let server
+/** @type {Browser} */ let browser
+
+before(async () => {
+  server = await Server.start()
+  browser = await Browser.start()
+})
+after(async () => {
+  await browser?.stop()
+  await server?.stop()
+})
+
+/** @param {import('node:test').TestContext} t @param {any} ticket @param {string} userID @param {[number, number]} size */
+async function plays(t, ticket, userID, size) {
+  const player = await browser.player(server, 'hls', server.hlsUrl(ticket, userID))
+  const view = await player.sees(60)
+  await player.hears(1000)
+  const now = await player.read()
+  assert.deepEqual([view.width, view.height], size)
+  assert.ok(view.spoilt <= 1 + view.good / 20, `${view.spoilt} spoilt of ${view.good} pictures`)
+  assert.ok(!now.errors.some((/** @type {string} */ error) => error.startsWith('fatal')), now.errors.join('; '))
+  // Behind by parts, not by segments: those are two seconds here, and old players stay three behind.
+  assert.ok(now.latency < 4, `${now.latency} s behind`)
+  t.diagnostic(`first picture after ${Math.round(view.firstMs)} ms, ${now.latency?.toFixed(2)} s behind the end, pictures ${now.medianAgeMs} ms old; ${now.errors.join('; ')}`)
+  await player.page.close()
+}
+
+test('a phone that pushes RTMP plays as low-latency HLS, picture and tone', async (t) => {
+  const ticket = await server.ticket('phone', 5001)
+  const anna = await browser.peer(server, await server.ticket('anna', 5001))
+  const phone = pushPhone(server.pushUrl(ticket))
+  t.after(() => phone.kill())
+  await anna.sees('phone')
+  await plays(t, ticket, 'phone', [360, 640])
+  await phone.stop()
+  await anna.page.close()
+})
+
+test("a page's stream plays as low-latency HLS, picture and tone", async (t) => {
+  const ticket = await server.ticket('anna', 5002)
+  const anna = await browser.peer(server, ticket, { codec: 'H264', toneHz: 1000 })
+  const bert = await browser.peer(server, await server.ticket('bert', 5002))
+  await bert.sees('anna')
+  await plays(t, ticket, 'anna', [640, 480])
+  for (const { page } of [anna, bert]) await page.close()
+})
