@@ -63,6 +63,8 @@ class Peer {
   #watch({ userID, stream, mediaStream }) {
     const key = `${stream}/${userID}`
     if (mediaStream.getVideoTracks().length > 0 && !this.eyes.has(key)) this.eyes.set(key, new Eye(videoOf(mediaStream)))
+    // Chromium gives Web Audio nothing of a remote stream that no element plays.
+    if (mediaStream.getVideoTracks().length === 0 && !this.ears.has(key)) videoOf(mediaStream)
     if (mediaStream.getAudioTracks().length > 0 && !this.ears.has(key)) this.ears.set(key, new Ear(new MediaStreamAudioSourceNode(this.audio, { mediaStream })))
   }
 

@@ -12,9 +12,14 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use crate::bridge::{
-    gop::{GOP_TAGS_MAX, Gop},
-    tag::{Tag, TagKind},
+use crate::{
+    bridge::{
+        clock::RtmpClock,
+        gop::{GOP_TAGS_MAX, Gop},
+        tag::{Tag, TagKind},
+    },
+    ids::Kind,
+    units::time::Time,
 };
 
 /// Live tags that may wait for one player: about three seconds of 30 pictures and 47 pieces of audio a second. Larger lets a
@@ -37,6 +42,7 @@ pub struct Outlet {
 
 #[derive(Default)]
 struct State {
+    line: Line,
     gop: Gop,
     players: Vec<Player>,
     closed: bool,
@@ -59,8 +65,9 @@ impl Outlet {
         if state.closed {
             return;
         }
-        state.gop.push(&tag);
-        let State { gop, players, .. } = &mut *state;
+        let State { line, gop, players, .. } = &mut *state;
+        let tag = line.place(now, tag);
+        gop.push(&tag);
         players.retain_mut(|player| player.offer(now, &tag, gop));
     }
 
@@ -114,6 +121,35 @@ impl Outlet {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         // Every change is complete before anything that may panic, so a poisoned state is a usable one.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The players' time: the publisher's, without its jumps. A player that follows one waits for the time between, or for ever.
+#[derive(Default)]
+struct Line {
+    clock: RtmpClock,
+    /// What is called zero on the clock's line, and what the line adds to the publisher's milliseconds.
+    begun: Option<(Instant, i64)>,
+    shift_ms: u32,
+}
+
+impl Line {
+    fn place(&mut self, now: Instant, tag: Tag) -> Tag {
+        let kind = match tag.kind {
+            TagKind::Audio => Kind::Audio,
+            TagKind::Video => Kind::Video,
+            TagKind::Script => return tag,
+        };
+        if tag.header {
+            // Often stamped with zero, whatever the clock of the media says: it is no word about time.
+            return Tag { timestamp_ms: tag.timestamp_ms.wrapping_add(self.shift_ms), ..tag };
+        }
+        let (origin, base_ms) = *self.begun.get_or_insert((now, i64::from(tag.timestamp_ms)));
+        let at = Time::from_micros(now.saturating_duration_since(origin).as_micros() as u64);
+        let ms = base_ms + self.clock.map(at, kind, tag.timestamp_ms).div_euclid(1000);
+        let shift_ms = (ms as u32).wrapping_sub(tag.timestamp_ms);
+        self.shift_ms = shift_ms;
+        Tag { timestamp_ms: ms as u32, ..tag }
     }
 }
 
@@ -266,6 +302,28 @@ mod tests {
         outlet.push(video(90, false));
         assert_eq!(drain(&mut player), [90]);
         assert!(!outlet.take_key_wanted());
+    }
+
+    #[test]
+    fn a_publishers_time_is_the_players_time_until_it_jumps_and_goes_on_then() {
+        let start = Instant::now();
+        for (first, jump) in [(5_000u32, 3_000_000u32), (70_000, 0), (u32::MAX - 30, 4_000_000)] {
+            let outlet = Outlet::new();
+            let mut player = outlet.attach_at(start);
+            let at = |n: u32| start + Duration::from_millis(u64::from(n) * 20);
+            for n in 0..100 {
+                outlet.push_at(at(n), audio(first.wrapping_add(n * 20)));
+            }
+            let unchanged: Vec<u32> = (0..100).map(|n| first.wrapping_add(n * 20)).collect();
+            assert_eq!(drain(&mut player), unchanged);
+            for n in 100..200 {
+                outlet.push_at(at(n), audio(jump + n * 20));
+            }
+            let got = drain(&mut player);
+            assert!(got.windows(2).all(|two| two[1].wrapping_sub(two[0]) == 20), "{got:?}");
+            let step = got[0].wrapping_sub(unchanged[99]);
+            assert!((1..=60).contains(&step), "{step}");
+        }
     }
 
     #[test]
