@@ -28,9 +28,19 @@ class Peer {
   }
 
   /** @param {{ codec?: string, toneHz?: number, hue?: number, width?: number, height?: number, stream?: 'main' | 'aux', isSilent?: boolean }} options */
-  async publish({ codec, toneHz = 1000, hue = 0, width = 640, height = 480, stream = 'main' } = {}) {
-    const tracks = [picture(width, height, hue), ...(await this.#sound(toneHz))]
+  async publish({ codec, stream = 'main', ...look } = {}) {
+    const tracks = (await this.camera(look)).getTracks()
     await this.room.publish(tracks, { codec, stream, degradationPreference: 'maintain-resolution' })
+  }
+
+  /** What a camera with a microphone would give. @param {{ toneHz?: number, hue?: number, width?: number, height?: number }} [look] */
+  async camera({ toneHz = 1000, hue = 0, width = 640, height = 480 } = {}) {
+    return new MediaStream([picture(width, height, hue), ...(await this.#sound(toneHz))])
+  }
+
+  /** Looks at and listens to a stream that came by another way than this peer's room. @param {string} name @param {MediaStream} mediaStream */
+  watch(name, mediaStream) {
+    this.#watch({ userID: name, stream: 'main', mediaStream })
   }
 
   /** @param {string} userID */

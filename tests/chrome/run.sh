@@ -9,7 +9,7 @@ cd "$(dirname "$0")"
 for program in chromium ffmpeg ffprobe node; do
     command -v "$program" >/dev/null || { echo "the browser tests need $program (Debian: chromium, ffmpeg, nodejs)" >&2; exit 1; }
 done
-if [ ! -d node_modules/playwright-core ] || [ ! -d node_modules/werift ] || [ ! -d node_modules/hls.js ]; then
+if ! npm ls --depth=0 >/dev/null 2>&1; then
     npm ci --no-audit --no-fund
 fi
 [ $# -gt 0 ] || set -- *.test.mjs

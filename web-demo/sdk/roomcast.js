@@ -19,10 +19,15 @@
  */
 
 import { Down, streamKey } from './down.js'
+import { FiguresReader } from './figures.js'
+import { LocalStream } from './local-stream.js'
 import { RoomcastError, Signaling } from './signaling.js'
 import { Up } from './up.js'
 
+export * from './devices.js'
+export { createStream, LocalStream, VIDEO_PROFILES } from './local-stream.js'
 export { RoomcastError }
+export const VERSION = '0.1.0'
 
 /**
  * @typedef {'main' | 'aux'} StreamName  'aux' is the screen share.
@@ -87,6 +92,7 @@ export class Room extends EventTarget {
   /** @type {Down | null} */ #down = null
   /** @type {ReturnType<typeof setInterval> | undefined} */ #heartbeat
   #subscribesToAll = true
+  #figures = new FiguresReader()
   /** @type {Map<string, { userID: string, stream: StreamName, media: MediaStream }>} */ #received = new Map()
 
   /** Who is in the room, without ourselves. @type {Map<string, Member>} */
@@ -171,14 +177,20 @@ export class Room extends EventTarget {
 
   /**
    * Publishes tracks as one stream: at most one audio and one video track. A second call with the same stream name replaces
-   * what that stream carries.
-   * @param {MediaStream | MediaStreamTrack[]} media
+   * what that stream carries. A LocalStream knows its own name and bitrate; from now on what it mutes and switches reaches the room.
+   * @param {LocalStream | MediaStream | MediaStreamTrack[]} media
    * @param {import('./up.js').PublishOptions} [options]
    * @throws {RoomcastError} with the server's code, or `no-codec`
    */
   async publish(media, options = {}) {
     this.#up ??= new Up(this.#signaling, this.#configuration, (state) => this.#onPeerState('up', state))
-    await this.#up.publish(media instanceof MediaStream ? media.getTracks() : media, options)
+    if (!(media instanceof LocalStream)) return this.#up.publish(media instanceof MediaStream ? media.getTracks() : media, options)
+    const { stream, maxVideoBps, mediaStream } = media
+    await this.#up.publish(mediaStream.getTracks(), { stream, maxVideoBps, ...options })
+    media.carrier = {
+      replaceTrack: (track) => this.replaceTrack(track, stream),
+      mute: (kind, muted) => this.mute(stream, kind, muted),
+    }
   }
 
   /**
@@ -330,6 +342,21 @@ export class Room extends EventTarget {
    */
   async stats() {
     return { up: (await this.#up?.stats()) ?? null, down: (await this.#down?.stats()) ?? null }
+  }
+
+  /**
+   * What the statistics say, in bits per second and shares lost, since the last call; call it about once a second.
+   * @returns {Promise<import('./figures.js').Figures>}
+   */
+  async figures() {
+    return this.#figures.read(await this.stats(), (direction, trackId, mid) => {
+      if (direction === 'up') {
+        const stream = this.#up?.streamOf(mid)
+        return stream ? { userID: this.userID, stream } : null
+      }
+      for (const { userID, stream, media } of this.#received.values()) if (media.getTrackById(trackId)) return { userID, stream }
+      return null
+    })
   }
 
   /** @param {any} event */

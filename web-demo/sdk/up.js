@@ -85,6 +85,12 @@ export class Up {
     return this.#streams.get(stream)?.find(({ sender }) => sender.track?.kind === kind)?.sender
   }
 
+  /** Which stream an m-line feeds. @param {string} mid @returns {'main' | 'aux' | undefined} */
+  streamOf(mid) {
+    for (const [stream, transceivers] of this.#streams)
+      if (transceivers.some((transceiver) => transceiver.mid === mid)) return /** @type {'main' | 'aux'} */ (stream)
+  }
+
   stats() {
     return this.#connection.getStats()
   }
