@@ -4,11 +4,18 @@
  */
 
 import { Room, RoomcastError } from './sdk/roomcast.js'
-import { openDevices, openScreen } from './parts/devices.js'
+import { Chat } from './parts/chat.js'
+import { Connect, copy } from './parts/connect.js'
+import { chooseDevice, listDevices, openDevices, openScreen } from './parts/devices.js'
+import { byId, element, icon, remember, remembered } from './parts/dom.js'
 import { FlvPlayer } from './parts/flv.js'
-import { Panel, copy } from './parts/panel.js'
+import { Mirror } from './parts/mirror.js'
+import { Numbers } from './parts/numbers.js'
+import { Panel } from './parts/panel.js'
+import { People } from './parts/people.js'
 import { Stage } from './parts/stage.js'
 import { Addresses, demoTicket, fromAddress, roomLink, signalAddress, userIDFor } from './parts/ticket.js'
+import { language, setLanguage, t, translate } from './parts/words.js'
 
 /** The member that the server itself plays into the demo room. */
 const TEST_STREAM = { roomID: '1001', userID: 'teststream' }
@@ -20,13 +27,24 @@ const MEASURE_MS = 500
 /** How long a message stays, in milliseconds. */
 const TOAST_MS = 9000
 /** Room changes that the page is drawn again for. */
-const CHANGES = ['member-entered', 'member-left', 'stream-added', 'stream-changed', 'stream-removed', 'muted', 'media']
-
-const byId = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id))
+const CHANGES = ['member-entered', 'member-left', 'member-changed', 'room-changed', 'stream-added', 'stream-changed', 'stream-removed', 'muted', 'media']
+/** Privilege bit of moderators (PROTOCOL.md). */
+const MODERATOR = 256
+/** Below this width the panel covers the pictures. */
+const NARROW = matchMedia('(max-width: 860px)')
 
 const address = fromAddress()
 const stage = new Stage(byId('stage'))
-const panel = new Panel(byId('panel'))
+const chat = new Chat(say)
+const connect = new Connect()
+const numbers = new Numbers()
+const panel = new Panel((page) => chat.setOpen(page === 'chat'))
+const mirror = new Mirror(complain)
+const people = new People({
+  kick: (userID) => attempt(room?.kick(userID)),
+  silence: (userID, isSilent) => attempt(room?.muteMember(userID, { audio: isSilent, video: isSilent, messages: isSilent })),
+  lock: (isLocked) => attempt(room?.updateRoom({ locked: isLocked })),
+})
 
 /** @type {Room | null} */ let room = null
 /** @type {Addresses | null} */ let addresses = null
@@ -51,10 +69,17 @@ let early = { key: '', ticket: /** @type {Promise<any>} */ (Promise.resolve(null
 function openLobby() {
   document.body.dataset.view = 'lobby'
   for (const element of document.querySelectorAll('[data-for]')) /** @type {HTMLElement} */ (element).hidden = /** @type {HTMLElement} */ (element).dataset.for !== 'lobby'
-  document.title = `roomcast: room ${byId('room-input').value}`
+  nameLobby()
   setBusy(false)
+  mirror.openIfAllowed()
   const ticket = ticketFor(byId('name').value, byId('room-input').value)
   ticket.then(showPreview, (error) => complain(RoomcastError.from(error)))
+}
+
+function nameLobby() {
+  const roomID = byId('room-input').value
+  document.title = t('title', { room: roomID })
+  byId('lobby-title').textContent = t('join-room', { room: roomID })
 }
 
 /** @param {string} name @param {string} roomID @returns {Promise<any>} */
@@ -86,9 +111,10 @@ async function join(withDevices) {
   if (!byId('join-form').reportValidity()) return
   setBusy(true)
   own.name = byId('name').value.trim()
-  if (!address.ticket) remember(own.name)
-  // Asked at once, while the click still counts; nobody's picture waits for the answer.
-  const devices = withDevices ? openDevices({ audio: true, video: true }) : null
+  if (!address.ticket) remember('name', own.name)
+  // Asked at once, while the click still counts; nobody's picture waits for the answer. What the mirror has open is used as it is.
+  const devices = withDevices ? openMissing(mirror.take()) : null
+  if (!withDevices) mirror.close()
   try {
     const ticket = await ticketFor(own.name, byId('room-input').value.trim())
     early.key = '' // one userID, one visit
@@ -98,9 +124,10 @@ async function join(withDevices) {
     room.on('error', ({ error }) => complain(error))
     room.on('transport', onTransport)
     room.on('closed', onClosed)
+    room.on('message', onMessage)
     await room.enter({ ...ticket, name: own.name })
     openRoom()
-    panel.showConnect(addresses, address.ticket === null).catch((error) => complain(RoomcastError.from(error)))
+    connect.open(addresses, address.ticket === null).catch((error) => complain(RoomcastError.from(error)))
   } catch (error) {
     room?.leave()
     room = null
@@ -111,6 +138,14 @@ async function join(withDevices) {
   if (devices) await takePart(await devices)
 }
 
+/** What is open already, and what is missing of camera and microphone. @param {MediaStreamTrack[]} open @returns {ReturnType<typeof openDevices>} */
+async function openMissing(open) {
+  const has = (/** @type {string} */ kind) => open.some((track) => track.kind === kind)
+  if (has('audio') && has('video')) return { tracks: open, error: null }
+  const { tracks, error } = await openDevices({ audio: !has('audio'), video: !has('video') })
+  return { tracks: [...open, ...tracks], error }
+}
+
 // ------------------------------------------------------------------------------------------------------- room
 
 function openRoom() {
@@ -119,7 +154,7 @@ function openRoom() {
   document.body.dataset.view = 'room'
   for (const element of document.querySelectorAll('[data-for]')) /** @type {HTMLElement} */ (element).hidden = /** @type {HTMLElement} */ (element).dataset.for !== 'room'
   byId('room-name').textContent = String(room.roomID)
-  document.title = `roomcast: room ${room.roomID}`
+  document.title = t('title', { room: room.roomID })
   history.replaceState(null, '', address.ticket ? location.href : roomLink(room.roomID))
   measuring = setInterval(measure, MEASURE_MS)
   byId('stage').focus()
@@ -134,7 +169,7 @@ function refresh() {
     for (const info of streams) {
       const key = `${info.stream}/${userID}`
       wanted.add(key)
-      const title = info.stream === 'aux' ? `${name}, screen` : name
+      const title = info.stream === 'aux' ? t('of-screen', { name }) : name
       const tile = stage.tile(key, { name: title, protocol, flvUrl: addresses.flv(userID, info.stream) })
       tile.describe(info)
       tile.show(room.mediaStream(userID, info.stream))
@@ -144,14 +179,17 @@ function refresh() {
     const key = `own/${info.stream}`
     wanted.add(key)
     const flvUrl = addresses.flv(room.userID, info.stream)
-    const tile = stage.tile(key, { name: isScreen ? 'Your screen' : `${own.name} (you)`, protocol: 'webrtc', isSelf: true, isMirrored: !isScreen, flvUrl })
+    const tile = stage.tile(key, { name: isScreen ? t('your-screen') : t('is-you', { name: own.name }), protocol: 'webrtc', isSelf: true, isMirrored: !isScreen, flvUrl })
     tile.describe(info)
     tile.show(own[info.stream])
   }
   for (const key of stage.keys()) if (!wanted.has(key)) stage.remove(key)
 
-  const self = { userID: room.userID, name: own.name, role: 'anchor', protocol: 'webrtc', streams: ownStreams(), isSelf: true }
-  panel.showPeople([self, ...room.members.values()])
+  const self = { userID: room.userID, name: own.name, role: room.role, protocol: 'webrtc', streams: ownStreams(), isSelf: true }
+  const everybody = [self, ...room.members.values()]
+  const mayKeepOrder = room.owner === room.userID || (room.privilege & MODERATOR) !== 0
+  people.show(everybody, { owner: room.owner, isLocked: room.isLocked, mayKeepOrder })
+  connect.showStreams(everybody)
   showControls()
 }
 
@@ -168,12 +206,12 @@ const isCameraOn = () => own.video?.readyState === 'live'
 
 function showControls() {
   const isMicOn = own.audio !== null && !own.isMuted
-  setButton('mic', !isMicOn, isMicOn ? 'icon-mic' : 'icon-mic-off', isMicOn ? 'Mute' : 'Unmute')
-  setButton('camera', !isCameraOn(), isCameraOn() ? 'icon-camera' : 'icon-camera-off', isCameraOn() ? 'Stop camera' : 'Start camera')
+  setButton('mic', !isMicOn, isMicOn ? 'icon-mic' : 'icon-mic-off', t(isMicOn ? 'mute' : 'unmute'))
+  setButton('camera', !isCameraOn(), isCameraOn() ? 'icon-camera' : 'icon-camera-off', t(isCameraOn() ? 'camera-stop' : 'camera-start'))
   const isSharing = own.screen.length > 0
   byId('screen').hidden = !navigator.mediaDevices?.getDisplayMedia
   byId('screen').setAttribute('aria-pressed', String(isSharing))
-  byId('screen').querySelector('span').textContent = isSharing ? 'Stop sharing' : 'Share screen'
+  byId('screen').querySelector('span').textContent = t(isSharing ? 'share-stop' : 'share')
 }
 
 /** @param {string} id @param {boolean} isOff @param {string} icon @param {string} label */
@@ -185,18 +223,35 @@ function setButton(id, isOff, icon, label) {
 }
 
 async function measure() {
-  const { up, down } = (await room?.stats()) ?? {}
-  stage.measure(down ?? null)
-  stage.measure(up ?? null)
-  const pair = [...(down ?? up ?? new Map()).values()].find((stat) => stat.type === 'candidate-pair' && stat.nominated && stat.currentRoundTripTime !== undefined)
-  byId('health').textContent = pair ? `Connected, ${Math.max(1, Math.round(pair.currentRoundTripTime * 1000))} ms round trip` : ''
+  const now = room
+  const figures = await now?.figures()
+  if (!figures || !now || now !== room) return
+  stage.measure(figures, ({ direction, userID, stream }) => (direction === 'up' ? `own/${stream}` : `${stream}/${userID}`))
+  numbers.show(figures, nameOf)
+  const { roundTripMs } = figures
+  byId('health').textContent = roundTripMs === null ? '' : t('connected', { ms: Math.max(1, Math.round(roundTripMs)) })
 }
+
+/** What to show for a user. @param {string} userID */
+const nameOf = (userID) => (userID === room?.userID ? own.name : (room?.members.get(userID)?.name ?? userID))
 
 /** @param {{ direction: string, state: string, reason?: string }} transport */
 function onTransport({ direction, state, reason = '' }) {
   if (state !== 'closed' || !room) return
-  const what = direction === 'up' ? 'What you send no longer arrives' : 'Nothing arrives from the others any more'
-  complain(new RoomcastError(`transport-${direction}`, `${what} (${reason}).`, 'Check that UDP to this server is open, then leave and join again.'))
+  complain(new RoomcastError(`transport-${direction}`, t(direction === 'up' ? 'send-broken' : 'receive-broken', { reason }), t('broken-advice')))
+}
+
+/** @param {import('./sdk/roomcast.js').Message} message */
+function onMessage({ from, time, text, data, desc }) {
+  chat.add({ name: from === undefined ? t('server-said') : nameOf(from), text: text ?? desc ?? data ?? '', time, isSelf: from !== undefined && from === room?.userID })
+}
+
+/** @param {string} text */
+async function say(text) {
+  const said = room?.sendMessage({ text })
+  attempt(said)
+  const answer = await said
+  if (answer) chat.add({ name: own.name, text, time: answer.time, isSelf: true })
 }
 
 /** @param {{ code: number | string, message: string, advice: string }} reason */
@@ -207,6 +262,8 @@ function onClosed({ code, message, advice }) {
   const wasInside = document.body.dataset.view === 'room'
   room = null
   stage.clear()
+  chat.clear()
+  numbers.clear()
   if (!wasInside) return // what failed was joining, and that is said by `join`
   if (code !== 0) complain(new RoomcastError(code, message, advice))
   openLobby()
@@ -246,16 +303,31 @@ async function toggleCamera() {
     refresh()
     return attempt(room?.mute('main', 'video', true))
   }
-  const opened = await openDevices({ audio: false, video: true })
+  await reopen('video')
+  await attempt(room?.mute('main', 'video', false))
+}
+
+/** Opens a device again, or another one; the stream goes on with it, if it had one before, and else is published anew with it. @param {'audio' | 'video'} kind */
+async function reopen(kind) {
+  const before = own[kind]
+  before?.stop() // some systems open a camera only when the one before is closed
+  const opened = await openDevices({ audio: kind === 'audio', video: kind === 'video' })
   const [track] = opened.tracks
-  // The stream goes on with the new picture, if it had one before; else it is published anew with it.
-  if (!track || !own.video || !(await room?.replaceTrack(track))) return takePart(opened)
-  own.main.removeTrack(own.video)
-  own.video = track
+  if (!track || !before || !(await room?.replaceTrack(track))) return takePart(opened)
+  if (kind === 'audio') track.enabled = !own.isMuted
+  own.main.removeTrack(before)
+  own[kind] = track
   own.main.addTrack(track)
   track.addEventListener('ended', refresh)
   refresh()
-  await attempt(room?.mute('main', 'video', false))
+}
+
+/** @param {string} kind @param {string} deviceId */
+async function switchDevice(kind, deviceId) {
+  chooseDevice(kind, deviceId)
+  if (kind === 'audiooutput') return attempt(stage.setSpeaker(deviceId))
+  if (kind === 'videoinput' && isCameraOn()) await reopen('video')
+  if (kind === 'audioinput' && own.audio) await reopen('audio')
 }
 
 async function toggleScreen() {
@@ -283,50 +355,66 @@ const attempt = (work) => work?.catch((error) => complain(RoomcastError.from(err
 
 /** Shows what went wrong, with its code and what to do. @param {RoomcastError} error */
 function complain({ code, message, advice }) {
-  const toast = document.createElement('div')
-  toast.className = 'toast'
-  toast.innerHTML = '<svg class="icon"><use href="#icon-alert"/></svg><b></b><small></small><button type="button" class="icon-only" aria-label="Dismiss"><svg class="icon"><use href="#icon-close"/></svg></button>'
-  const [title, text] = [toast.querySelector('b'), toast.querySelector('small')]
-  if (title) title.textContent = message
-  if (text) text.textContent = [advice, `Code ${code}.`].filter(Boolean).join(' ')
+  const toast = element('div', 'toast')
+  const dismiss = element('button', 'icon-only')
+  dismiss.setAttribute('aria-label', t('dismiss'))
+  dismiss.append(icon('close'))
+  dismiss.addEventListener('click', () => toast.remove())
+  toast.append(icon('alert'), element('b', '', message), element('small', '', [advice, t('code', { code })].filter(Boolean).join(' ')), dismiss)
   toast.dataset.code = String(code)
-  toast.querySelector('button')?.addEventListener('click', () => toast.remove())
+  // The same again is no news.
+  for (const older of byId('toasts').querySelectorAll(`[data-code="${CSS.escape(String(code))}"]`)) older.remove()
   setTimeout(() => toast.remove(), TOAST_MS)
   byId('toasts').append(toast)
 }
 
 // --------------------------------------------------------------------------------------------------- controls
 
-/** @param {boolean} isOpen */
-function showPanel(isOpen) {
-  document.body.dataset.panel = isOpen ? 'open' : 'closed'
-  byId('panel-toggle').setAttribute('aria-pressed', String(isOpen))
-}
-
-const isPanelOpen = () => document.body.dataset.panel !== 'closed'
-
-/** @param {string} name */
-function remember(name) {
-  try {
-    localStorage.setItem('roomcast.name', name)
-  } catch {
-    // a browser that keeps nothing is no reason not to join
+/** @param {import('./parts/stage.js').Layout} layout */
+function chooseLayout(layout) {
+  stage.setLayout(layout)
+  remember('layout', layout)
+  for (const button of byId('layouts').querySelectorAll('[data-layout]')) {
+    const isChosen = button.dataset.layout === layout
+    button.setAttribute('aria-checked', String(isChosen))
+    button.tabIndex = isChosen ? 0 : -1
   }
 }
 
-function remembered() {
-  try {
-    return localStorage.getItem('roomcast.name')
-  } catch {
-    return null
-  }
+/** Opens the chat, or closes it if it is open. */
+function toggleChat() {
+  const isSeen = panel.isOpen && panel.selected === 'chat'
+  panel.select('chat')
+  panel.open(!isSeen)
+  if (!isSeen) chat.focus()
 }
 
-byId('name').value = address.name ?? remembered() ?? 'Guest'
+async function openDoctor() {
+  const { showDoctor } = await import('./parts/doctor-dialog.js')
+  await showDoctor(address.ticket)
+}
+
+function changeLanguage() {
+  setLanguage(language() === 'en' ? 'zh' : 'en')
+  nameLanguage()
+  nameLobby()
+  connect.draw()
+  numbers.draw()
+  refresh()
+}
+
+function nameLanguage() {
+  const button = byId('language')
+  const other = language() === 'en' ? ['中文', 'zh-CN'] : ['English', 'en']
+  ;[button.textContent, button.lang] = other
+}
+
+translate(document)
+nameLanguage()
+byId('name').value = address.name ?? remembered('name') ?? t('guest')
 byId('room-input').value = address.roomID
-byId('lobby-room').textContent = address.roomID
 byId('name').disabled = byId('room-input').disabled = address.ticket !== null
-byId('room-input').addEventListener('input', () => (byId('lobby-room').textContent = byId('room-input').value))
+byId('room-input').addEventListener('input', nameLobby)
 byId('join-form').addEventListener('submit', (/** @type {Event} */ event) => {
   event.preventDefault()
   join(true)
@@ -335,17 +423,44 @@ byId('join-viewer').addEventListener('click', () => join(false))
 byId('mic').addEventListener('click', toggleMic)
 byId('camera').addEventListener('click', toggleCamera)
 byId('screen').addEventListener('click', toggleScreen)
+byId('devices').addEventListener('click', async () => {
+  await listDevices()
+  byId('device-dialog').showModal()
+})
+byId('speaker-field').hidden = !('setSinkId' in HTMLMediaElement.prototype)
+for (const select of byId('device-dialog').querySelectorAll('select')) select.addEventListener('change', () => switchDevice(select.dataset.device, select.value))
+byId('chat-toggle').addEventListener('click', toggleChat)
 byId('leave').addEventListener('click', () => room?.leave())
-byId('panel-toggle').addEventListener('click', () => showPanel(!isPanelOpen()))
-byId('panel-close').addEventListener('click', () => showPanel(false))
+byId('panel-toggle').addEventListener('click', () => panel.open(!panel.isOpen))
+byId('panel-close').addEventListener('click', () => panel.open(false))
 byId('copy-link').addEventListener('click', () => room && copy(byId('copy-link'), roomLink(room.roomID)))
+byId('layouts').addEventListener('click', (/** @type {Event} */ { target }) => {
+  const layout = /** @type {HTMLElement} */ (target).closest('[data-layout]')?.getAttribute('data-layout')
+  if (layout) chooseLayout(/** @type {import('./parts/stage.js').Layout} */ (layout))
+})
+byId('layouts').addEventListener('keydown', (/** @type {KeyboardEvent} */ { key }) => {
+  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[key]
+  if (!step) return
+  const buttons = [...byId('layouts').querySelectorAll('[data-layout]')]
+  const next = buttons[(buttons.findIndex((button) => button.tabIndex === 0) + step + buttons.length) % buttons.length]
+  chooseLayout(next.dataset.layout)
+  next.focus()
+})
+byId('stage').addEventListener('big', () => byId('stage').dataset.layout === 'grid' && chooseLayout('bigsmall'))
+byId('doctor-open').addEventListener('click', openDoctor)
+byId('language').addEventListener('click', changeLanguage)
 document.addEventListener('keydown', (event) => {
-  if (!room || event.ctrlKey || event.metaKey || event.altKey || /** @type {HTMLElement} */ (event.target).closest('input, select, textarea')) return
-  const button = { m: 'mic', v: 'camera', s: 'screen', p: 'panel-toggle' }[event.key.toLowerCase()]
-  if (button) byId(button).click()
-  if (event.key === 'Escape' && matchMedia('(max-width: 860px)').matches) showPanel(false)
+  if (!room || event.ctrlKey || event.metaKey || event.altKey || /** @type {HTMLElement} */ (event.target).closest('input, select, textarea, dialog')) return
+  const button = { m: 'mic', v: 'camera', s: 'screen', d: 'devices', c: 'chat-toggle', p: 'panel-toggle' }[event.key.toLowerCase()]
+  if (button) {
+    event.preventDefault() // the letter is not to land in the field that it opens
+    byId(button).click()
+  }
+  if (event.key === 'Escape' && NARROW.matches) panel.open(false)
 })
 addEventListener('pagehide', () => room?.leave())
 
-showPanel(!matchMedia('(max-width: 860px)').matches)
+chooseLayout(/** @type {any} */ (['grid', 'bigsmall', 'float'].find((layout) => layout === remembered('layout')) ?? 'grid'))
+panel.open(!NARROW.matches)
 openLobby()
+if (location.hash === '#doctor') openDoctor()

@@ -177,11 +177,152 @@ test('the page fits a phone, in the dark too', async (t) => {
   await page.locator('[data-key="own/main"][data-state="playing"]').waitFor()
   assert.equal(await widest(), 390)
   await page.screenshot({ path: join(SHOTS, 'phone-room.png') })
+  for (const layout of ['bigsmall', 'float', 'grid']) {
+    await page.click(`[data-layout="${layout}"]`)
+    assert.equal(await widest(), 390, layout)
+    await page.screenshot({ path: join(SHOTS, `phone-${layout}.png`) })
+  }
   await page.keyboard.press('p')
   await page.locator('#panel').waitFor()
-  await page.screenshot({ path: join(SHOTS, 'phone-panel.png') })
+  for (const tab of ['people', 'chat', 'connect', 'numbers']) {
+    await page.click(`#tab-${tab}`)
+    assert.equal(await widest(), 390, tab)
+    await page.screenshot({ path: join(SHOTS, `phone-${tab}.png`) })
+  }
   await page.close()
   t.diagnostic(`pictures of the page are in ${SHOTS}`)
+})
+
+test('the devices are tried before joining, and what was opened is what joins', async () => {
+  const page = await browser.page()
+  await page.addInitScript(() => {
+    const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices)
+    globalThis.asked = []
+    navigator.mediaDevices.getUserMedia = (constraints) => {
+      globalThis.asked.push(Object.keys(constraints).filter((kind) => constraints[kind]).join())
+      return open(constraints)
+    }
+    // Whether a browser remembers its person's yes is not the matter here.
+    navigator.permissions.query = async () => ({ state: 'prompt' })
+  })
+  await page.goto(printedLink())
+  await page.click('#check-devices')
+  await moves(page, '#mirror-video')
+  assert.ok((await page.locator('#lobby-camera option').count()) >= 1)
+  assert.ok((await page.locator('#lobby-microphone option').count()) >= 2)
+  // The fake microphone beeps once a second.
+  await page.waitForFunction(() => document.querySelector('#level').value > 0.1, null, { polling: 20 })
+  await page.selectOption('#lobby-microphone', { index: 1 })
+  await page.waitForFunction(() => document.querySelector('#level').value > 0.1, null, { polling: 20 })
+  await page.screenshot({ path: join(SHOTS, 'lobby-devices.png') })
+  await page.click('#join')
+  await page.locator('[data-key="own/main"][data-state="playing"]').waitFor()
+  assert.deepEqual(await page.evaluate(() => globalThis.asked), ['audio,video', 'audio'], 'joining opened nothing again')
+
+  await page.keyboard.press('d')
+  await page.locator('#device-dialog').waitFor()
+  await page.screenshot({ path: join(SHOTS, 'devices.png') })
+  await page.selectOption('#device-dialog select[data-device="audioinput"]', { index: 0 })
+  await page.waitForFunction(() => globalThis.asked.length === 3, null, { polling: 20 })
+  await page.close()
+})
+
+test('pictures are laid out as a grid, as one big with others small, and floating', async () => {
+  const page = await browser.page()
+  await page.goto(printedLink())
+  await page.click('#join')
+  await page.locator('[data-key="own/main"][data-state="playing"]').waitFor()
+  await page.locator(`${TEST_TILE}[data-state="playing"]`).waitFor()
+  const box = async (/** @type {string} */ key) => (await page.locator(`[data-key="${key}"]`).boundingBox()) ?? assert.fail(key)
+  const areas = async () => {
+    const [own, other] = [await box('own/main'), await box('main/teststream')]
+    return { own: own.width * own.height, other: other.width * other.height, overlap: own.x >= other.x && own.y >= other.y && own.x + own.width <= other.x + other.width }
+  }
+  const grid = await areas()
+  assert.ok(Math.abs(grid.own - grid.other) < 1000, JSON.stringify(grid))
+  await page.click('[data-layout="bigsmall"]')
+  const bigsmall = await areas()
+  assert.ok(bigsmall.other > 5 * bigsmall.own && !bigsmall.overlap, JSON.stringify(bigsmall))
+  await page.screenshot({ path: join(SHOTS, 'bigsmall.png') })
+  await page.keyboard.press('ArrowRight')
+  const floating = await areas()
+  assert.ok(floating.other > 5 * floating.own && floating.overlap, JSON.stringify(floating))
+  await page.screenshot({ path: join(SHOTS, 'float.png') })
+  await page.dblclick('[data-key="own/main"]')
+  const swapped = await areas()
+  assert.ok(swapped.own > 5 * swapped.other, JSON.stringify(swapped))
+  await page.close()
+})
+
+test('two members chat; the owner sends one away, silences him and locks the room', async () => {
+  const [owner, guest] = [await browser.page(), await browser.page()]
+  for (const [page, name] of [[owner, 'Olga'], [guest, 'Gustav']]) {
+    await page.goto(`${server.origin}/?roomID=club`)
+    await page.fill('#name', name)
+    await page.click('#join')
+    await page.locator('[data-key="own/main"][data-state="playing"]').waitFor()
+  }
+  await guest.keyboard.press('c')
+  await guest.keyboard.type('<b>Good evening</b>')
+  await guest.keyboard.press('Enter')
+  await owner.locator('#unread:not([hidden])').waitFor()
+  await owner.click('#chat-toggle')
+  await owner.locator('.said-text', { hasText: '<b>Good evening</b>' }).waitFor()
+  assert.equal(await owner.locator('#unread').isVisible(), false)
+  await owner.fill('#say-text', 'Welcome, Gustav.')
+  await owner.keyboard.press('Enter')
+  await guest.locator('.said-text', { hasText: 'Welcome, Gustav.' }).waitFor()
+  await owner.screenshot({ path: join(SHOTS, 'chat.png') })
+
+  await owner.click('#tab-people')
+  await owner.locator('.person', { hasText: 'Gustav' }).locator('[data-action^="silence/"]').click()
+  await owner.locator('.person[data-muted]', { hasText: 'Gustav' }).waitFor()
+  await owner.screenshot({ path: join(SHOTS, 'people.png') })
+  assert.equal(await guest.locator('[data-action]').count(), 0, 'a guest keeps no order')
+  await owner.locator('.lock').click()
+  await owner.locator('.lock[aria-pressed="true"]').waitFor()
+  await owner.locator('[data-action^="kick/"]').click()
+  await guest.locator('.toast[data-code="73011"]').waitFor()
+  await guest.click('#join-viewer')
+  await guest.locator('.toast[data-code="73016"]').waitFor()
+  for (const page of [owner, guest]) await page.close()
+})
+
+test('figures are plotted, and every address has a code for a phone', async () => {
+  const page = await browser.page()
+  await page.goto(printedLink())
+  await page.click('#join')
+  await page.locator('[data-key="own/main"][data-state="playing"]').waitFor()
+  await page.click('#tab-numbers')
+  await page.locator('.plot-value', { hasText: /bit\/s/ }).first().waitFor()
+  await page.locator('.tracks li', { hasText: /↓ teststream, picture.*H\.264 · 640×360/s }).waitFor()
+  await page.locator('.path', { hasText: /udp/ }).waitFor()
+  await page.screenshot({ path: join(SHOTS, 'numbers.png') })
+  await page.click('#tab-connect')
+  const codes = await page.locator('.qr').evaluateAll((all) => all.map(({ dataset }) => dataset.text))
+  assert.equal(codes.filter((text) => text.startsWith('rtmp://')).length, 1)
+  assert.ok(codes.includes(`${server.origin}/?roomID=1001`), codes.join())
+  await page.close()
+})
+
+test('the page speaks Chinese as well, and stays in it', async () => {
+  const page = await browser.page()
+  await page.goto(printedLink())
+  await page.click('#language')
+  await page.locator('#lobby-title', { hasText: '加入房间 1001' }).waitFor()
+  await page.reload()
+  assert.equal(await page.locator('html').getAttribute('lang'), 'zh-CN')
+  await page.screenshot({ path: join(SHOTS, 'lobby-zh.png') })
+  await page.click('#join')
+  await page.locator('[data-key="own/main"][data-state="playing"]').waitFor()
+  await page.locator('#mic', { hasText: '静音' }).waitFor()
+  await page.click('#tab-connect')
+  await page.screenshot({ path: join(SHOTS, 'room-zh.png') })
+  const left = await page.evaluate(() => [...document.querySelectorAll('[data-t]')].filter((element) => /^[a-z-]+$/.test(element.textContent ?? '') && element.dataset.t === element.textContent).map((element) => element.textContent))
+  assert.deepEqual(left.filter((text) => text !== 'live-pusher'), [], 'a key without words')
+  await page.click('#language')
+  await page.locator('#mic', { hasText: 'Mute' }).waitFor()
+  await page.close()
 })
 
 test('no page complained', () => {

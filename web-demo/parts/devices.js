@@ -1,7 +1,11 @@
 /** Camera, microphone and screen: opening, closing, and saying in plain words why one did not open. */
 
 import { RoomcastError } from '../sdk/roomcast.js'
+import { remember, remembered } from './dom.js'
+import { t } from './words.js'
 
+/** What of each kind the person chose; empty: the system's choice. */
+const KINDS = /** @type {const} */ (['videoinput', 'audioinput', 'audiooutput'])
 const CAMERA = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } }
 
 /**
@@ -36,27 +40,51 @@ export async function openScreen() {
   }
 }
 
+/** The chosen device of a kind. @param {string} kind */
+export const chosenDevice = (kind) => remembered(`device.${kind}`) ?? ''
+
+/** @param {string} kind @param {string} deviceId */
+export const chooseDevice = (kind, deviceId) => remember(`device.${kind}`, deviceId)
+
+/** Lists the devices in every `select` that has the name of a kind in `data-device`. */
+export async function listDevices() {
+  const all = (await navigator.mediaDevices?.enumerateDevices()) ?? []
+  for (const select of /** @type {NodeListOf<HTMLSelectElement>} */ (document.querySelectorAll('select[data-device]'))) {
+    const kind = KINDS.find((one) => one === select.dataset.device)
+    const devices = all.filter((device) => device.kind === kind && device.deviceId !== '')
+    select.replaceChildren(...devices.map(({ deviceId, label }, index) => new Option(label || `${index + 1}`, deviceId)))
+    if (devices.length === 0) select.append(new Option(t('devices-none'), ''))
+    select.disabled = devices.length === 0
+    const chosen = chosenDevice(select.dataset.device ?? '')
+    if (devices.some(({ deviceId }) => deviceId === chosen)) select.value = chosen
+  }
+}
+
 /** @param {boolean} audio @param {boolean} video */
 async function open(audio, video) {
-  const stream = await navigator.mediaDevices.getUserMedia({ audio, video: video && CAMERA })
+  // Only wished for: a device that was unplugged since it was chosen is no reason to fail.
+  const id = (/** @type {string} */ kind) => (chosenDevice(kind) ? { deviceId: { ideal: chosenDevice(kind) } } : {})
+  const stream = await navigator.mediaDevices.getUserMedia({
+    audio: audio && { ...id('audioinput') },
+    video: video && { ...CAMERA, ...id('videoinput') },
+  })
   return stream.getTracks()
 }
 
-const insecure = () =>
-  new RoomcastError('insecure-page', 'Browsers open cameras only on https and on localhost.', `Open this page as https://${location.hostname}:8443 or on the server itself as http://localhost.`)
+const insecure = () => new RoomcastError('insecure-page', t('insecure'), t('insecure-advice', { url: `https://${location.hostname}:8443` }))
 
 /** @param {DOMException} problem */
 function explain({ name, message }) {
   switch (name) {
     case 'NotAllowedError':
-      return new RoomcastError(name, 'Camera and microphone were not allowed.', 'You are watching. To take part, allow them in the address bar and press the camera button.')
+      return new RoomcastError(name, t('refused'), t('refused-advice'))
     case 'NotFoundError':
     case 'OverconstrainedError':
-      return new RoomcastError(name, 'No camera or no microphone was found.', 'Plug one in and press its button, or go on without.')
+      return new RoomcastError(name, t('not-found'), t('not-found-advice'))
     case 'NotReadableError':
     case 'AbortError':
-      return new RoomcastError(name, 'The camera or the microphone is in use by another program.', 'Close the other program and press the button again.')
+      return new RoomcastError(name, t('in-use'), t('in-use-advice'))
     default:
-      return new RoomcastError(name, message, 'Go on without, or try again.')
+      return new RoomcastError(name, message, t('other-advice'))
   }
 }

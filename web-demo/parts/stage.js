@@ -1,6 +1,11 @@
-/** The grid of tiles: who is on it, and how large each can be. */
+/** The tiles: who is on the stage, and where. */
 
+import { chosenDevice } from './devices.js'
+import { CODEC_NAMES } from './people.js'
+import { rate } from './plot.js'
 import { Tile } from './tile.js'
+
+/** @typedef {'grid' | 'bigsmall' | 'float'} Layout */
 
 const GAP_PX = 10
 const RATIO = 16 / 9
@@ -10,7 +15,7 @@ const SPEAKING_LEVEL = 0.01
 /** All tiles, by key. */
 export class Stage {
   /** @type {Map<string, Tile>} */ #tiles = new Map()
-  /** Bytes received and when, by track, for the bitrate. @type {Map<string, { bytes: number, at: number }>} */ #counted = new Map()
+  /** The tile that somebody asked to be large. */ #wanted = ''
   #element
 
   /** @param {HTMLElement} element */
@@ -18,6 +23,11 @@ export class Stage {
     this.#element = element
     new ResizeObserver(() => this.#layOut()).observe(element)
     element.addEventListener('comparing', () => this.#layOut())
+    element.addEventListener('wants-big', ({ target }) => {
+      this.#wanted = /** @type {HTMLElement} */ (target).dataset.key ?? ''
+      element.dispatchEvent(new CustomEvent('big', { bubbles: true }))
+      this.#layOut()
+    })
   }
 
   /** @param {string} key @param {ConstructorParameters<typeof Tile>[0]} options  used only if the tile is new @returns {Tile} */
@@ -26,6 +36,8 @@ export class Stage {
     if (existing) return existing
     const tile = new Tile(options)
     tile.element.dataset.key = key
+    const speaker = chosenDevice('audiooutput')
+    if (speaker) tile.setSpeaker(speaker).catch(() => {}) // it was unplugged: the system's choice will do
     this.#tiles.set(key, tile)
     this.#element.append(tile.element)
     this.#layOut()
@@ -46,41 +58,47 @@ export class Stage {
 
   clear() {
     for (const key of this.keys()) this.remove(key)
-    this.#counted.clear()
   }
 
-  /** Puts what the browser measured onto the tiles. @param {RTCStatsReport | null} report */
-  measure(report) {
-    if (!report) return
-    /** @type {Map<string, any>} */
-    const byTrack = new Map()
-    for (const stat of report.values()) if (stat.type === 'inbound-rtp' || stat.type === 'media-source') byTrack.set(stat.trackIdentifier, stat)
-    for (const tile of this.#tiles.values()) {
-      const stats = tile.trackIds.map((id) => byTrack.get(id)).filter(Boolean)
-      if (stats.length === 0) continue
-      const isSpeaking = stats.some((stat) => stat.kind === 'audio' && stat.audioLevel > SPEAKING_LEVEL)
-      const video = stats.find((stat) => stat.kind === 'video')
-      tile.measure({ isSpeaking, text: video ? this.#describe(video, report) : '' })
+  /** Puts what was measured onto the tiles. @param {import('../sdk/figures.js').Figures} figures @param {(track: import('../sdk/figures.js').TrackFigures) => string} keyOf */
+  measure({ tracks }, keyOf) {
+    for (const [key, tile] of this.#tiles) {
+      const own = tracks.filter((track) => keyOf(track) === key)
+      const video = own.find(({ kind }) => kind === 'video')
+      tile.measure({ isSpeaking: own.some(({ audioLevel }) => audioLevel > SPEAKING_LEVEL), text: video ? describe(video) : '' })
     }
   }
 
-  /** @param {any} video @param {RTCStatsReport} report */
-  #describe(video, report) {
-    const width = video.frameWidth ?? video.width
-    const height = video.frameHeight ?? video.height
-    if (!width) return ''
-    const codec = report.get(video.codecId)?.mimeType?.split('/')[1]
-    const words = [codec === 'H264' ? 'H.264' : codec, `${width}×${height}`, `${Math.round(video.framesPerSecond ?? 0)} fps`]
-    const before = this.#counted.get(video.id)
-    if (video.bytesReceived !== undefined) {
-      this.#counted.set(video.id, { bytes: video.bytesReceived, at: video.timestamp })
-      if (before && video.timestamp > before.at) words.push(rate((8000 * (video.bytesReceived - before.bytes)) / (video.timestamp - before.at)))
+  /** @param {string} deviceId  of a speaker */
+  async setSpeaker(deviceId) {
+    await Promise.all([...this.#tiles.values()].map((tile) => tile.setSpeaker(deviceId)))
+  }
+
+  /** @param {Layout} layout */
+  setLayout(layout) {
+    this.#element.dataset.layout = layout
+    this.#layOut()
+  }
+
+  /** The tile that is large where one is: the one that was asked for, else a screen, else the first of the others. */
+  #bigKey() {
+    if (this.#tiles.has(this.#wanted)) return this.#wanted
+    const keys = this.keys()
+    return keys.find((key) => key.startsWith('aux/')) ?? keys.find((key) => !key.startsWith('own/')) ?? keys[0]
+  }
+
+  #layOut() {
+    const big = this.#element.dataset.layout === 'grid' ? null : this.#bigKey()
+    for (const [key, { element }] of this.#tiles) {
+      element.toggleAttribute('data-big', key === big)
+      element.querySelector('.big')?.setAttribute('aria-pressed', String(key === big))
     }
-    return words.filter(Boolean).join(' · ')
+    this.#element.style.setProperty('--stage-height', `${this.#element.clientHeight}px`)
+    if (!big) this.#layOutGrid()
   }
 
   /** Tries every number of columns and takes the one with the largest tiles. */
-  #layOut() {
+  #layOutGrid() {
     const { clientWidth: width, clientHeight: height } = this.#element
     // A tile that compares shows two pictures.
     const count = this.#tiles.size + this.#element.querySelectorAll('[data-comparing]').length
@@ -97,5 +115,8 @@ export class Stage {
   }
 }
 
-/** @param {number} bitsPerSecond */
-const rate = (bitsPerSecond) => (bitsPerSecond >= 1e6 ? `${(bitsPerSecond / 1e6).toFixed(1)} Mbit/s` : `${Math.round(bitsPerSecond / 1000)} kbit/s`)
+/** @param {import('../sdk/figures.js').TrackFigures} video */
+function describe({ codec, width, height, fps, bps }) {
+  if (!width) return ''
+  return [CODEC_NAMES[codec] ?? codec, `${width}×${height}`, `${fps} fps`, bps > 0 ? rate(bps) : ''].filter(Boolean).join(' · ')
+}

@@ -1,6 +1,7 @@
 /** Where the ticket to the room comes from, and every address of a stream. */
 
 import { RoomcastError } from '../sdk/roomcast.js'
+import { t } from './words.js'
 
 /** The RTMP port, as long as the server does not name another. */
 const RTMP_PORT_DEFAULT = 1935
@@ -35,10 +36,10 @@ export async function demoTicket(roomID, userID) {
   try {
     response = await fetch(`/demo/ticket?${new URLSearchParams({ roomID, userID })}`)
   } catch {
-    throw new RoomcastError('unreachable', 'The server does not answer.', 'Check that it still runs, then try again.')
+    throw new RoomcastError('unreachable', t('unreachable'), t('unreachable-advice'))
   }
   if (response.ok) return response.json()
-  const { code = 'no-demo', message = 'This server gives no demo tickets.', advice = 'Open the page with a ticket of your own in the address: #sdkAppID=…&userID=…&userSig=…&roomID=…' } =
+  const { code = 'no-demo', message = t('no-demo'), advice = t('no-demo-advice') } =
     await response.json().catch(() => ({}))
   throw new RoomcastError(code, message, advice)
 }

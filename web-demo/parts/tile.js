@@ -1,9 +1,15 @@
 /** One stream on the stage: its picture, its name, its state, and the same stream by HTTP-FLV beside it. */
 
+import { fromTemplate } from './dom.js'
 import { FlvPlayer } from './flv.js'
 import { LagMeter } from './lag.js'
+import { t, translate } from './words.js'
 
-export const PROTOCOL_NAMES = { webrtc: 'WebRTC', rtmp: 'RTMP', whip: 'WHIP', whep: 'WHEP', test: 'Test stream' }
+/** @type {Record<string, string>} */
+const PROTOCOL_NAMES = { webrtc: 'WebRTC', rtmp: 'RTMP', whip: 'WHIP', whep: 'WHEP' }
+
+/** What people call a protocol. @param {string} protocol */
+export const protocolName = (protocol) => (protocol === 'test' ? t('test-stream') : (PROTOCOL_NAMES[protocol] ?? protocol))
 
 /** A tile lives as long as its stream. */
 export class Tile {
@@ -16,14 +22,14 @@ export class Tile {
   /**
    * @param {object} options
    * @param {string} options.name
-   * @param {keyof typeof PROTOCOL_NAMES} options.protocol
+   * @param {string} options.protocol
    * @param {boolean} [options.isSelf]  our own: silent
    * @param {boolean} [options.isMirrored]  as people expect of their own camera
    * @param {string} [options.flvUrl]  without it there is nothing to compare with
    */
   constructor({ name, protocol, isSelf = false, isMirrored = false, flvUrl }) {
-    const template = /** @type {HTMLTemplateElement} */ (document.getElementById('tile-template'))
-    this.element = /** @type {HTMLElement} */ (template.content.firstElementChild?.cloneNode(true))
+    this.element = fromTemplate('tile-template')
+    translate(this.element)
     this.element.setAttribute('aria-label', name)
     this.element.style.setProperty('--hue', String(hueOf(name)))
     this.element.toggleAttribute('data-mirrored', isMirrored)
@@ -33,13 +39,15 @@ export class Tile {
     this.#part('.name').textContent = name
     this.#part('.face').textContent = initials(name)
     const badge = this.#part('.badge')
-    badge.textContent = PROTOCOL_NAMES[protocol] ?? protocol
+    badge.textContent = protocolName(protocol)
     badge.dataset.protocol = protocol
 
     const compare = this.#part('.compare')
     compare.hidden = !flvUrl || !FlvPlayer.isSupported
     compare.addEventListener('click', () => this.#toggleCompare())
-    this.#part('.unmute').addEventListener('click', () => this.#play())
+    this.#part('.big').addEventListener('click', () => this.element.dispatchEvent(new Event('wants-big', { bubbles: true })))
+    this.element.addEventListener('dblclick', () => this.element.dispatchEvent(new Event('wants-big', { bubbles: true })))
+    this.#part('.sound-on').addEventListener('click', () => this.#play())
     this.#video.addEventListener('resize', () => this.#showState())
     this.#video.addEventListener('playing', () => this.#showState())
   }
@@ -65,10 +73,9 @@ export class Tile {
     if (figures.textContent !== text) figures.textContent = text
   }
 
-  /** The ids of the tracks that are shown. */
-  get trackIds() {
-    const media = /** @type {MediaStream | null} */ (this.#video.srcObject)
-    return media?.getTracks().map(({ id }) => id) ?? []
+  /** Where the sound comes out. @param {string} deviceId */
+  async setSpeaker(deviceId) {
+    await /** @type {any} */ (this.#video).setSinkId?.(deviceId)
   }
 
   remove() {
@@ -84,7 +91,7 @@ export class Tile {
 
   /** Sound may only start after a gesture. Joining was one; if the browser does not count it, a button asks for another. */
   #play() {
-    const unmute = this.#part('.unmute')
+    const unmute = this.#part('.sound-on')
     this.#video.play().then(
       () => (unmute.hidden = true),
       ({ name }) => (unmute.hidden = name !== 'NotAllowedError'),
@@ -105,14 +112,15 @@ export class Tile {
     this.#part('.screen.flv').hidden = !isOn
     this.#part('.compare').setAttribute('aria-pressed', String(isOn))
     this.element.dispatchEvent(new Event('comparing', { bubbles: true }))
-    this.#part('.compare span').textContent = isOn ? 'Stop comparing' : 'Compare with HTTP-FLV'
+    this.#part('.compare span').textContent = t(isOn ? 'compare-stop' : 'compare')
+    this.#part('.compare span').dataset.t = isOn ? 'compare-stop' : 'compare'
   }
 
   #startComparing() {
     const video = /** @type {HTMLVideoElement} */ (this.#part('.screen.flv video'))
     const lag = this.#part('.lag')
     lag.hidden = false
-    lag.textContent = 'loading HTTP-FLV'
+    lag.textContent = t('flv-loading')
     this.#flv = new FlvPlayer(video, /** @type {string} */ (this.#flvUrl), (message) => (lag.textContent = message))
     this.#lag = new LagMeter(this.#video, video, (lagMs) => (lag.textContent = lagText(lagMs, video)))
   }
@@ -128,11 +136,11 @@ export class Tile {
 
 /** @param {number | null} lagMs @param {HTMLVideoElement} flv */
 function lagText(lagMs, flv) {
-  if (flv.videoWidth === 0) return 'loading HTTP-FLV'
-  if (lagMs !== null) return lagMs >= 0 ? `FLV ${(lagMs / 1000).toFixed(2)} s later` : `FLV ${(-lagMs / 1000).toFixed(2)} s earlier`
+  if (flv.videoWidth === 0) return t('flv-loading')
+  if (lagMs !== null) return t(lagMs >= 0 ? 'flv-later' : 'flv-earlier', { s: Math.abs(lagMs / 1000).toFixed(2) })
   const { buffered, currentTime } = flv
   const ahead = buffered.length > 0 ? buffered.end(buffered.length - 1) - currentTime : 0
-  return `FLV buffers ${ahead.toFixed(2)} s`
+  return t('flv-buffers', { s: ahead.toFixed(2) })
 }
 
 /** One colour a name, always the same. @param {string} name */
@@ -140,6 +148,6 @@ export const hueOf = (name) => [...name].reduce((hash, letter) => (hash * 31 + (
 
 /** The first letters of the first two words; what stands in parentheses is no part of a name. @param {string} name */
 export function initials(name) {
-  const words = name.replace(/\(.*\)/, '').split(/[^\p{L}\p{N}]+/u).filter(Boolean)
+  const words = name.replace(/[(（].*[)）]/, '').split(/[^\p{L}\p{N}]+/u).filter(Boolean)
   return words.slice(0, 2).map((word) => [...word][0].toUpperCase()).join('')
 }

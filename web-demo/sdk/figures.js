@@ -9,7 +9,7 @@
  * @property {string} codec  like `H264` or `opus`; empty until known
  * @property {number} bps  bits per second since the last call
  * @property {number} lostShare  of the packets since the last call, 0 to 1
- * @property {number} jitterMs  how long packets wait for late ones, in milliseconds; 0 for what is sent
+ * @property {number} jitterMs  how long what arrived waited here before it was played, in milliseconds; 0 for what is sent
  * @property {number} width
  * @property {number} height
  * @property {number} fps
@@ -21,13 +21,13 @@
  * @property {number} sendBps
  * @property {number} receiveBps
  * @property {number} lostShare  of what was to arrive here since the last call
- * @property {string} path  how the media travels: `udp` or `tcp`, and the server's address; empty without media
+ * @property {string} path  how the media travels: `udp` or `tcp`, and the server's address where the browser tells; empty without media
  * @property {TrackFigures[]} tracks
  */
 
 /** Reads statistics again and again, and knows what changed since the last time. */
 export class FiguresReader {
-  /** @type {Map<string, { bytes: number, packets: number, lost: number, at: number, bps: number, lostShare: number }>} */ #before = new Map()
+  /** @type {Map<string, { bytes: number, packets: number, lost: number, at: number, held: number, emitted: number, bps: number, lostShare: number, jitterMs: number }>} */ #before = new Map()
 
   /**
    * @param {{ up: RTCStatsReport | null, down: RTCStatsReport | null }} reports
@@ -69,8 +69,11 @@ export class FiguresReader {
       packets: (isUp ? stat.packetsSent : stat.packetsReceived) ?? 0,
       lost: (isUp ? remote?.packetsLost : stat.packetsLost) ?? 0,
       at: stat.timestamp,
+      held: stat.jitterBufferDelay ?? 0,
+      emitted: stat.jitterBufferEmittedCount ?? 0,
       bps: 0,
       lostShare: 0,
+      jitterMs: 0,
     }
     const before = this.#before.get(stat.id) ?? now
     const seconds = (now.at - before.at) / 1000
@@ -79,14 +82,15 @@ export class FiguresReader {
       const expected = now.packets - before.packets + (isUp ? 0 : lost)
       now.bps = (8 * (now.bytes - before.bytes)) / seconds
       now.lostShare = expected > 0 ? Math.min(1, lost / expected) : 0
-    } else Object.assign(now, { bps: before.bps, lostShare: before.lostShare }) // the browser answers from its memory when asked too often
+      now.jitterMs = now.emitted > before.emitted ? (1000 * (now.held - before.held)) / (now.emitted - before.emitted) : before.jitterMs
+    } else Object.assign(now, { bps: before.bps, lostShare: before.lostShare, jitterMs: before.jitterMs }) // the browser answers from its memory when asked too often
     this.#before.set(stat.id, now)
     return {
       kind: stat.kind,
       codec: (/** @type {any} */ (report?.get(stat.codecId))?.mimeType ?? '').split('/')[1] ?? '',
       bps: now.bps,
       lostShare: now.lostShare,
-      jitterMs: isUp ? 0 : 1000 * (stat.jitterBufferEmittedCount ? stat.jitterBufferDelay / stat.jitterBufferEmittedCount : (stat.jitter ?? 0)),
+      jitterMs: now.jitterMs,
       width: stat.frameWidth ?? 0,
       height: stat.frameHeight ?? 0,
       fps: Math.round(stat.framesPerSecond ?? 0),
@@ -105,7 +109,13 @@ function selectedPair(report) {
   /** @type {any} */
   const remote = report?.get(pair.remoteCandidateId)
   const rtt = pair.currentRoundTripTime
-  return { roundTripMs: rtt === undefined ? null : 1000 * rtt, path: remote ? `${remote.protocol} ${remote.address}:${remote.port}` : '' }
+  return { roundTripMs: rtt === undefined ? null : 1000 * rtt, path: remote ? place(remote) : '' }
 }
 
 const sum = (/** @type {number[]} */ numbers) => numbers.reduce((a, b) => a + b, 0)
+
+/** @param {{ protocol: string, address?: string, port?: number }} candidate */
+function place({ protocol, address, port }) {
+  if (!address) return protocol
+  return `${protocol} ${address.includes(':') ? `[${address}]` : address}:${port}`
+}

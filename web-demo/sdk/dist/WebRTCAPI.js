@@ -103,7 +103,7 @@
 
   // figures.js
   var FiguresReader = class {
-    /** @type {Map<string, { bytes: number, packets: number, lost: number, at: number, bps: number, lostShare: number }>} */
+    /** @type {Map<string, { bytes: number, packets: number, lost: number, at: number, held: number, emitted: number, bps: number, lostShare: number, jitterMs: number }>} */
     #before = /* @__PURE__ */ new Map();
     /**
      * @param {{ up: RTCStatsReport | null, down: RTCStatsReport | null }} reports
@@ -145,8 +145,11 @@
         packets: (isUp ? stat.packetsSent : stat.packetsReceived) ?? 0,
         lost: (isUp ? remote?.packetsLost : stat.packetsLost) ?? 0,
         at: stat.timestamp,
+        held: stat.jitterBufferDelay ?? 0,
+        emitted: stat.jitterBufferEmittedCount ?? 0,
         bps: 0,
-        lostShare: 0
+        lostShare: 0,
+        jitterMs: 0
       };
       const before = this.#before.get(stat.id) ?? now;
       const seconds = (now.at - before.at) / 1e3;
@@ -155,7 +158,8 @@
         const expected = now.packets - before.packets + (isUp ? 0 : lost);
         now.bps = 8 * (now.bytes - before.bytes) / seconds;
         now.lostShare = expected > 0 ? Math.min(1, lost / expected) : 0;
-      } else Object.assign(now, { bps: before.bps, lostShare: before.lostShare });
+        now.jitterMs = now.emitted > before.emitted ? 1e3 * (now.held - before.held) / (now.emitted - before.emitted) : before.jitterMs;
+      } else Object.assign(now, { bps: before.bps, lostShare: before.lostShare, jitterMs: before.jitterMs });
       this.#before.set(stat.id, now);
       return {
         kind: stat.kind,
@@ -165,7 +169,7 @@
         ),
         bps: now.bps,
         lostShare: now.lostShare,
-        jitterMs: isUp ? 0 : 1e3 * (stat.jitterBufferEmittedCount ? stat.jitterBufferDelay / stat.jitterBufferEmittedCount : stat.jitter ?? 0),
+        jitterMs: now.jitterMs,
         width: stat.frameWidth ?? 0,
         height: stat.frameHeight ?? 0,
         fps: Math.round(stat.framesPerSecond ?? 0),
@@ -180,9 +184,13 @@
     if (!pair) return null;
     const remote = report?.get(pair.remoteCandidateId);
     const rtt = pair.currentRoundTripTime;
-    return { roundTripMs: rtt === void 0 ? null : 1e3 * rtt, path: remote ? `${remote.protocol} ${remote.address}:${remote.port}` : "" };
+    return { roundTripMs: rtt === void 0 ? null : 1e3 * rtt, path: remote ? place(remote) : "" };
   }
   var sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
+  function place({ protocol, address, port }) {
+    if (!address) return protocol;
+    return `${protocol} ${address.includes(":") ? `[${address}]` : address}:${port}`;
+  }
 
   // signaling.js
   var REQUEST_TIMEOUT_MS = 15e3;

@@ -8,7 +8,7 @@
  * @property {string} codec  like `H264` or `opus`; empty until known
  * @property {number} bps  bits per second since the last call
  * @property {number} lostShare  of the packets since the last call, 0 to 1
- * @property {number} jitterMs  how long packets wait for late ones, in milliseconds; 0 for what is sent
+ * @property {number} jitterMs  how long what arrived waited here before it was played, in milliseconds; 0 for what is sent
  * @property {number} width
  * @property {number} height
  * @property {number} fps
@@ -20,7 +20,7 @@
  * @property {number} sendBps
  * @property {number} receiveBps
  * @property {number} lostShare  of what was to arrive here since the last call
- * @property {string} path  how the media travels: `udp` or `tcp`, and the server's address; empty without media
+ * @property {string} path  how the media travels: `udp` or `tcp`, and the server's address where the browser tells; empty without media
  * @property {TrackFigures[]} tracks
  */
 /** Reads statistics again and again, and knows what changed since the last time. */
@@ -57,7 +57,7 @@ export type TrackFigures = {
      */
     lostShare: number;
     /**
-     * how long packets wait for late ones, in milliseconds; 0 for what is sent
+     * how long what arrived waited here before it was played, in milliseconds; 0 for what is sent
      */
     jitterMs: number;
     width: number;
@@ -84,7 +84,7 @@ export type Figures = {
      */
     lostShare: number;
     /**
-     * how the media travels: `udp` or `tcp`, and the server's address; empty without media
+     * how the media travels: `udp` or `tcp`, and the server's address where the browser tells; empty without media
      */
     path: string;
     tracks: TrackFigures[];
