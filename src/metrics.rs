@@ -160,6 +160,12 @@ const MEDIA_FAMILIES: &[MediaFamily] = &[
     ("roomcast_copies", Kind::Gauge, "Tracks that arrive from another shard for viewers here.", |c| c.copies as u64),
     ("roomcast_relayed_packets_total", Kind::Counter, "RTP packets from other shards.", |c| c.packets_relayed),
     ("roomcast_datagrams_received_total", Kind::Counter, "UDP datagrams that arrived.", |c| c.datagrams_in),
+    (
+        "roomcast_receive_runs_total",
+        Kind::Counter,
+        "The same as the kernel handed them over; datagrams by these is the gain of offload.",
+        |c| c.messages_in,
+    ),
     ("roomcast_packets_received_total", Kind::Counter, "RTP packets that arrived.", |c| c.packets_in),
     ("roomcast_packets_sent_total", Kind::Counter, "RTP packets that left.", |c| c.packets_out),
     ("roomcast_received_bytes_total", Kind::Counter, "Bytes of media that arrived.", |c| c.bytes_in),
@@ -176,6 +182,7 @@ const MEDIA_FAMILIES: &[MediaFamily] = &[
         c.paths_moved
     }),
     ("roomcast_gso", Kind::Gauge, "1 where the kernel takes many packets in one call.", |c| u64::from(c.gso)),
+    ("roomcast_gro", Kind::Gauge, "1 where the kernel hands over many packets in one call.", |c| u64::from(c.gro)),
 ];
 
 fn media_families(shards: &[Counts], out: &mut Exposition) {

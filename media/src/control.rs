@@ -133,6 +133,10 @@ pub async fn start(config: MediaConfig) -> io::Result<MediaHandle> {
                  raise net.core.rmem_max and net.core.wmem_max"
             );
         }
+        if index == 0 {
+            let (send, receive) = (socket.uses_gso(), socket.uses_gro());
+            info!(send, receive, sender = socket.has_sender(), "segmentation offload: what this kernel can do");
+        }
         let handle = shard::start(index, socket, config.clone(), identity.clone(), origin, shard_events.clone())?;
         if let Some(tcp) = tcp {
             listeners.spawn(ice_tcp::serve(tcp, handle.mailbox.clone()));

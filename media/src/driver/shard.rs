@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 use super::{
+    by_destination::ByDestination,
     handshakes::{self, Handshakes},
     mailbox::{Bell, DownSetup, Mailbox, ShardCommand, ShardEvent, UpSetup, tracks_of},
     roaming::Roaming,
@@ -71,6 +72,8 @@ const COUNTS_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
     pub datagrams_in: u64,
+    /// Datagrams as the kernel handed them over: a run of them from one peer is one.
+    pub messages_in: u64,
     pub packets_in: u64,
     pub packets_out: u64,
     pub bytes_in: u64,
@@ -93,6 +96,7 @@ pub struct Counts {
     /// RTP packets that came from another shard, beside [`packets_in`](Self::packets_in).
     pub packets_relayed: u64,
     pub gso: bool,
+    pub gro: bool,
 }
 
 /// A running shard, as control sees it.
@@ -149,6 +153,7 @@ pub fn start(
         touched: Vec::new(),
         dirty: Vec::new(),
         output: Output::default(),
+        sorted: ByDestination::default(),
         outbox: Outbox::default(),
         send: SendBatch::new(),
         scratch: Vec::new(),
@@ -234,6 +239,7 @@ struct Shard {
     /// Transports with something in their queue.
     dirty: Vec<TransportKey>,
     output: Output,
+    sorted: ByDestination,
     outbox: Outbox,
     send: SendBatch,
     scratch: Vec<u8>,
@@ -245,7 +251,7 @@ struct Shard {
 impl Shard {
     fn run(mut self, mut poll: Poll, commands: Receiver<ShardCommand>) {
         let mut events = Events::with_capacity(16);
-        let mut batch = RecvBatch::new();
+        let mut batch = RecvBatch::new(self.socket.uses_gro());
         let mut more = false;
         loop {
             let now = self.now();
@@ -308,9 +314,9 @@ impl Shard {
                     return false;
                 }
             };
+            self.counts.messages_in += n as u64;
             let now = self.now();
-            for i in 0..n {
-                let (origin, slot) = batch.entry(i);
+            while let Some((origin, slot)) = batch.next() {
                 let path = Path { remote: origin.remote, local_ip: origin.local_ip, via: Via::Udp };
                 self.handle_datagram(now, path, slot);
             }
@@ -1019,21 +1025,29 @@ impl Shard {
 
     // ---- out ---------------------------------------------------------------------------------------------------
 
-    /// Seals what the rooms decided, each packet in one pass from its ring slot into the send buffer, and sorts it by
-    /// transport, so that what goes to one destination goes as one run.
+    /// Seals what the rooms decided, each packet in one pass from its ring slot into the send buffer, transport by
+    /// transport, so that what goes to one destination lies together and goes as one run.
     fn drain_output(&mut self) {
         // First, so that the other shards work while this one seals.
         self.announce_relays();
-        let mut forwards = std::mem::take(&mut self.output.forwards);
-        for forward in forwards.drain(..) {
-            if self.send.is_full() {
-                self.flush();
+        if !self.output.forwards.is_empty() {
+            let mut forwards = std::mem::take(&mut self.output.forwards);
+            let mut sorted = std::mem::take(&mut self.sorted);
+            sorted.sort(&forwards);
+            for n in 0.. {
+                let Some((to, indices)) = sorted.group(n) else { break };
+                let mut rest = indices.map(|index| &forwards[index]).peekable();
+                while rest.peek().is_some() {
+                    if self.send.is_full() {
+                        self.flush();
+                    }
+                    self.seal(to, &mut rest);
+                }
             }
-            if let Err(reason) = self.seal(&forward) {
-                self.counts.drops.count(reason);
-            }
+            forwards.clear();
+            self.output.forwards = forwards;
+            self.sorted = sorted;
         }
-        self.output.forwards = forwards;
         if !self.output.rtcp.is_empty() {
             for (to, packet) in std::mem::take(&mut self.output.rtcp) {
                 self.send_rtcp(to, &packet);
@@ -1041,22 +1055,46 @@ impl Shard {
         }
     }
 
-    fn seal(&mut self, forward: &Forward) -> Result<(), DropReason> {
-        let entry = self.transports.get_mut(forward.to.0 as usize).ok_or(DropReason::NotConnected)?;
-        let path = entry.transport.path().ok_or(DropReason::NotConnected)?;
-        let room = &self.rooms.get(entry.room as usize).ok_or(DropReason::NotInRing)?.room;
-        let payload = room.up(forward.up).and_then(|up| up.payload(forward.seq)).ok_or(DropReason::NotInRing)?;
-        let transport = &mut entry.transport;
-        let sealed = self.send.keep(|space| match forward.original_seq {
-            None => transport.protect_rtp(&forward.header, payload, space),
-            Some(seq) => transport.protect_rtp_parts(&forward.header, &seq.to_be_bytes(), payload, space),
-        });
-        let packet = sealed.ok_or(DropReason::NotConnected)?;
-        self.counts.packets_out += 1;
-        self.counts.bytes_out += payload.len() as u64 + 12;
-        self.counts.retransmissions += u64::from(forward.original_seq.is_some());
-        self.queue(forward.to, path, packet);
-        Ok(())
+    /// Seals forwards to one transport until the send buffer is full.
+    fn seal<'a>(&mut self, to: TransportKey, forwards: &mut impl Iterator<Item = &'a Forward>) {
+        let Shard { transports, rooms, send, counts, dirty, tcp, .. } = self;
+        let Some(entry) = transports.get_mut(to.0 as usize) else {
+            return forwards.for_each(|_| counts.drops.count(DropReason::NotConnected));
+        };
+        let Some(path) = entry.transport.path() else {
+            return forwards.for_each(|_| counts.drops.count(DropReason::NotConnected));
+        };
+        let room = rooms.get(entry.room as usize).map(|slot| &slot.room);
+        while !send.is_full()
+            && let Some(forward) = forwards.next()
+        {
+            let up = room.and_then(|room| room.up(forward.up));
+            let Some(payload) = up.and_then(|up| up.payload(forward.seq)) else {
+                counts.drops.count(DropReason::NotInRing);
+                continue;
+            };
+            let transport = &mut entry.transport;
+            let sealed = send.keep(|space| match forward.original_seq {
+                None => transport.protect_rtp(&forward.header, payload, space),
+                Some(seq) => transport.protect_rtp_parts(&forward.header, &seq.to_be_bytes(), payload, space),
+            });
+            let Some(packet) = sealed else {
+                counts.drops.count(DropReason::NotConnected);
+                continue;
+            };
+            counts.packets_out += 1;
+            counts.bytes_out += payload.len() as u64 + 12;
+            counts.retransmissions += u64::from(forward.original_seq.is_some());
+            match path.via {
+                Via::Udp => {
+                    if entry.queue.is_empty() {
+                        dirty.push(to);
+                    }
+                    entry.queue.push(packet);
+                }
+                Via::Tcp(connection) => send_tcp(tcp, connection, send.bytes(packet)),
+            }
+        }
     }
 
     fn queue(&mut self, to: TransportKey, path: Path, packet: Packet) {
@@ -1128,7 +1166,7 @@ impl Shard {
         // A copy that nobody watches any more has closed its pipe from the other end.
         self.relays.retain(|relay| !relay.pipe.is_closed());
         self.counts.down_tracks = self.rooms.iter().map(|(_, slot)| slot.room.downs_len()).sum();
-        self.counts.gso = self.socket.uses_gso();
+        (self.counts.gso, self.counts.gro) = (self.socket.uses_gso(), self.socket.uses_gro());
         let mut counts = self.counts.clone();
         for reason in DropReason::ALL {
             counts.drops.add(*reason, self.output.drops.get(*reason));

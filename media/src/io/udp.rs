@@ -1,15 +1,16 @@
 //! The media socket: many datagrams in by one `recvmmsg`, many out by one `sendmmsg` of segmentation-offload runs.
 //!
 //! ```text
-//!   SendBatch.bytes    |1 to A 1200|1 to B 1200|2 to A 1200|2 to B 1200|3 to A 640|3 to B 640|...   as they were sealed
-//!   SendBatch.pieces   |1 to A|2 to A|3 to A|1 to B|2 to B|3 to B|...                               as they are sent
-//!   SendBatch.runs     |to A, segment 1200  |to B, segment 1200  |...
+//!   SendBatch.bytes    |1 to A 1200|2 to A 1200|3 to A 640|1 to B 1200|2 to B 1200|3 to B 640|...   as they were sealed
+//!   SendBatch.pieces   |1, 2 and 3 to A                   |1, 2 and 3 to B                   |...   where they lie
+//!   SendBatch.runs     |to A, segment 1200                |to B, segment 1200                |...   as they are sent
 //! ```
 //!
 //! Packets to one destination become a *run* if they are of one size, a shorter last one included: the kernel walks its
 //! stack once for a run (`UDP_SEGMENT`) and that is nearly all of a packet's price. A packet is sealed when it is decided
 //! on and sent when the turn ends, so that what arrived meanwhile joins its run; the pieces of a run need not lie side by
-//! side, the kernel gathers them. The
+//! side, the kernel gathers them. Runs come in, too (`UDP_GRO`, see [`recv_batch`](super::recv_batch)): a picture that arrives
+//! in one run is handled in one turn and leaves in one. The
 //! address that a datagram came in on is remembered and used as the source of what goes back (`IP_PKTINFO`): a socket
 //! that is bound to every address would otherwise answer from whichever the routing table likes, and browsers ignore that.
 
@@ -23,21 +24,16 @@ use std::{
 use libc::{c_int, c_void};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::buf::slot::{SLOT_BYTES, Slot};
+use super::{recv_batch::RECV_MESSAGES, send_batch::Run};
+pub use super::{
+    recv_batch::{Origin, RecvBatch},
+    send_batch::{Packet, SendBatch},
+};
+use crate::buf::slot::SLOT_BYTES;
 
-/// Datagrams taken by one system call.
-pub const RECV_BATCH: usize = 64;
 /// Runs handed over by one system call.
 const SEND_BATCH: usize = 64;
-/// Most segments of one run: the kernel's `UDP_MAX_SEGMENTS` of old; newer kernels take 128.
-const SEGMENTS_MAX: usize = 64;
-/// Most bytes of one run: an IP packet's length field, less the headers.
-const RUN_BYTES_MAX: usize = 65_000;
-/// Bytes of the send buffer: what one turn may seal before it has to send. 1,700 packets of 1,200 bytes.
-const SEND_BYTES: usize = 2 << 20;
-/// Part of it that is left to control traffic.
-const SEND_RESERVE_BYTES: usize = 64 << 10;
-/// Room for the control messages of one datagram.
+/// Room for the control messages of one message: address and segment size.
 const CONTROL_BYTES: usize = 88;
 
 /// Control message space that is aligned as the kernel wants it.
@@ -48,33 +44,31 @@ struct Control([u8; CONTROL_BYTES]);
 /// A bound UDP socket that never blocks.
 pub struct UdpSocket {
     socket: Socket,
+    /// What is sent with; see [`make_sender`].
+    sender: Option<Socket>,
     local: SocketAddr,
     gso: bool,
+    gro: bool,
 }
 
 impl UdpSocket {
     /// Binds to `addr`, where `[::]` means every address of both families, and asks for socket buffers of `buffer_bytes`; the kernel may grant less, see
     /// [`receive_buffer_bytes`](Self::receive_buffer_bytes).
     pub fn bind(addr: SocketAddr, buffer_bytes: usize) -> io::Result<Self> {
-        let domain = if addr.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
-        let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_nonblocking(true)?;
-        // What the kernel refuses here costs packets under load, not correctness: the caller reports the shortfall.
-        let _ = socket.set_recv_buffer_size(buffer_bytes);
-        let _ = socket.set_send_buffer_size(buffer_bytes);
+        let socket = unbound(addr, buffer_bytes)?;
         let fd = socket.as_raw_fd();
         if addr.is_ipv4() {
             set_option(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
         } else {
-            // IPv4 comes in as `::ffff:a.b.c.d`; outside of this file it is IPv4 again.
-            socket.set_only_v6(!addr.ip().is_unspecified())?;
             set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
         }
         socket.bind(&addr.into())?;
         let local = socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("no local address"))?;
         // Setting a segment size of 0 changes nothing and tells whether the kernel knows the option at all.
         let gso = set_option(fd, libc::IPPROTO_UDP, libc::UDP_SEGMENT, 0).is_ok();
-        Ok(UdpSocket { socket, local, gso })
+        let gro = set_option(fd, libc::IPPROTO_UDP, libc::UDP_GRO, 1).is_ok();
+        let sender = make_sender(&socket, local, buffer_bytes).ok();
+        Ok(UdpSocket { socket, sender, local, gso, gro })
     }
 
     pub fn local_addr(&self) -> SocketAddr {
@@ -91,23 +85,37 @@ impl UdpSocket {
         self.gso
     }
 
-    /// Takes what is there, at most [`RECV_BATCH`] datagrams; 0 if nothing is.
+    /// Whether the kernel may hand over runs: what is received with has to be made for them.
+    pub fn uses_gro(&self) -> bool {
+        self.gro
+    }
+
+    /// Whether there is a second socket to send with, which costs the kernel less.
+    pub fn has_sender(&self) -> bool {
+        self.sender.is_some()
+    }
+
+    /// Takes what is there, at most [`RECV_MESSAGES`] datagrams or runs of them; answers how many, 0 if nothing is there.
     pub fn receive(&self, batch: &mut RecvBatch) -> io::Result<usize> {
-        batch.filled = 0;
+        batch.rewind(0);
         // SAFETY: all-zero is a valid value of these plain C structures.
-        let mut headers: [libc::mmsghdr; RECV_BATCH] = unsafe { mem::zeroed() };
-        let mut iovecs: [libc::iovec; RECV_BATCH] = unsafe { mem::zeroed() };
-        let mut names: [libc::sockaddr_storage; RECV_BATCH] = unsafe { mem::zeroed() };
-        let mut controls = [Control([0; CONTROL_BYTES]); RECV_BATCH];
-        for (i, slot) in batch.slots.iter_mut().enumerate() {
-            let space = slot.space_mut();
-            iovecs[i] = libc::iovec { iov_base: space.as_mut_ptr().cast(), iov_len: SLOT_BYTES };
+        let mut headers: [libc::mmsghdr; RECV_MESSAGES] = unsafe { mem::zeroed() };
+        let mut iovecs: [[libc::iovec; 2]; RECV_MESSAGES] = unsafe { mem::zeroed() };
+        let mut names: [MaybeUninit<libc::sockaddr_storage>; RECV_MESSAGES] =
+            [const { MaybeUninit::uninit() }; RECV_MESSAGES];
+        let mut controls: [MaybeUninit<Control>; RECV_MESSAGES] = [const { MaybeUninit::uninit() }; RECV_MESSAGES];
+        for i in 0..RECV_MESSAGES {
+            let (slot, rest) = batch.space(i);
+            iovecs[i] = [
+                libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: SLOT_BYTES },
+                libc::iovec { iov_base: rest.as_mut_ptr().cast(), iov_len: rest.len() },
+            ];
             let header = &mut headers[i].msg_hdr;
-            header.msg_name = (&raw mut names[i]).cast();
+            header.msg_name = names[i].as_mut_ptr().cast();
             header.msg_namelen = mem::size_of::<libc::sockaddr_storage>() as u32;
-            header.msg_iov = &raw mut iovecs[i];
-            header.msg_iovlen = 1;
-            header.msg_control = (&raw mut controls[i]).cast();
+            header.msg_iov = iovecs[i].as_mut_ptr();
+            header.msg_iovlen = 1 + usize::from(!rest.is_empty());
+            header.msg_control = controls[i].as_mut_ptr().cast();
             header.msg_controllen = CONTROL_BYTES;
         }
         // SAFETY: every header points at memory that lives past the call, with its true length.
@@ -115,7 +123,7 @@ impl UdpSocket {
             libc::recvmmsg(
                 self.socket.as_raw_fd(),
                 headers.as_mut_ptr(),
-                RECV_BATCH as u32,
+                RECV_MESSAGES as u32,
                 libc::MSG_DONTWAIT,
                 std::ptr::null_mut(),
             )
@@ -130,16 +138,19 @@ impl UdpSocket {
             };
         }
         let n = n as usize;
-        for i in 0..n {
-            let header = &headers[i];
+        for (i, header) in headers.iter().enumerate().take(n) {
+            let message = &mut batch.messages[i];
+            // SAFETY: the kernel wrote the sender's address.
+            let name = unsafe { names[i].assume_init_ref() };
+            let remote = socket_addr(name).unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+            let (local_ip, segment) = read_control(&header.msg_hdr);
+            message.origin = Origin { remote, local_ip: local_ip.unwrap_or(self.local.ip()) };
             // A truncated datagram is longer than anything we speak; length 0 makes the demultiplexer drop it.
             let truncated = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
-            batch.slots[i].set_len(if truncated { 0 } else { header.msg_len as usize });
-            let local_ip = local_ip_of(&header.msg_hdr).unwrap_or(self.local.ip());
-            let remote = socket_addr(&names[i]).unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
-            batch.origins[i] = Origin { remote, local_ip };
+            message.len = if truncated { 0 } else { header.msg_len as usize };
+            message.segment = segment.unwrap_or(message.len).max(1);
         }
-        batch.filled = n;
+        batch.rewind(n);
         Ok(n)
     }
 
@@ -148,74 +159,138 @@ impl UdpSocket {
         let mut refused = 0;
         let mut calls = 0;
         let mut next = 0;
-        while next < batch.runs.len() {
+        let runs = batch.runs.len();
+        while next < runs {
             calls += 1;
-            let end = (next + SEND_BATCH).min(batch.runs.len());
+            let end = (next + SEND_BATCH).min(runs);
             match self.send_runs(batch, &batch.runs[next..end]) {
                 Ok(sent) => next += sent,
                 Err(error) => {
                     let run = batch.runs[next];
                     let raw = error.raw_os_error();
-                    if run.pieces > 1 && matches!(raw, Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP)) {
+                    if run.packets > 1 && matches!(raw, Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP)) {
                         self.gso = false;
-                        refused += self.send_singly(batch, run);
+                        for single in batch.take_apart(next) {
+                            let sent = self.send_runs(batch, &batch.runs[single..=single]);
+                            refused += usize::from(!matches!(sent, Ok(1)));
+                        }
+                        batch.truncate(runs);
                     } else {
-                        refused += run.pieces;
+                        refused += run.packets;
                     }
                     next += 1;
                     if error.kind() == io::ErrorKind::WouldBlock {
                         // The socket's buffer is full: what is left would only wait and be late.
-                        refused += batch.runs[next..].iter().map(|run| run.pieces).sum::<usize>();
+                        refused += batch.runs[next..].iter().map(|run| run.packets).sum::<usize>();
                         break;
                     }
                 }
             }
         }
-        let runs = batch.runs.len() as u64;
         batch.clear();
-        Sent { runs, calls, refused: refused as u64 }
-    }
-
-    fn send_singly(&self, batch: &SendBatch, run: Run) -> usize {
-        let mut refused = 0;
-        for first in run.first..run.first + run.pieces {
-            let single = Run { first, pieces: 1, ..run };
-            if !matches!(self.send_runs(batch, &[single]), Ok(1)) {
-                refused += 1;
-            }
-        }
-        refused
+        Sent { runs: runs as u64, calls, refused: refused as u64 }
     }
 
     /// One `sendmmsg`. Answers how many runs went out, at least one; an error concerns the first.
     fn send_runs(&self, batch: &SendBatch, runs: &[Run]) -> io::Result<usize> {
-        // SAFETY: all-zero is a valid value of this plain C structure.
-        let mut headers: [libc::mmsghdr; SEND_BATCH] = unsafe { mem::zeroed() };
-        let mut names: [MaybeUninit<socket2::SockAddr>; SEND_BATCH] = [const { MaybeUninit::uninit() }; SEND_BATCH];
-        let mut controls = [Control([0; CONTROL_BYTES]); SEND_BATCH];
+        let mut headers: [MaybeUninit<libc::mmsghdr>; SEND_BATCH] = [const { MaybeUninit::uninit() }; SEND_BATCH];
+        let mut names: [MaybeUninit<Name>; SEND_BATCH] = [const { MaybeUninit::uninit() }; SEND_BATCH];
+        let mut controls: [MaybeUninit<Control>; SEND_BATCH] = [const { MaybeUninit::uninit() }; SEND_BATCH];
         for (i, run) in runs.iter().enumerate() {
-            let pieces = &batch.pieces[run.first..run.first + run.pieces];
+            let pieces = batch.pieces(run);
             let to = if self.local.is_ipv6() { in_ipv6(run.to) } else { run.to };
-            let name = names[i].write(to.remote.into());
-            let header = &mut headers[i].msg_hdr;
-            header.msg_name = name.as_ptr().cast_mut().cast();
-            header.msg_namelen = name.len();
-            header.msg_iov = pieces.as_ptr().cast_mut().cast();
-            header.msg_iovlen = pieces.len();
-            header.msg_control = (&raw mut controls[i]).cast();
-            header.msg_controllen = CONTROL_BYTES;
-            header.msg_controllen = write_control(header, to.local_ip, run);
-            if header.msg_controllen == 0 {
-                header.msg_control = std::ptr::null_mut();
+            let (name, name_len) = Name::of(to.remote);
+            let control = controls[i].as_mut_ptr();
+            // SAFETY: the pointer is that of a place for control messages.
+            let control_len = unsafe { write_control(control, to.local_ip, run) };
+            // SAFETY: all-zero is a valid value of this plain C structure.
+            let mut header: libc::mmsghdr = unsafe { mem::zeroed() };
+            header.msg_hdr.msg_name = (&raw mut *names[i].write(name)).cast();
+            header.msg_hdr.msg_namelen = name_len;
+            header.msg_hdr.msg_iov = pieces.as_ptr().cast_mut();
+            header.msg_hdr.msg_iovlen = pieces.len();
+            header.msg_hdr.msg_control = if control_len == 0 { std::ptr::null_mut() } else { control.cast() };
+            header.msg_hdr.msg_controllen = control_len;
+            headers[i].write(header);
+        }
+        let fd = self.sender.as_ref().unwrap_or(&self.socket).as_raw_fd();
+        // SAFETY: as many headers as are passed were written above. Each points at memory that lives past the call, with its
+        // true length: pieces are iovecs of packets in the batch, which is not touched meanwhile.
+        let n = unsafe { libc::sendmmsg(fd, headers.as_mut_ptr().cast(), runs.len() as u32, libc::MSG_DONTWAIT) };
+        if n < 0 { Err(io::Error::last_os_error()) } else { Ok(n as usize) }
+    }
+}
+
+/// A socket with buffers of the size that is wanted, or what the kernel grants.
+fn unbound(addr: SocketAddr, buffer_bytes: usize) -> io::Result<Socket> {
+    let domain = if addr.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    // What the kernel refuses here costs packets under load, not correctness: the caller reports the shortfall.
+    let _ = socket.set_recv_buffer_size(buffer_bytes);
+    let _ = socket.set_send_buffer_size(buffer_bytes);
+    if addr.is_ipv6() {
+        // IPv4 comes in as `::ffff:a.b.c.d`; outside of this file it is IPv4 again.
+        socket.set_only_v6(!addr.ip().is_unspecified())?;
+    }
+    Ok(socket)
+}
+
+/// A second socket of the same address, to send with. Nobody waits for it, so that the kernel has nobody to wake when a
+/// packet has left; and it is connected, so that numbering packets (IP identification) costs one addition and nothing is
+/// ever delivered to it: the peer, port 1 of this machine, does not exist. What is sent names its own destination all the same.
+fn make_sender(receiver: &Socket, local: SocketAddr, buffer_bytes: usize) -> io::Result<Socket> {
+    let socket = unbound(local, buffer_bytes)?;
+    // Two sockets may share an address if both allow it. Only here: another server on this port is still refused.
+    receiver.set_reuse_address(true)?;
+    socket.set_reuse_address(true)?;
+    let bound = socket.bind(&local.into());
+    receiver.set_reuse_address(false)?;
+    socket.set_reuse_address(false)?;
+    bound?;
+    let ip = match local.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        // Both families can be sent to from a socket that is connected in the older one.
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.to_ipv6_mapped().into(),
+        ip => ip,
+    };
+    socket.connect(&SocketAddr::new(ip, NO_PORT).into())?;
+    Ok(socket)
+}
+
+/// tcpmux over UDP: a privileged port that nothing uses.
+const NO_PORT: u16 = 1;
+
+/// A socket address, as long as it needs to be.
+#[repr(C)]
+union Name {
+    v4: libc::sockaddr_in,
+    v6: libc::sockaddr_in6,
+}
+
+impl Name {
+    fn of(addr: SocketAddr) -> (Name, libc::socklen_t) {
+        match addr {
+            SocketAddr::V4(addr) => {
+                let v4 = libc::sockaddr_in {
+                    sin_family: libc::AF_INET as libc::sa_family_t,
+                    sin_port: addr.port().to_be(),
+                    sin_addr: libc::in_addr { s_addr: u32::from(*addr.ip()).to_be() },
+                    sin_zero: [0; 8],
+                };
+                (Name { v4 }, mem::size_of::<libc::sockaddr_in>() as libc::socklen_t)
+            }
+            SocketAddr::V6(addr) => {
+                let v6 = libc::sockaddr_in6 {
+                    sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                    sin6_port: addr.port().to_be(),
+                    sin6_flowinfo: addr.flowinfo(),
+                    sin6_addr: libc::in6_addr { s6_addr: addr.ip().octets() },
+                    sin6_scope_id: addr.scope_id(),
+                };
+                (Name { v6 }, mem::size_of::<libc::sockaddr_in6>() as libc::socklen_t)
             }
         }
-        // SAFETY: every header points at memory that lives past the call, with its true length: pieces are iovecs of
-        // packets in `batch.bytes`, which is not touched meanwhile, and names were written above for as many headers as
-        // are passed. (A `SockAddr` needs no drop.)
-        let n = unsafe {
-            libc::sendmmsg(self.socket.as_raw_fd(), headers.as_mut_ptr(), runs.len() as u32, libc::MSG_DONTWAIT)
-        };
-        if n < 0 { Err(io::Error::last_os_error()) } else { Ok(n as usize) }
     }
 }
 
@@ -234,159 +309,6 @@ pub struct Sent {
     pub calls: u64,
     /// Packets that the kernel refused.
     pub refused: u64,
-}
-
-/// Where a datagram came from, and the address of ours that it came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin {
-    pub remote: SocketAddr,
-    pub local_ip: IpAddr,
-}
-
-/// Slots for one receive call. What was received may be swapped out for other slots.
-pub struct RecvBatch {
-    slots: Vec<Slot>,
-    origins: Vec<Origin>,
-    filled: usize,
-}
-
-impl RecvBatch {
-    pub fn new() -> Self {
-        let nowhere =
-            Origin { remote: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), local_ip: Ipv4Addr::UNSPECIFIED.into() };
-        RecvBatch {
-            slots: (0..RECV_BATCH).map(|_| Slot::new()).collect(),
-            origins: vec![nowhere; RECV_BATCH],
-            filled: 0,
-        }
-    }
-
-    pub fn len(&self) -> usize {
-        self.filled
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.filled == 0
-    }
-
-    /// # Panics
-    /// If `i` is not below [`RECV_BATCH`].
-    pub fn entry(&mut self, i: usize) -> (Origin, &mut Slot) {
-        (self.origins[i], &mut self.slots[i])
-    }
-}
-
-impl Default for RecvBatch {
-    fn default() -> Self {
-        RecvBatch::new()
-    }
-}
-
-/// One packet in a [`SendBatch`], until it is cleared.
-#[derive(Clone, Copy, Debug)]
-pub struct Packet {
-    start: u32,
-    len: u16,
-}
-
-/// Datagrams on their way out, in one block of memory.
-pub struct SendBatch {
-    bytes: Box<[u8]>,
-    used: usize,
-    pieces: Vec<Piece>,
-    runs: Vec<Run>,
-}
-
-/// A packet as the kernel wants to be told of it.
-#[repr(transparent)]
-struct Piece(libc::iovec);
-
-// SAFETY: the pointer leads into `SendBatch::bytes`, which moves along and is shared with nobody.
-unsafe impl Send for Piece {}
-
-/// Packets to one destination that the kernel cuts apart again. `to.remote` is the destination, `to.local_ip` the source.
-#[derive(Clone, Copy)]
-struct Run {
-    to: Origin,
-    first: usize,
-    pieces: usize,
-    /// Size of each packet but the last, which may be shorter.
-    segment: u16,
-}
-
-impl SendBatch {
-    pub fn new() -> Self {
-        let bytes = vec![0; SEND_BYTES].into_boxed_slice();
-        SendBatch { bytes, used: 0, pieces: Vec::with_capacity(2048), runs: Vec::with_capacity(1024) }
-    }
-
-    /// Time to send. What is small and cannot wait, like a handshake, still fits.
-    pub fn is_full(&self) -> bool {
-        self.used + SEND_RESERVE_BYTES > self.bytes.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.runs.is_empty()
-    }
-
-    /// Keeps one packet, written by `write` into the space that it is given, which is [`SLOT_BYTES`] long and not blank;
-    /// `write` answers the packet's length, or `None` to keep nothing. `None` too if there is no space.
-    pub fn keep(&mut self, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> Option<Packet> {
-        let space = self.bytes.get_mut(self.used..self.used + SLOT_BYTES)?;
-        let len = write(space).filter(|len| *len <= SLOT_BYTES)?;
-        let packet = Packet { start: self.used as u32, len: len as u16 };
-        self.used += len;
-        Some(packet)
-    }
-
-    /// Keeps a copy of a packet that exists already.
-    pub fn keep_copy(&mut self, packet: &[u8]) -> Option<Packet> {
-        self.keep(|space| {
-            space.get_mut(..packet.len())?.copy_from_slice(packet);
-            Some(packet.len())
-        })
-    }
-
-    /// The bytes of a packet that was kept.
-    pub fn bytes(&self, packet: Packet) -> &[u8] {
-        &self.bytes[packet.start as usize..packet.start as usize + usize::from(packet.len)]
-    }
-
-    /// Addresses packets that were kept, in this order. With `gso` they are put together to runs.
-    pub fn address(&mut self, to: Origin, packets: &[Packet], gso: bool) {
-        let mut open: Option<Run> = None;
-        let mut bytes = 0;
-        for packet in packets {
-            let len = usize::from(packet.len);
-            let start = &raw mut self.bytes[packet.start as usize];
-            self.pieces.push(Piece(libc::iovec { iov_base: start.cast(), iov_len: len }));
-            let at = self.pieces.len() - 1;
-            if let Some(run) = open.as_mut().filter(|_| gso) {
-                // A run whose last packet is shorter than the others is complete.
-                let whole = bytes == usize::from(run.segment) * run.pieces;
-                if whole && packet.len <= run.segment && run.pieces < SEGMENTS_MAX && bytes + len <= RUN_BYTES_MAX {
-                    run.pieces += 1;
-                    bytes += len;
-                    continue;
-                }
-            }
-            self.runs.extend(open.replace(Run { to, first: at, pieces: 1, segment: packet.len }));
-            bytes = len;
-        }
-        self.runs.extend(open);
-    }
-
-    fn clear(&mut self) {
-        self.used = 0;
-        self.pieces.clear();
-        self.runs.clear();
-    }
-}
-
-impl Default for SendBatch {
-    fn default() -> Self {
-        SendBatch::new()
-    }
 }
 
 /// Sets an integer option of a socket.
@@ -413,50 +335,56 @@ fn in_ipv6(to: Origin) -> Origin {
 }
 
 /// Writes source address and segment size; answers the length of what was written.
-fn write_control(header: &libc::msghdr, local_ip: IpAddr, run: &Run) -> usize {
+///
+/// # Safety
+/// `control` must be valid for writing.
+unsafe fn write_control(control: *mut Control, local_ip: IpAddr, run: &Run) -> usize {
     let mut len = 0;
-    // SAFETY: the header's control buffer is CONTROL_BYTES long, zeroed and aligned; the two messages need
-    // CMSG_SPACE(20) + CMSG_SPACE(2) = 64 bytes at most, so CMSG_FIRSTHDR and CMSG_NXTHDR stay inside.
+    // SAFETY: the two messages are CMSG_SPACE(20) + CMSG_SPACE(2) = 64 bytes at most, of CONTROL_BYTES; the lengths keep each
+    // aligned as a `cmsghdr` has to be.
     unsafe {
-        let mut cmsg = libc::CMSG_FIRSTHDR(header);
-        if !local_ip.is_unspecified() && !cmsg.is_null() {
-            match local_ip {
-                IpAddr::V4(ip) => {
-                    (*cmsg).cmsg_level = libc::IPPROTO_IP;
-                    (*cmsg).cmsg_type = libc::IP_PKTINFO;
-                    (*cmsg).cmsg_len = libc::CMSG_LEN(mem::size_of::<libc::in_pktinfo>() as u32) as usize;
-                    let info = libc::in_pktinfo {
-                        ipi_ifindex: 0,
-                        ipi_spec_dst: libc::in_addr { s_addr: u32::from(ip).to_be() },
-                        ipi_addr: libc::in_addr { s_addr: 0 },
-                    };
-                    libc::CMSG_DATA(cmsg).cast::<libc::in_pktinfo>().write_unaligned(info);
-                    len += libc::CMSG_SPACE(mem::size_of::<libc::in_pktinfo>() as u32) as usize;
-                }
-                IpAddr::V6(ip) => {
-                    (*cmsg).cmsg_level = libc::IPPROTO_IPV6;
-                    (*cmsg).cmsg_type = libc::IPV6_PKTINFO;
-                    (*cmsg).cmsg_len = libc::CMSG_LEN(mem::size_of::<libc::in6_pktinfo>() as u32) as usize;
-                    let info =
-                        libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: ip.octets() }, ipi6_ifindex: 0 };
-                    libc::CMSG_DATA(cmsg).cast::<libc::in6_pktinfo>().write_unaligned(info);
-                    len += libc::CMSG_SPACE(mem::size_of::<libc::in6_pktinfo>() as u32) as usize;
-                }
+        match local_ip {
+            ip if ip.is_unspecified() => {}
+            IpAddr::V4(ip) => {
+                let info = libc::in_pktinfo {
+                    ipi_ifindex: 0,
+                    ipi_spec_dst: libc::in_addr { s_addr: u32::from(ip).to_be() },
+                    ipi_addr: libc::in_addr { s_addr: 0 },
+                };
+                len += append_control(control, len, libc::IPPROTO_IP, libc::IP_PKTINFO, info);
             }
-            cmsg = libc::CMSG_NXTHDR(header, cmsg);
+            IpAddr::V6(ip) => {
+                let info = libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: ip.octets() }, ipi6_ifindex: 0 };
+                len += append_control(control, len, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
+            }
         }
-        if run.pieces > 1 && !cmsg.is_null() {
-            (*cmsg).cmsg_level = libc::SOL_UDP;
-            (*cmsg).cmsg_type = libc::UDP_SEGMENT;
-            (*cmsg).cmsg_len = libc::CMSG_LEN(2) as usize;
-            libc::CMSG_DATA(cmsg).cast::<u16>().write_unaligned(run.segment);
-            len += libc::CMSG_SPACE(2) as usize;
+        if run.packets > 1 {
+            len += append_control(control, len, libc::SOL_UDP, libc::UDP_SEGMENT, run.segment);
         }
     }
     len
 }
 
-fn local_ip_of(header: &libc::msghdr) -> Option<IpAddr> {
+/// Writes one control message `at` bytes into `control`; answers how many it takes.
+///
+/// # Safety
+/// There must be room for it, and `at` be a sum of what this answered.
+unsafe fn append_control<T>(control: *mut Control, at: usize, level: c_int, kind: c_int, data: T) -> usize {
+    let len = mem::size_of::<T>() as u32;
+    // SAFETY: as the caller promises.
+    unsafe {
+        let header = control.cast::<u8>().add(at).cast::<libc::cmsghdr>();
+        (*header).cmsg_level = level;
+        (*header).cmsg_type = kind;
+        (*header).cmsg_len = libc::CMSG_LEN(len) as usize;
+        libc::CMSG_DATA(header).cast::<T>().write_unaligned(data);
+        libc::CMSG_SPACE(len) as usize
+    }
+}
+
+/// The address of ours that a message came to, and the size of its segments if it is a run.
+fn read_control(header: &libc::msghdr) -> (Option<IpAddr>, Option<usize>) {
+    let (mut local_ip, mut segment) = (None, None);
     // SAFETY: the kernel filled the control buffer and its length; the macros stay within both.
     unsafe {
         let mut cmsg = libc::CMSG_FIRSTHDR(header);
@@ -464,17 +392,22 @@ fn local_ip_of(header: &libc::msghdr) -> Option<IpAddr> {
             match ((*cmsg).cmsg_level, (*cmsg).cmsg_type) {
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                     let info = libc::CMSG_DATA(cmsg).cast::<libc::in_pktinfo>().read_unaligned();
-                    return Some(IpAddr::V4(Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr))));
+                    local_ip = Some(IpAddr::V4(Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr))));
                 }
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                     let info = libc::CMSG_DATA(cmsg).cast::<libc::in6_pktinfo>().read_unaligned();
-                    return Some(IpAddr::V6(Ipv6Addr::from(info.ipi6_addr.s6_addr)).to_canonical());
+                    local_ip = Some(IpAddr::V6(Ipv6Addr::from(info.ipi6_addr.s6_addr)).to_canonical());
                 }
-                _ => cmsg = libc::CMSG_NXTHDR(header, cmsg),
+                (libc::SOL_UDP, libc::UDP_GRO) => {
+                    let size = libc::CMSG_DATA(cmsg).cast::<c_int>().read_unaligned();
+                    segment = usize::try_from(size).ok();
+                }
+                _ => {}
             }
+            cmsg = libc::CMSG_NXTHDR(header, cmsg);
         }
     }
-    None
+    (local_ip, segment)
 }
 
 fn socket_addr(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
@@ -505,14 +438,14 @@ mod tests {
     use super::*;
 
     fn receive_all(socket: &UdpSocket, want: usize) -> Vec<(Origin, Vec<u8>)> {
-        let mut batch = RecvBatch::new();
+        let mut batch = RecvBatch::new(socket.uses_gro());
         let mut got = Vec::new();
         let mut fds = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         while got.len() < want {
             // SAFETY: one live pollfd.
             assert!(unsafe { libc::poll(&raw mut fds, 1, 5_000) } > 0, "{} of {want} datagrams came", got.len());
-            for i in 0..socket.receive(&mut batch).unwrap() {
-                let (origin, slot) = batch.entry(i);
+            socket.receive(&mut batch).unwrap();
+            while let Some((origin, slot)) = batch.next() {
                 got.push((origin, slot.data().to_vec()));
             }
         }
@@ -582,5 +515,41 @@ mod tests {
         let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         sender.send_to(&[7; SLOT_BYTES + 1], server.local_addr()).unwrap();
         assert!(receive_all(&server, 1)[0].1.is_empty());
+    }
+
+    #[test]
+    fn a_run_that_arrives_whole_is_one_message_and_all_its_datagrams() {
+        let server = UdpSocket::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), 1 << 20).unwrap();
+        let mut client = UdpSocket::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), 1 << 20).unwrap();
+        if !server.uses_gro() || !client.uses_gso() {
+            return eprintln!("skipped: this kernel makes no runs");
+        }
+        let mut batch = SendBatch::new();
+        let to = Origin { remote: server.local_addr(), local_ip: Ipv4Addr::LOCALHOST.into() };
+        let sizes: Vec<usize> = (0..40).map(|i| if i == 39 { 77 } else { 1100 }).collect();
+        let packets: Vec<Packet> =
+            sizes.iter().enumerate().map(|(i, size)| batch.keep_copy(&vec![i as u8; *size]).unwrap()).collect();
+        batch.address(to, &packets, true);
+        assert_eq!(client.send(&mut batch).refused, 0);
+        let mut received = RecvBatch::new(true);
+        assert_eq!(server.receive(&mut received).unwrap(), 1, "one message");
+        let mut got = Vec::new();
+        while let Some((origin, slot)) = received.next() {
+            assert_eq!(origin.remote, client.local_addr());
+            got.push(slot.data().to_vec());
+        }
+        assert_eq!(got, sizes.iter().enumerate().map(|(i, size)| vec![i as u8; *size]).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_port_that_is_served_is_refused_to_another_server() {
+        let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let first = UdpSocket::bind(any, 1 << 16).unwrap();
+        assert!(first.sender.is_some());
+        let second = UdpSocket::bind(first.local_addr(), 1 << 16);
+        assert_eq!(second.err().map(|error| error.kind()), Some(io::ErrorKind::AddrInUse));
+        let reusing = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).unwrap();
+        reusing.set_reuse_address(true).unwrap();
+        assert!(reusing.bind(&first.local_addr().into()).is_err(), "even if that one would share it");
     }
 }
