@@ -242,6 +242,19 @@ settings! {
         /// Least time between two key frame requests to one publisher, in milliseconds. Shorter: pictures start
         /// sooner for those who join; longer: the publisher spends less on key frames.
         key_frame_interval_ms: Whole<100, 10000> = "500",
+        /// Number packets to viewers over all their tracks, so that browsers report what arrives and when (transport-cc). It
+        /// costs 8 bytes a packet, and ten reports a second from each viewer.
+        viewer_reports: bool = "true",
+        /// Packets from unknown addresses that are tried with the keys of clients that may have moved, per second and group of
+        /// source addresses (there are 64). 0: clients are followed by ICE alone, which takes browsers seconds.
+        roaming_tries_per_second: Whole<0, 1000> = "8",
+        /// Clients whose keys are tried on one such packet.
+        roaming_candidates_max: Whole<1, 1000> = "16",
+        /// Datagrams of DTLS handled between two looks at the media, per shard. More: storms of joins end sooner, packets wait
+        /// longer meanwhile (0.13 ms each at most).
+        handshakes_per_turn: Whole<1, 1000> = "4",
+        /// Datagrams of DTLS that may wait for that, per shard; what comes on top is lost, and sent again by the client.
+        handshakes_waiting_max: Whole<16, 1000000> = "4096",
         /// WebRTC connections at once.
         transports_max: Whole<1, 1000000> = "10000",
         /// Viewers of a room go to another shard than the room's when that one has so many packets per second less to
@@ -432,6 +445,11 @@ impl Config {
             consent_timeout: Duration::from_secs(media.consent_timeout_seconds.get()),
             connect_timeout: Duration::from_secs(media.connect_timeout_seconds.get()),
             key_frame_interval: Duration::from_millis(media.key_frame_interval_ms.get()),
+            viewer_reports: media.viewer_reports,
+            roaming_tries_per_second: media.roaming_tries_per_second.get() as u32,
+            roaming_candidates_max: media.roaming_candidates_max.get() as usize,
+            handshakes_per_turn: media.handshakes_per_turn.get() as usize,
+            handshakes_waiting_max: media.handshakes_waiting_max.get() as usize,
             rtmp_connections_max: self.rtmp.connections_max.get() as usize,
             transports_max: media.transports_max.get() as usize,
             spread_packets_per_second: media.spread_packets_per_second.get(),

@@ -178,6 +178,22 @@ const MEDIA_FAMILIES: &[MediaFamily] = &[
     ),
     ("roomcast_send_calls_total", Kind::Counter, "System calls that sent.", |c| c.send_calls),
     ("roomcast_retransmissions_total", Kind::Counter, "Packets sent again for a NACK.", |c| c.retransmissions),
+    ("roomcast_viewer_packets_arrived_total", Kind::Counter, "Packets that viewers reported as arrived.", |c| {
+        c.viewer_arrived
+    }),
+    ("roomcast_viewer_bytes_arrived_total", Kind::Counter, "Bytes of them.", |c| c.viewer_arrived_bytes),
+    (
+        "roomcast_viewer_packets_lost_total",
+        Kind::Counter,
+        "Packets that viewers reported as missing; some are found later, see the next.",
+        |c| c.viewer_lost,
+    ),
+    (
+        "roomcast_viewer_packets_found_total",
+        Kind::Counter,
+        "Packets that arrived after they were reported missing.",
+        |c| c.viewer_found,
+    ),
     ("roomcast_path_moves_total", Kind::Counter, "Clients that were followed to a new address by their media.", |c| {
         c.paths_moved
     }),

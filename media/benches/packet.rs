@@ -1,8 +1,13 @@
 //! What a packet costs, room by room of its walk, and the whole walk for comparison: `cargo bench -p media`.
 //!
 //! One publisher's video frames of five packets of 1,100 bytes go to 100 subscribers on loopback sockets that nobody reads.
+//! The floor is what the same traffic costs if it is sealed and sent and nothing else: figures of different machines can be
+//! compared by their ratio to it. (`floor.rs` beside this has it.)
 //! Each figure is the median over many batches of the thread's CPU time, divided by the packets of the batch; the share is
 //! that of one forwarded packet. The machine's other work disturbs figures, less so their ratios.
+
+#[path = "packet/floor.rs"]
+mod floor;
 
 use std::{
     hint::black_box,
@@ -14,6 +19,7 @@ use std::{
 use media::{
     buf::slot::Slot,
     codec::Codec,
+    driver::by_destination::ByDestination,
     forward::{Forward, TransportKey, UpKey, rtp_header},
     ids::{Kind, StreamId, TrackId},
     io::udp::{Origin, Packet, SendBatch, UdpSocket},
@@ -30,9 +36,13 @@ use media::{
     units::time::Time,
 };
 
+use floor::Floor;
+
 const SUBSCRIBERS: usize = 100;
 const FRAME_PACKETS: usize = 5;
 const PAYLOAD_BYTES: usize = 1100;
+/// As libwebrtc cuts pictures: the first shorter by what its header carries, the larger ones last.
+const BROWSER_BYTES: [usize; FRAME_PACKETS] = [1088, 1100, 1100, 1101, 1093];
 const BATCHES: usize = 300;
 
 fn main() {
@@ -49,6 +59,14 @@ fn main() {
     let run = scene.measure(|s| s.send(true));
     let single = scene.measure(|s| s.send(false));
     let whole = scene.measure(|s| s.whole());
+    let floor = scene.measure(|s| s.floor());
+    scene.numbered = false;
+    let bare = scene.measure(|s| s.whole());
+    scene.numbered = true;
+    scene.sizes = BROWSER_BYTES;
+    let padded = scene.measure(|s| s.whole());
+    scene.even = false;
+    let uneven = scene.measure(|s| s.whole());
 
     println!("per received packet");
     println!("  open (AES-128-GCM, in place)            {:8.0} ns", open.0 / FRAME_PACKETS as f64);
@@ -64,6 +82,13 @@ fn main() {
     row("sum", sum);
     row("whole walk, measured at once", total);
     println!("for comparison");
+    let compare = |name: &str, ns: f64| {
+        println!("  {name:<38}  {:8.0} ns  {:5.2} of the whole", ns / forwarded, ns / forwarded / total)
+    };
+    compare("floor: sealed and sent, nothing else", floor.0);
+    compare("without transport-wide numbers", bare.0);
+    compare("sizes as browsers make them, padded", padded.0);
+    compare("the same, not padded", uneven.0);
     println!("  send singly (sendmmsg, no GSO)          {:8.0} ns", single.0 / forwarded);
     println!("{SUBSCRIBERS} subscribers, frames of {FRAME_PACKETS} packets, {} ns granted by the clock", clock_step());
 }
@@ -83,6 +108,11 @@ struct Scene {
     _open: Vec<StdSocket>,
     batch: SendBatch,
     kept: Vec<Vec<Packet>>,
+    sorted: ByDestination,
+    sizes: [usize; FRAME_PACKETS],
+    even: bool,
+    numbered: bool,
+    floor: Floor,
 }
 
 impl Scene {
@@ -108,13 +138,20 @@ impl Scene {
         let mut output = Output::default();
         for n in 0..SUBSCRIBERS as u32 {
             let rtx = Some((101, 0xa000 + n));
-            let spec = DownSpec { track, transport: TransportKey(n), ssrc: 0x9000 + n, payload_type: 100, rtx };
+            let spec = DownSpec {
+                track,
+                transport: TransportKey(n),
+                ssrc: 0x9000 + n,
+                payload_type: 100,
+                rtx,
+                transport_cc: Some(3),
+            };
             let down = room.subscribe(spec).expect("the track is there");
             room.start(now, down, &mut output);
         }
         let socket = UdpSocket::bind("127.0.0.1:0".parse().expect("an address"), 4 << 20).expect("a socket");
         let open: Vec<StdSocket> = (0..SUBSCRIBERS).map(|_| StdSocket::bind("127.0.0.1:0").expect("a sink")).collect();
-        let sinks = open.iter().map(|s| s.local_addr().expect("bound")).collect();
+        let sinks: Vec<SocketAddr> = open.iter().map(|s| s.local_addr().expect("bound")).collect();
         Scene {
             now,
             seq: 1,
@@ -126,10 +163,15 @@ impl Scene {
             forwards: Vec::new(),
             slots: (0..FRAME_PACKETS).map(|_| Slot::new()).collect(),
             socket,
+            floor: Floor::new(&sinks),
             sinks,
             _open: open,
             batch: SendBatch::new(),
             kept: vec![Vec::new(); SUBSCRIBERS],
+            sorted: ByDestination::default(),
+            sizes: [PAYLOAD_BYTES; FRAME_PACKETS],
+            even: true,
+            numbered: true,
         }
     }
 
@@ -147,7 +189,7 @@ impl Scene {
     fn receive(&mut self) {
         let key = self.seq % 500 < FRAME_PACKETS as u16;
         for (i, slot) in self.slots.iter_mut().enumerate() {
-            let mut payload = [0x5a; PAYLOAD_BYTES];
+            let mut payload = vec![0x5a; self.sizes[i]];
             payload[0] = if i == 0 { 0x10 } else { 0 };
             payload[1] = u8::from(!key);
             let timestamp = u32::from(self.seq) / FRAME_PACKETS as u32 * 3600;
@@ -177,11 +219,19 @@ impl Scene {
     }
 
     fn seal_forwards(&mut self) {
-        for forward in &self.forwards {
-            let payload = self.room.up(forward.up).and_then(|up| up.payload(forward.seq)).expect("in the ring");
-            let transport = &mut self.subscribers[forward.to.0 as usize];
-            let packet = self.batch.keep(|space| transport.protect_rtp(&forward.header, payload, space));
-            self.kept[forward.to.0 as usize].push(packet.expect("sealed"));
+        let now = self.now;
+        self.sorted.sort(&self.forwards);
+        for n in 0.. {
+            let Some((to, indices)) = self.sorted.group(n) else { break };
+            let transport = &mut self.subscribers[to.0 as usize];
+            for index in indices {
+                let mut forward = self.forwards[index];
+                forward.transport_cc = forward.transport_cc.filter(|_| self.numbered);
+                let up = self.room.up(forward.up);
+                let payload = up.and_then(|up| up.payload(forward.seq)).expect("in the ring");
+                let write = |space: &mut [u8]| transport.protect_forward(now, &forward, payload, self.even, space);
+                self.kept[to.0 as usize].push(self.batch.keep(write).expect("sealed"));
+            }
         }
     }
 
@@ -229,6 +279,13 @@ impl Scene {
         self.seal_forwards();
         let start = cpu_ns();
         self.hand_over(gso);
+        (cpu_ns() - start, 0.0)
+    }
+
+    /// The frame that the others forward, sealed and sent with nothing else.
+    fn floor(&mut self) -> (f64, f64) {
+        let start = cpu_ns();
+        black_box(self.floor.frame([PAYLOAD_BYTES; FRAME_PACKETS]));
         (cpu_ns() - start, 0.0)
     }
 

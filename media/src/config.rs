@@ -38,6 +38,22 @@ pub struct MediaConfig {
     pub connect_timeout: Duration,
     /// Least time between two key frame requests to one publisher. Default 500 ms.
     pub key_frame_interval: Duration,
+    /// Whether packets to viewers are numbered over all their tracks, so that those who can report what arrives and when
+    /// (transport-cc). Default true.
+    pub viewer_reports: bool,
+    /// Packets from unknown addresses that are tried with the keys of clients that may have moved, per second and group of
+    /// source addresses, of which there are 64. A client that moved sends this many in 40 ms to some seconds, and one that is
+    /// tried is enough. Default 8; 0: clients are followed by ICE alone.
+    pub roaming_tries_per_second: u32,
+    /// Clients whose keys are tried on one such packet. Default 16.
+    pub roaming_candidates_max: usize,
+    /// Datagrams of DTLS that are handled between two looks at the media. The dearest takes 0.13 ms (`benches/handshake.rs`), so
+    /// that with the default, 4, a storm of joins delays packets by about half a millisecond; more would finish it sooner by as
+    /// much as packets wait longer.
+    pub handshakes_per_turn: usize,
+    /// Datagrams of DTLS that may wait for that; what comes on top is lost, and repeated by its sender. Default 4,096: a
+    /// second's work, and 6 MB at most.
+    pub handshakes_waiting_max: usize,
     /// RTMP connections at once. Default 2,000.
     pub rtmp_connections_max: usize,
     /// Transports at once. Default 10,000.
@@ -72,6 +88,11 @@ impl Default for MediaConfig {
             consent_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(30),
             key_frame_interval: Duration::from_millis(500),
+            viewer_reports: true,
+            roaming_tries_per_second: 8,
+            roaming_candidates_max: 16,
+            handshakes_per_turn: 4,
+            handshakes_waiting_max: 4096,
             rtmp_connections_max: 2_000,
             transports_max: 10_000,
             spread_packets_per_second: 2_000,

@@ -668,7 +668,7 @@ impl Control {
         let media = down.set_wanted(tracks);
         let offer = down.offer();
         // What is not wanted any more stops now, not when the answer comes.
-        let downs = media.iter().filter(|m| m.accepted).map(down_setup).collect();
+        let downs = media.iter().filter(|m| m.accepted).map(|m| down_setup(m, self.config.viewer_reports)).collect();
         self.set_downs(id, downs);
         let tracks = media.into_iter().map(|m| negotiated_track(m.mid, m.track, m.codec)).collect();
         Ok(SubscribeOffer { transport: id, offer, tracks })
@@ -678,7 +678,7 @@ impl Control {
         let peer = self.transports.get_mut(&id).ok_or(Refusal::NotFound)?;
         let down = peer.down.as_mut().ok_or(Refusal::NotFound)?;
         let (remote, media) = down.apply_answer(answer).map_err(refusal_of)?;
-        let downs = media.iter().filter(|m| m.accepted).map(down_setup).collect();
+        let downs = media.iter().filter(|m| m.accepted).map(|m| down_setup(m, self.config.viewer_reports)).collect();
         self.set_remote(id, remote)?;
         self.set_downs(id, downs);
         Ok(())
@@ -697,7 +697,8 @@ impl Control {
         }
         let (id, peer) = self.draw_transport(room, Purpose::Watch, reached_at)?;
         let negotiated = sdp::answer_play(offer, &peer.local, tracks).map_err(refusal_of)?;
-        let downs = negotiated.media.iter().filter(|m| m.accepted).map(down_setup).collect();
+        let downs =
+            negotiated.media.iter().filter(|m| m.accepted).map(|m| down_setup(m, self.config.viewer_reports)).collect();
         self.add_transport(id, peer);
         self.set_remote(id, negotiated.remote)?;
         self.set_downs(id, downs);
@@ -711,12 +712,14 @@ fn negotiated_track(mid: String, track: TrackId, codec: Codec) -> NegotiatedTrac
     NegotiatedTrack { mid, stream: track.stream, kind: track.kind, codec }
 }
 
-fn down_setup(media: &DownMedia) -> DownSetup {
+/// `viewer_reports`: see [`MediaConfig::viewer_reports`].
+fn down_setup(media: &DownMedia, viewer_reports: bool) -> DownSetup {
     DownSetup {
         track: media.track,
         ssrc: media.ssrc,
         payload_type: media.payload_type,
         rtx: media.rtx_payload_type.zip(media.rtx_ssrc),
+        transport_cc: media.ext.transport_cc.filter(|id| viewer_reports && (1..=14).contains(id)),
     }
 }
 

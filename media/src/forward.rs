@@ -12,6 +12,9 @@ pub struct UpKey(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DownKey(pub u32);
 
+/// Most bytes that a packet is padded by.
+pub const PADDING_MAX: u8 = 24;
+
 /// "This slot, to that transport, with this header." Live packets and retransmissions are the same record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forward {
@@ -24,6 +27,10 @@ pub struct Forward {
     pub header: [u8; 12],
     /// For a retransmission (RFC 4588 §4): the sequence number that the subscriber missed, put before the payload.
     pub original_seq: Option<u16>,
+    /// Bytes of RTP padding (RFC 3550 §5.1), at most [`PADDING_MAX`], that make it as long as the packets it leaves with.
+    pub padding: u8,
+    /// The id under which its transport-wide sequence number is to be written, if it was agreed on: 1 to 14.
+    pub transport_cc: Option<u8>,
 }
 
 /// Writes a fixed RTP header (RFC 3550 §5.1) without extension, padding or contributing sources.

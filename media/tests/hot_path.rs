@@ -133,7 +133,14 @@ fn a_packet_is_forwarded_to_ten_subscribers_without_an_allocation() {
     let mut output = Output::default();
     for n in 0..SUBSCRIBERS as u32 {
         let rtx = Some((101, 0xa000 + n));
-        let spec = DownSpec { track, transport: TransportKey(n), ssrc: 0x9000 + n, payload_type: 100, rtx };
+        let spec = DownSpec {
+            track,
+            transport: TransportKey(n),
+            ssrc: 0x9000 + n,
+            payload_type: 100,
+            rtx,
+            transport_cc: Some(3),
+        };
         let down = room.subscribe(spec).unwrap();
         room.start(now, down, &mut output);
     }
@@ -160,7 +167,7 @@ fn a_packet_is_forwarded_to_ten_subscribers_without_an_allocation() {
         for forward in output.forwards.drain(..) {
             let payload = room.up(forward.up).unwrap().payload(forward.seq).unwrap();
             let pair = &mut subscribers[forward.to.0 as usize];
-            let len = pair.server.protect_rtp(&forward.header, payload, &mut sent).unwrap();
+            let len = pair.server.protect_forward(now, &forward, payload, true, &mut sent).unwrap();
             let after = ALLOCATIONS.with(Cell::get);
             // The client's side is not the walk; it proves that what left can be read.
             let len = pair.client.unprotect_rtp(now, to_client, &mut sent[..len]).unwrap();

@@ -85,7 +85,14 @@ fn a_packet_reaches_the_viewers_of_another_shard_without_an_allocation() {
     let copy = away.publish(spec(Source::Relay));
     away.up_mut(copy).unwrap().key_wish = Some(reader.key_wish());
     for n in 0..VIEWERS {
-        let spec = DownSpec { track, transport: TransportKey(n), ssrc: 0x9000 + n, payload_type: 100, rtx: None };
+        let spec = DownSpec {
+            track,
+            transport: TransportKey(n),
+            ssrc: 0x9000 + n,
+            payload_type: 100,
+            rtx: None,
+            transport_cc: None,
+        };
         let down = away.subscribe(spec).unwrap();
         away.start(now, down, &mut output);
     }

@@ -4,33 +4,33 @@ use std::collections::VecDeque;
 
 use crate::{drop_reason::DropReason, transport::Path};
 
-/// Datagrams handled in one turn. The dearest takes 0.13 ms (`benches/handshake.rs`), so that a storm of joins delays packets
-/// by about half a millisecond; more would finish it sooner by as much as packets wait longer.
-pub const PER_TURN: usize = 4;
-/// Datagrams that may wait; what comes on top is lost, and repeated by its sender. A second's work, and 6 MB at most.
-pub const WAITING_MAX: usize = 4096;
-
 /// What waits, in the order of its arrival.
-#[derive(Default)]
-pub struct Handshakes(VecDeque<(Path, Box<[u8]>)>);
+pub struct Handshakes {
+    waiting: VecDeque<(Path, Box<[u8]>)>,
+    waiting_max: usize,
+}
 
 impl Handshakes {
+    pub fn new(waiting_max: usize) -> Self {
+        Handshakes { waiting: VecDeque::new(), waiting_max }
+    }
+
     /// # Errors
-    /// [`DropReason::HandshakesFull`] if [`WAITING_MAX`] are waiting.
+    /// [`DropReason::HandshakesFull`] if as many wait as may.
     pub fn push(&mut self, path: Path, datagram: &[u8]) -> Result<(), DropReason> {
-        if self.0.len() >= WAITING_MAX {
+        if self.waiting.len() >= self.waiting_max {
             return Err(DropReason::HandshakesFull);
         }
-        self.0.push_back((path, datagram.into()));
+        self.waiting.push_back((path, datagram.into()));
         Ok(())
     }
 
     pub fn pop(&mut self) -> Option<(Path, Box<[u8]>)> {
-        self.0.pop_front()
+        self.waiting.pop_front()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.waiting.is_empty()
     }
 }
 
@@ -43,8 +43,8 @@ mod tests {
     fn as_many_wait_as_may_and_no_more() {
         let path =
             Path { remote: "192.0.2.2:5".parse().unwrap(), local_ip: "192.0.2.1".parse().unwrap(), via: Via::Udp };
-        let mut handshakes = Handshakes::default();
-        for n in 0..WAITING_MAX {
+        let mut handshakes = Handshakes::new(300);
+        for n in 0..300 {
             assert_eq!(handshakes.push(path, &(n as u16).to_be_bytes()), Ok(()));
         }
         assert_eq!(handshakes.push(path, b"over"), Err(DropReason::HandshakesFull));

@@ -141,6 +141,8 @@ pub struct DownSetup {
     pub ssrc: u32,
     pub payload_type: u8,
     pub rtx: Option<(u8, u32)>,
+    /// The id of the extension with the transport-wide sequence number, if the subscriber reports on it.
+    pub transport_cc: Option<u8>,
 }
 
 /// What a shard tells control.

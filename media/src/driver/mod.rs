@@ -1,6 +1,6 @@
 //! Threads, tasks and clocks: the only callers of `io`, and where everything that is sans-IO is driven from.
 
-mod by_destination;
+pub mod by_destination;
 pub mod egress;
 mod handshakes;
 pub mod ice_tcp;

@@ -25,7 +25,7 @@ use tracing::{error, warn};
 
 use super::{
     by_destination::ByDestination,
-    handshakes::{self, Handshakes},
+    handshakes::Handshakes,
     mailbox::{Bell, DownSetup, Mailbox, ShardCommand, ShardEvent, UpSetup, tracks_of},
     roaming::Roaming,
     timers::Timers,
@@ -79,6 +79,12 @@ pub struct Counts {
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub retransmissions: u64,
+    /// What viewers report of what was sent to them (transport-cc): packets and bytes that arrived, packets that did not, and
+    /// packets among those that were found later and count as arrived as well.
+    pub viewer_arrived: u64,
+    pub viewer_arrived_bytes: u64,
+    pub viewer_lost: u64,
+    pub viewer_found: u64,
     /// Sends as the kernel counts them: a run of packets to one destination is one.
     pub runs_out: u64,
     /// System calls that sent.
@@ -133,7 +139,6 @@ pub fn start(
     let addr = socket.local_addr();
     let shard = Shard {
         socket,
-        config,
         identity,
         origin,
         events,
@@ -146,8 +151,9 @@ pub fn start(
         pipes: Vec::new(),
         relays: Vec::new(),
         bell: mailbox.bell().clone(),
-        roaming: Roaming::new(),
-        handshakes: Handshakes::default(),
+        roaming: Roaming::new(config.roaming_tries_per_second, config.roaming_candidates_max),
+        handshakes: Handshakes::new(config.handshakes_waiting_max),
+        config,
         tcp: HashMap::default(),
         timers: Timers::new(),
         touched: Vec::new(),
@@ -389,7 +395,7 @@ impl Shard {
         if self.handshakes.is_empty() {
             return false;
         }
-        for _ in 0..handshakes::PER_TURN {
+        for _ in 0..self.config.handshakes_per_turn {
             let Some((path, datagram)) = self.handshakes.pop() else { break };
             if let Err(reason) = self.handle_dtls(self.now(), path, &datagram) {
                 self.drop(reason);
@@ -512,30 +518,51 @@ impl Shard {
     }
 
     fn handle_rtcp(&mut self, now: Time, key: TransportKey, compound: &[u8]) -> Result<(), DropReason> {
-        let entry = &self.transports[key.0 as usize];
-        let room = &mut self.rooms[entry.room as usize].room;
-        let down_of = |ssrc: u32| entry.downs.iter().find(|(setup, _)| setup.ssrc == ssrc).map(|(_, key)| *key);
+        let Shard { transports, rooms, counts, output, .. } = self;
+        let entry = &mut transports[key.0 as usize];
+        let room = &mut rooms[entry.room as usize].room;
+        let downs = &entry.downs;
+        let down_of = |ssrc: u32| downs.iter().find(|(setup, _)| setup.ssrc == ssrc).map(|(_, key)| *key);
         for packet in rtcp::packets(compound) {
             match packet? {
                 Rtcp::SenderReport(report) => {
                     if let Some(up) = entry.ups.by_ssrc(report.ssrc) {
                         room.handle_sender_report(now, up, &report);
                     }
+                    for block in report.reports {
+                        if let Some(down) = down_of(block.ssrc) {
+                            room.handle_report_block(now, down, &block);
+                        }
+                    }
+                }
+                Rtcp::ReceiverReport(report) => {
+                    for block in report.reports {
+                        if let Some(down) = down_of(block.ssrc) {
+                            room.handle_report_block(now, down, &block);
+                        }
+                    }
+                }
+                Rtcp::TransportFeedback { fci, .. } => {
+                    let reported = entry.transport.handle_report(now, fci)?;
+                    counts.viewer_arrived += reported.arrived;
+                    counts.viewer_arrived_bytes += reported.arrived_bytes;
+                    counts.viewer_lost += reported.lost;
+                    counts.viewer_found += reported.found;
                 }
                 Rtcp::Nack(nack) => {
                     if let Some(down) = down_of(nack.media) {
-                        room.handle_nack(now, down, nack.seqs(), &mut self.output);
+                        room.handle_nack(now, down, nack.seqs(), output);
                     }
                 }
                 Rtcp::Pli { media, .. } => {
                     if let Some(down) = down_of(media) {
-                        room.handle_key_request(now, down, &mut self.output);
+                        room.handle_key_request(now, down, output);
                     }
                 }
                 Rtcp::Fir(fir) => {
                     for (ssrc, _) in fir.entries() {
                         if let Some(down) = down_of(ssrc) {
-                            room.handle_key_request(now, down, &mut self.output);
+                            room.handle_key_request(now, down, output);
                         }
                     }
                 }
@@ -884,8 +911,9 @@ impl Shard {
             if entry.downs.iter().any(|(s, _)| *s == setup) {
                 continue;
             }
-            let DownSetup { track, ssrc, payload_type, rtx } = setup.clone();
-            if let Some(down) = room.subscribe(DownSpec { track, transport: key, ssrc, payload_type, rtx }) {
+            let DownSetup { track, ssrc, payload_type, rtx, transport_cc } = setup.clone();
+            let spec = DownSpec { track, transport: key, ssrc, payload_type, rtx, transport_cc };
+            if let Some(down) = room.subscribe(spec) {
                 entry.downs.push((setup, down));
                 if connected {
                     room.start(now, down, &mut self.output);
@@ -1057,6 +1085,8 @@ impl Shard {
 
     /// Seals forwards to one transport until the send buffer is full.
     fn seal<'a>(&mut self, to: TransportKey, forwards: &mut impl Iterator<Item = &'a Forward>) {
+        // Padding evens out the packets of runs; where there are none, it is for nothing.
+        let (now, even) = (self.now(), self.socket.uses_gso());
         let Shard { transports, rooms, send, counts, dirty, tcp, .. } = self;
         let Some(entry) = transports.get_mut(to.0 as usize) else {
             return forwards.for_each(|_| counts.drops.count(DropReason::NotConnected));
@@ -1074,10 +1104,7 @@ impl Shard {
                 continue;
             };
             let transport = &mut entry.transport;
-            let sealed = send.keep(|space| match forward.original_seq {
-                None => transport.protect_rtp(&forward.header, payload, space),
-                Some(seq) => transport.protect_rtp_parts(&forward.header, &seq.to_be_bytes(), payload, space),
-            });
+            let sealed = send.keep(|space| transport.protect_forward(now, forward, payload, even, space));
             let Some(packet) = sealed else {
                 counts.drops.count(DropReason::NotConnected);
                 continue;

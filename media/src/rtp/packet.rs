@@ -129,6 +129,13 @@ pub fn set_padding_bit(header: &mut [u8]) {
     }
 }
 
+/// Marks a written header as that of a packet with an extension, which is the caller's to append.
+pub fn set_extension_bit(header: &mut [u8]) {
+    if let Some(first) = header.first_mut() {
+        *first |= EXTENSION_BIT;
+    }
+}
+
 /// A header to be written. There are never CSRCs: the server forwards, it does not mix.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NewHeader<'a> {

@@ -10,13 +10,21 @@ use crate::{
     drop_reason::DropReason,
     forward::{Forward, TransportKey, UpKey, rtp_header},
     ids::TrackId,
-    units::time::Time,
+    rtp::rtcp::ReportBlock,
+    units::time::{Ntp, Time},
 };
 
 /// Resends of one packet to one subscriber. A packet that was lost four times is late anyway.
 const RESENDS_MAX: u8 = 3;
-/// Least time between two resends of one packet: a second NACK within it crossed the first resend on its way.
+/// Least time between two resends of one packet, while the way to the subscriber and back is not known: a second NACK within
+/// it crossed the first resend on its way.
 const RESEND_SPACING: Duration = Duration::from_millis(40);
+/// Once it is known, it is the spacing, but not less than this, so that a NACK repeated for good measure is not answered
+/// twice, and not more than that, so that a picture is repaired while it can still be shown.
+const RESEND_SPACING_MIN: Duration = Duration::from_millis(10);
+const RESEND_SPACING_MAX: Duration = Duration::from_millis(200);
+/// Sender reports that a receiver report may refer to: one is sent each second.
+const REPORTS_KEPT: usize = 2;
 /// Resent bytes allowed, in percent of the live ones. Repairs a loss of 20 %; what loses more needs less bitrate, not more.
 const RESEND_SHARE_PERCENT: usize = 30;
 /// Resent bytes that may be saved up.
@@ -38,6 +46,8 @@ pub struct DownSpec {
     pub payload_type: u8,
     /// RTX (RFC 4588): payload type and SSRC. Without it a NACK is not answered.
     pub rtx: Option<(u8, u32)>,
+    /// The id of the extension with the transport-wide sequence number, if the subscriber reports on it.
+    pub transport_cc: Option<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +66,10 @@ pub struct DownTrack {
     /// Packets and payload bytes sent, for sender reports.
     pub packets: u32,
     pub bytes: u32,
+    /// The newest sender reports, as receivers name them (RFC 3550 §6.4.1), and when they left.
+    reports: [Option<(u32, Time)>; REPORTS_KEPT],
+    /// The way to the subscriber and back, smoothed.
+    rtt: Option<Duration>,
     /// A sender report is owed before the regular one, so that sound and picture align at once.
     pub report_due: bool,
     state: State,
@@ -82,6 +96,8 @@ impl DownTrack {
             up,
             packets: 0,
             bytes: 0,
+            reports: [None; REPORTS_KEPT],
+            rtt: None,
             report_due: true,
             state: State::Idle,
             needs_key,
@@ -170,7 +186,8 @@ impl DownTrack {
         self.resend_budget = (self.resend_budget + earned).min(RESEND_BUDGET_MAX);
         let timestamp = self.timestamp(seq, meta);
         let header = rtp_header(meta.marker, self.spec.payload_type, out as u16, timestamp, self.spec.ssrc);
-        Forward { to: self.spec.transport, up: self.up, seq, header, original_seq: None }
+        let DownSpec { transport: to, transport_cc, .. } = self.spec;
+        Forward { to, up: self.up, seq, header, original_seq: None, padding: meta.padding, transport_cc }
     }
 
     fn timestamp(&self, seq: u64, meta: &Meta) -> u32 {
@@ -186,6 +203,31 @@ impl DownTrack {
         timestamp.wrapping_add(self.timestamp_offset)
     }
 
+    /// Notes that a sender report left.
+    pub fn on_report_sent(&mut self, now: Time, ntp: Ntp) {
+        self.reports.rotate_right(1);
+        self.reports[0] = Some((ntp.middle(), now));
+    }
+
+    /// Takes what the subscriber says of this track: how long its answer to a sender report took (RFC 3550 §6.4.1). The
+    /// report's own moment of leaving counts, not the time written into it, which is the publisher's.
+    pub fn on_report_block(&mut self, now: Time, block: &ReportBlock) {
+        let named = self.reports.iter().flatten().find(|(name, _)| *name == block.last_sr);
+        let Some((_, sent)) = named.filter(|_| block.last_sr != 0) else { return };
+        let held = Duration::from_micros(u64::from(block.delay_since_last_sr) * 1_000_000 >> 16);
+        let rtt = now.since(*sent).saturating_sub(held);
+        self.rtt = Some(self.rtt.map_or(rtt, |smooth| (smooth * 7 + rtt) / 8));
+    }
+
+    /// The way to the subscriber and back; `None` before its first receiver report.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.rtt
+    }
+
+    fn resend_spacing(&self) -> Duration {
+        self.rtt.map_or(RESEND_SPACING, |rtt| rtt.clamp(RESEND_SPACING_MIN, RESEND_SPACING_MAX))
+    }
+
     /// The number that the publisher gave to what was sent as `out`.
     pub fn reverse(&self, out: u16) -> Option<u64> {
         self.map.reverse_wire(out)
@@ -198,11 +240,13 @@ impl DownTrack {
         if cost > self.resend_budget {
             return Err(DropReason::ResendLimit);
         }
-        self.resends.get_or_insert_default().spend(now, out)?;
+        let spacing = self.resend_spacing();
+        self.resends.get_or_insert_default().spend(now, out, spacing)?;
         self.resend_budget -= cost;
         let header = rtp_header(meta.marker, payload_type, self.rtx_seq, self.timestamp(seq, meta), ssrc);
         self.rtx_seq = self.rtx_seq.wrapping_add(1);
-        Ok(Forward { to: self.spec.transport, up: self.up, seq, header, original_seq: Some(out) })
+        let DownSpec { transport: to, transport_cc, .. } = self.spec;
+        Ok(Forward { to, up: self.up, seq, header, original_seq: Some(out), padding: 0, transport_cc })
     }
 }
 
@@ -217,12 +261,12 @@ impl Default for Resends {
 
 impl Resends {
     /// Counts one resend, or says why there is none.
-    fn spend(&mut self, now: Time, seq: u16) -> Result<(), DropReason> {
+    fn spend(&mut self, now: Time, seq: u16, spacing: Duration) -> Result<(), DropReason> {
         let entry = &mut self.0[usize::from(seq) % RESEND_MEMORY];
         match entry {
             Some((of, ..)) if *of != seq => *entry = Some((seq, 1, now)),
             None => *entry = Some((seq, 1, now)),
-            Some((_, _, at)) if now < *at + RESEND_SPACING => return Err(DropReason::ResendLimit),
+            Some((_, _, at)) if now < *at + spacing => return Err(DropReason::ResendLimit),
             Some((_, count, _)) if *count >= RESENDS_MAX => return Err(DropReason::ResendsSpent),
             Some((_, count, at)) => {
                 *count += 1;
@@ -245,12 +289,13 @@ mod tests {
             ssrc: 0xabcd,
             payload_type: 102,
             rtx: Some((103, 0xef01)),
+            transport_cc: None,
         };
         DownTrack::new(spec, UpKey(0), true, [99, 1000])
     }
 
     fn packet(seq: u64, timestamp: u32, key: bool) -> Accepted {
-        let meta = Meta { timestamp, payload_offset: 12, payload_len: 1000, marker: false, key };
+        let meta = Meta { timestamp, payload_offset: 12, payload_len: 1000, marker: false, key, padding: 0 };
         Accepted { seq, meta, empty: false }
     }
 
@@ -293,6 +338,44 @@ mod tests {
             }
         }
         assert_eq!(resent, u16::from(RESENDS_MAX));
+    }
+
+    #[test]
+    fn resends_of_a_packet_are_as_far_apart_as_the_way_there_and_back() {
+        for (rtt_ms, held_ms, spacing_ms) in [(120, 300, 120), (0, 700, 10), (3, 0, 10), (900, 0, 200)] {
+            let mut down = video();
+            down.start();
+            let sent = packet(7, 0, true);
+            down.forward(&sent).unwrap();
+            let ntp = Ntp(0x1234_5678_9abc_def0);
+            let start = Time::from_millis(5_000);
+            down.on_report_sent(start, ntp);
+            let delay_since_last_sr = held_ms * 65_536 / 1_000;
+            let block = ReportBlock { last_sr: 0x5678_9abc, delay_since_last_sr, ..ReportBlock::default() };
+            down.on_report_block(start + Duration::from_millis(u64::from(rtt_ms + held_ms)), &block);
+            assert!(down.rtt().unwrap().abs_diff(Duration::from_millis(rtt_ms.into())) < Duration::from_millis(1));
+            let now = Time::from_millis(10_000);
+            assert!(down.resend(now, 7, 99, &sent.meta).is_ok());
+            let before = now + Duration::from_millis(spacing_ms - 1);
+            assert_eq!(down.resend(before, 7, 99, &sent.meta), Err(DropReason::ResendLimit), "{rtt_ms}");
+            assert!(down.resend(now + Duration::from_millis(spacing_ms + 1), 7, 99, &sent.meta).is_ok(), "{rtt_ms}");
+        }
+    }
+
+    #[test]
+    fn a_report_block_that_names_no_report_of_ours_says_nothing() {
+        let mut down = video();
+        let start = Time::from_millis(5_000);
+        for last_sr in [0, 7] {
+            down.on_report_block(start, &ReportBlock { last_sr, ..ReportBlock::default() });
+        }
+        for n in 1..=3u64 {
+            down.on_report_sent(start + Duration::from_secs(n), Ntp(n << 16));
+        }
+        down.on_report_block(start + Duration::from_secs(4), &ReportBlock { last_sr: 1, ..ReportBlock::default() });
+        assert_eq!(down.rtt(), None, "older than what is kept");
+        down.on_report_block(start + Duration::from_secs(4), &ReportBlock { last_sr: 2, ..ReportBlock::default() });
+        assert_eq!(down.rtt(), Some(Duration::from_secs(2)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod down_track;
 pub mod keyframe;
 pub mod nack;
+mod padding;
 pub mod room;
 pub mod seq_map;
 pub mod up_index;

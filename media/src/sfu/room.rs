@@ -17,7 +17,7 @@ use crate::{
     ids::{Kind, StreamId, TrackId},
     rtp::{
         packet,
-        rtcp::{self, Rtcp, SenderInfo, SenderReport},
+        rtcp::{self, ReportBlock, Rtcp, SenderInfo, SenderReport},
     },
     units::time::Time,
 };
@@ -402,6 +402,13 @@ impl Room {
         }
     }
 
+    /// A subscriber says what it got of a track.
+    pub fn handle_report_block(&mut self, now: Time, key: DownKey, block: &ReportBlock) {
+        if let Some(down) = self.downs.get_mut(key.0 as usize) {
+            down.on_report_block(now, block);
+        }
+    }
+
     /// A subscriber misses packets: they are resent from the publisher's ring.
     pub fn handle_nack(&mut self, now: Time, key: DownKey, missed: impl Iterator<Item = u16>, out: &mut Output) {
         let Some(down) = self.downs.get_mut(key.0 as usize) else { return };
@@ -474,6 +481,7 @@ impl Room {
             // are told in the same clock, whichever it is.
             let (ntp, rtp) = anchor.at(now, up.spec.codec.clock_rate());
             let (ssrc, rtp_timestamp) = (down.spec.ssrc, down.map_timestamp(rtp));
+            down.on_report_sent(now, ntp);
             let info = SenderInfo { ssrc, ntp, rtp_timestamp, packets: down.packets, bytes: down.bytes };
             let mut packet = Vec::new();
             rtcp::write_sender_report(&mut packet, &info, &[]);
@@ -544,6 +552,7 @@ mod tests {
             ssrc: 0x9000 + n,
             payload_type: 100,
             rtx: Some((101, 0xa000 + n)),
+            transport_cc: None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     keyframe::KeyFrameRequests,
     nack::{Arrival, NackList},
+    padding::Evening,
 };
 use crate::{
     buf::{
@@ -90,6 +91,8 @@ pub struct Meta {
     pub marker: bool,
     /// A decoder can start here.
     pub key: bool,
+    /// Bytes that make it as long as the packets it leaves with.
+    pub padding: u8,
 }
 
 /// A packet that was taken in.
@@ -136,6 +139,7 @@ pub struct UpTrack {
     latest: Option<(u32, Time)>,
     /// First packet of the newest key frame.
     newest_key: Option<u64>,
+    evening: Evening,
     reception: Reception,
 }
 
@@ -166,6 +170,7 @@ impl UpTrack {
             changed: false,
             latest: None,
             newest_key: None,
+            evening: Evening::default(),
             reception: Reception::default(),
             spec,
         }
@@ -250,12 +255,19 @@ impl UpTrack {
             self.reception.on_packet(now, own_seq, header.timestamp, self.spec.codec.clock_rate());
         }
         let payload = self.spec.codec.inspect(header.payload(slot.data()));
+        // What comes late leaves alone.
+        let in_order = highest.is_none_or(|h| seq == h + 1);
+        let padding = match self.kind() {
+            Kind::Video if in_order => self.evening.padding(timestamp, header.payload_len, header.marker),
+            _ => 0,
+        };
         let meta = Meta {
             timestamp,
             payload_offset: header.payload_offset,
             payload_len: header.payload_len,
             marker: header.marker,
             key: payload.key,
+            padding,
         };
         let empty = header.payload_len == 0;
         if !empty {

@@ -14,7 +14,16 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use crate::{command::CloseReason, drop_reason::DropReason, units::time::Time};
+use crate::{
+    command::CloseReason,
+    drop_reason::DropReason,
+    forward::{Forward, PADDING_MAX},
+    rtp::{
+        feedback::Twcc,
+        packet::{FIXED_HEADER_LEN, PROFILE_ONE_BYTE, set_extension_bit, set_padding_bit},
+    },
+    units::time::Time,
+};
 
 pub mod certificate;
 mod dtls;
@@ -26,6 +35,7 @@ mod ice_test;
 mod replay;
 #[cfg(test)]
 mod roaming_test;
+pub mod send_history;
 pub mod srtp;
 mod srtp_cipher;
 #[cfg(test)]
@@ -40,8 +50,12 @@ pub use dtls::DtlsRole;
 use dtls::{Dtls, DtlsEvent};
 use ice::Ice;
 pub use ice::{CHECKS_PER_SECOND_MAX, IceCredentials, IceRole, PATHS_MAX, Path, UFRAG_LEN_MAX, Via};
+use send_history::{Reported, SendHistory};
 use srtp::Srtp;
-pub use srtp::SrtpProfile;
+pub use srtp::{RtpBody, SrtpProfile};
+
+/// Bytes of a header extension that holds the transport-wide sequence number alone (RFC 8285 §4.2).
+const TRANSPORT_CC_LEN: usize = 8;
 
 /// Which protocol a datagram belongs to, by its first byte (RFC 7983 §7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +135,7 @@ pub struct Transport {
     dtls: Dtls,
     /// There once DTLS is up; boxed, since transports that wait are many.
     srtp: Option<Box<Srtp>>,
+    history: SendHistory,
     created: Time,
     consent_timeout: Duration,
     connect_timeout: Duration,
@@ -135,6 +150,7 @@ impl Transport {
             ice: Ice::new(now, params.ice_role, params.local, params.remote),
             dtls: Dtls::new(params.dtls_role, identity, params.remote_fingerprint, params.srtp_profiles),
             srtp: None,
+            history: SendHistory::default(),
             created: now,
             consent_timeout: params.consent_timeout,
             connect_timeout: params.connect_timeout,
@@ -272,13 +288,61 @@ impl Transport {
     /// Seals an RTP packet into `out`: `header` is copied, `payload` is sealed from where it lies. Returns the length
     /// of what is to be sent; see [`Srtp::protect_rtp`] for when there is nothing. No allocation, but for a new SSRC.
     pub fn protect_rtp(&mut self, header: &[u8], payload: &[u8], out: &mut [u8]) -> Option<usize> {
-        self.protect_rtp_parts(header, &[], payload, out)
+        self.protect_rtp_parts(header, RtpBody { payload, ..RtpBody::default() }, out)
     }
 
-    /// As [`protect_rtp`](Self::protect_rtp), with a `prefix` in front of the payload: the original sequence number of
-    /// a retransmission (RFC 4588 §4).
-    pub fn protect_rtp_parts(&mut self, header: &[u8], prefix: &[u8], payload: &[u8], out: &mut [u8]) -> Option<usize> {
-        self.srtp.as_mut()?.protect_rtp(header, prefix, payload, out)
+    /// As [`protect_rtp`](Self::protect_rtp), with more than a payload.
+    pub fn protect_rtp_parts(&mut self, header: &[u8], body: RtpBody, out: &mut [u8]) -> Option<usize> {
+        self.srtp.as_mut()?.protect_rtp(header, body, out)
+    }
+
+    /// Seals a packet as `forward` says, with its `payload`: the header gets the transport-wide sequence number if that was
+    /// agreed on, a retransmission the number that it repeats, and with `even` the padding that makes it part of a run.
+    pub fn protect_forward(
+        &mut self,
+        now: Time,
+        forward: &Forward,
+        payload: &[u8],
+        even: bool,
+        out: &mut [u8],
+    ) -> Option<usize> {
+        let srtp = self.srtp.as_mut()?;
+        let mut header = [0; FIXED_HEADER_LEN + TRANSPORT_CC_LEN];
+        header[..FIXED_HEADER_LEN].copy_from_slice(&forward.header);
+        let original_seq = forward.original_seq.map(u16::to_be_bytes);
+        let mut padding = [0; PADDING_MAX as usize];
+        let padding = match padding.get_mut(..usize::from(forward.padding)) {
+            Some(padding @ [.., _]) if even => {
+                set_padding_bit(&mut header);
+                padding[padding.len() - 1] = forward.padding;
+                padding
+            }
+            _ => &mut [],
+        };
+        let body = RtpBody { prefix: original_seq.as_ref().map_or(&[], |seq| seq), payload, padding };
+        let Some(id) = forward.transport_cc else {
+            return srtp.protect_rtp(&header[..FIXED_HEADER_LEN], body, out);
+        };
+        set_extension_bit(&mut header);
+        let [seq_hi, seq_lo] = self.history.on_send(now, header.len() + body.len()).to_be_bytes();
+        let [profile_hi, profile_lo] = PROFILE_ONE_BYTE.to_be_bytes();
+        // One word of elements; the first says its id and its length, less one.
+        let extension = [profile_hi, profile_lo, 0, 1, id << 4 | 1, seq_hi, seq_lo, 0];
+        header[FIXED_HEADER_LEN..].copy_from_slice(&extension);
+        srtp.protect_rtp(&header, body, out)
+    }
+
+    /// Takes the FCI of a transport-wide report: what the peer got of what was sent here.
+    ///
+    /// # Errors
+    /// Those of [`Twcc::parse`].
+    pub fn handle_report(&mut self, now: Time, fci: &[u8]) -> Result<Reported, DropReason> {
+        Ok(self.history.on_report(now, &Twcc::parse(fci)?, |_| ()))
+    }
+
+    /// What was sent lately, and what the peer got of it.
+    pub fn history(&self) -> &SendHistory {
+        &self.history
     }
 
     /// Seals an RTCP compound packet and appends it to `out`; false, and nothing appended, if there are no keys.

@@ -6,11 +6,11 @@
 
 use super::{
     replay::ReplayWindow,
-    srtp_cipher::{Cipher, Stream},
+    srtp_cipher::{Body, Cipher, Stream},
 };
 use crate::{drop_reason::DropReason, rtp::packet::Header};
 
-pub use super::srtp_cipher::SrtpProfile;
+pub use super::srtp_cipher::{Body as RtpBody, SrtpProfile};
 
 /// Synchronisation sources that one peer may send from: a camera, a screen and two microphones with simulcast and
 /// retransmission. State is kept for an SSRC only after a packet of it proved authentic.
@@ -102,14 +102,14 @@ impl Srtp {
         self.profile
     }
 
-    /// Seals one RTP packet into `out`: `header` is copied, `prefix` and `payload` are encrypted behind it.
+    /// Seals one RTP packet into `out`: `header` is copied, the parts of `body` are encrypted behind it.
     ///
     /// Returns the length of the protected packet; `out` needs [`RTP_OVERHEAD_MAX`] bytes more than the plain packet.
     /// `None` if `out` is too short, if `header` is no RTP header, if the sequence number was used before under this
     /// SSRC, or if there are [`TX_SSRCS_MAX`] SSRCs already.
-    pub fn protect_rtp(&mut self, header: &[u8], prefix: &[u8], payload: &[u8], out: &mut [u8]) -> Option<usize> {
+    pub fn protect_rtp(&mut self, header: &[u8], body: Body, out: &mut [u8]) -> Option<usize> {
         let (seq, ssrc) = rtp_seq_and_ssrc(header)?;
-        let len = header.len() + prefix.len() + payload.len() + self.profile.tag_len();
+        let len = header.len() + body.len() + self.profile.tag_len();
         let out = out.get_mut(..len)?;
         let place = self.tx.ssrcs.binary_search_by_key(&ssrc, |(known, _)| *known);
         let index = match place {
@@ -126,7 +126,7 @@ impl Srtp {
             at
         });
         self.tx.ssrcs[at].1.mark(index);
-        self.tx.rtp.seal_rtp(ssrc, index, header, prefix, payload, out)?;
+        self.tx.rtp.seal_rtp(ssrc, index, header, body, out)?;
         Some(len)
     }
 

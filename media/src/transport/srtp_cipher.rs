@@ -102,6 +102,26 @@ pub(super) struct CmKeys {
     mac: HmacSha1,
 }
 
+/// What stands behind the header of an RTP packet, in parts that lie apart.
+#[derive(Clone, Copy, Default)]
+pub struct Body<'a> {
+    /// The original sequence number of a retransmission (RFC 4588 §4), or nothing.
+    pub prefix: &'a [u8],
+    pub payload: &'a [u8],
+    /// Padding (RFC 3550 §5.1), its count included; the header has to say that it is there.
+    pub padding: &'a [u8],
+}
+
+impl Body<'_> {
+    pub fn len(&self) -> usize {
+        self.prefix.len() + self.payload.len() + self.padding.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 impl Cipher {
     /// Derives the session keys from a master key and salt (RFC 3711 §4.3, key derivation rate zero).
     pub fn new(profile: SrtpProfile, stream: Stream, master_key: &[u8], master_salt: &[u8]) -> Option<Self> {
@@ -124,35 +144,29 @@ impl Cipher {
         })
     }
 
-    /// Writes `header`, the sealed `prefix` and `payload`, and the tag into `out`, which is exactly long enough.
-    pub fn seal_rtp(
-        &self,
-        ssrc: u32,
-        index: u64,
-        header: &[u8],
-        prefix: &[u8],
-        payload: &[u8],
-        out: &mut [u8],
-    ) -> Option<()> {
+    /// Writes `header`, the sealed `body`, and the tag into `out`, which is exactly long enough.
+    pub fn seal_rtp(&self, ssrc: u32, index: u64, header: &[u8], body: Body, out: &mut [u8]) -> Option<()> {
         let (out_header, sealed) = out.split_at_mut_checked(header.len())?;
         out_header.copy_from_slice(header);
         match self {
             Cipher::Gcm { key, salt } => {
                 let nonce = gcm_rtp_nonce(salt, ssrc, index);
-                let body_len = sealed.len().checked_sub(GCM_TAG_LEN)?;
-                let (body, tag) = sealed.split_at_mut(body_len);
+                let Body { prefix, payload, padding } = body;
+                // The padding is sealed with the tag, behind the rest, without having been copied.
+                let text_len = sealed.len().checked_sub(GCM_TAG_LEN + padding.len())?;
+                let (text, end) = sealed.split_at_mut(text_len);
                 if prefix.is_empty() {
-                    key.seal_out_of_place_scatter(nonce, Aad::from(header), payload, body, &[], tag).ok()?;
+                    key.seal_out_of_place_scatter(nonce, Aad::from(header), payload, text, padding, end).ok()?;
                 } else {
-                    copy_parts(prefix, payload, body)?;
-                    key.seal_in_place_scatter(nonce, Aad::from(header), body, &[], tag).ok()?;
+                    copy_parts(&[prefix, payload], text)?;
+                    key.seal_in_place_scatter(nonce, Aad::from(header), text, padding, end).ok()?;
                 }
             }
             Cipher::Cm(cm) => {
                 let body_len = sealed.len().checked_sub(CM_TAG_LEN)?;
-                let body = &mut sealed[..body_len];
-                copy_parts(prefix, payload, body)?;
-                cm.keystream(ssrc, index).try_apply_keystream(body).ok()?;
+                let text = &mut sealed[..body_len];
+                copy_parts(&[body.prefix, body.payload, body.padding], text)?;
+                cm.keystream(ssrc, index).try_apply_keystream(text).ok()?;
                 let (authenticated, tag) = out.split_at_mut(header.len() + body_len);
                 tag.copy_from_slice(&cm.rtp_mac(authenticated, index).finalize().into_bytes()[..CM_TAG_LEN]);
             }
@@ -228,10 +242,14 @@ impl Cipher {
     }
 }
 
-fn copy_parts(prefix: &[u8], payload: &[u8], out: &mut [u8]) -> Option<()> {
-    let (front, back) = out.split_at_mut_checked(prefix.len())?;
-    front.copy_from_slice(prefix);
-    (back.len() == payload.len()).then(|| back.copy_from_slice(payload))
+fn copy_parts(parts: &[&[u8]], out: &mut [u8]) -> Option<()> {
+    let mut rest = out;
+    for part in parts {
+        let (front, back) = rest.split_at_mut_checked(part.len())?;
+        front.copy_from_slice(part);
+        rest = back;
+    }
+    rest.is_empty().then_some(())
 }
 
 /// RFC 7714 §8.1: two zero bytes, SSRC, roll-over counter and sequence number, xor-ed with the salt.

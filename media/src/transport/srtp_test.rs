@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{
     srtp::{RTP_OVERHEAD_MAX, RX_SSRCS_MAX, Srtp, SrtpProfile, TX_SSRCS_MAX},
-    srtp_cipher::{Cipher, Stream},
+    srtp_cipher::{Body, Cipher, Stream},
 };
 use crate::drop_reason::DropReason;
 
@@ -14,6 +14,10 @@ const PROFILES: [SrtpProfile; 2] = [SrtpProfile::AeadAes128Gcm, SrtpProfile::Aes
 fn pair(profile: SrtpProfile) -> (Srtp, Srtp) {
     let material: Vec<u8> = (0..Srtp::keying_material_len(profile) as u8).collect();
     (Srtp::new(profile, &material, true).unwrap(), Srtp::new(profile, &material, false).unwrap())
+}
+
+fn plain(payload: &[u8]) -> Body<'_> {
+    Body { payload, ..Body::default() }
 }
 
 fn header(seq: u16, ssrc: u32) -> [u8; 12] {
@@ -27,7 +31,7 @@ fn header(seq: u16, ssrc: u32) -> [u8; 12] {
 
 fn protect(srtp: &mut Srtp, seq: u16, ssrc: u32, payload: &[u8]) -> Option<Vec<u8>> {
     let mut out = vec![0; 12 + payload.len() + RTP_OVERHEAD_MAX];
-    let len = srtp.protect_rtp(&header(seq, ssrc), &[], payload, &mut out)?;
+    let len = srtp.protect_rtp(&header(seq, ssrc), plain(payload), &mut out)?;
     out.truncate(len);
     Some(out)
 }
@@ -59,7 +63,7 @@ fn rtp_is_sealed_as_rfc_7714_16_1_1_has_it() {
     );
     let cipher = rfc7714_cipher();
     let mut out = vec![0; plain.len() + 16];
-    cipher.seal_rtp(0x5501_a0b2, 0xf17b, &plain[..12], &[], &plain[12..], &mut out).unwrap();
+    cipher.seal_rtp(0x5501_a0b2, 0xf17b, &plain[..12], self::plain(&plain[12..]), &mut out).unwrap();
     assert_eq!(out, sealed);
     cipher.open_rtp(0x5501_a0b2, 0xf17b, 12, &mut out).unwrap();
     assert_eq!(out[..plain.len()], plain);
@@ -106,7 +110,7 @@ fn whole_packets_are_sealed_as_libsrtp_seals_them() {
         let (key, salt) = (bytes(key), bytes(salt));
         let cipher = Cipher::new(profile, Stream::Rtp, &key, &salt).unwrap();
         let mut out = vec![0; rtp.len() + profile.tag_len()];
-        cipher.seal_rtp(0xcafe_babe, 0x1234, &rtp[..12], &[], &rtp[12..], &mut out).unwrap();
+        cipher.seal_rtp(0xcafe_babe, 0x1234, &rtp[..12], plain(&rtp[12..]), &mut out).unwrap();
         assert_eq!(out, bytes(sealed_rtp), "{profile:?}");
 
         let cipher = Cipher::new(profile, Stream::Rtcp, &key, &salt).unwrap();
@@ -138,9 +142,23 @@ fn a_prefix_is_sealed_in_front_of_the_payload() {
     for profile in PROFILES {
         let (mut a, mut b) = pair(profile);
         let mut out = [0; 64];
-        let len = a.protect_rtp(&header(1, 7), &[0xAB, 0xCD], b"payload", &mut out).unwrap();
+        let len = a.protect_rtp(&header(1, 7), Body { prefix: &[0xAB, 0xCD], ..plain(b"payload") }, &mut out).unwrap();
         let len = b.unprotect_rtp(&mut out[..len]).unwrap();
         assert_eq!(&out[12..len], b"\xAB\xCDpayload");
+    }
+}
+
+#[test]
+fn padding_is_sealed_behind_the_payload_with_and_without_a_prefix() {
+    for profile in PROFILES {
+        for prefix in [&[][..], &[0xAB, 0xCD]] {
+            let (mut a, mut b) = pair(profile);
+            let mut out = [0; 64];
+            let body = Body { prefix, padding: &[0, 0, 3], ..plain(b"payload") };
+            let len = a.protect_rtp(&header(1, 7), body, &mut out).unwrap();
+            let len = b.unprotect_rtp(&mut out[..len]).unwrap();
+            assert_eq!(&out[12..len], [prefix, b"payload", &[0, 0, 3]].concat());
+        }
     }
 }
 
@@ -153,7 +171,7 @@ fn csrcs_and_extensions_stay_in_the_clear() {
         head.extend_from_slice(&[1, 1, 1, 1, 2, 2, 2, 2]);
         head.extend_from_slice(&[0xBE, 0xDE, 0, 1, 0x10, 9, 0, 0]);
         let mut out = [0; 80];
-        let len = a.protect_rtp(&head, &[], b"payload", &mut out).unwrap();
+        let len = a.protect_rtp(&head, plain(b"payload"), &mut out).unwrap();
         assert_eq!(out[..head.len()], head);
         let len = b.unprotect_rtp(&mut out[..len]).unwrap();
         assert_eq!(&out[head.len()..len], b"payload");
@@ -253,7 +271,7 @@ fn an_output_that_is_too_short_spends_no_sequence_number() {
     for profile in PROFILES {
         let (mut a, _) = pair(profile);
         let mut short = vec![0; 12 + 7 + profile.tag_len() - 1];
-        assert_eq!(a.protect_rtp(&header(1, 7), &[], b"payload", &mut short), None);
+        assert_eq!(a.protect_rtp(&header(1, 7), plain(b"payload"), &mut short), None);
         assert!(protect(&mut a, 1, 7, b"payload").is_some());
     }
 }

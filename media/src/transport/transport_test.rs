@@ -172,7 +172,10 @@ impl Pair {
         assert_eq!(&packet[12..len], b"up");
         let mut out = [0; 100];
         let header = [0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 8];
-        let len = self.server.protect_rtp_parts(&header, &[1, 2], b"down", &mut out).unwrap();
+        let len = self
+            .server
+            .protect_rtp_parts(&header, RtpBody { prefix: &[1, 2], payload: b"down", padding: &[] }, &mut out)
+            .unwrap();
         let len = self.client.unprotect_rtp(self.now, client_path(), &mut out[..len]).unwrap();
         assert_eq!(&out[12..len], b"\x01\x02down");
         let mut report = Vec::new();
