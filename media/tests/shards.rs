@@ -17,6 +17,7 @@ use media::{
     driver::shard::Counts,
     forward::rtp_header,
     rtp::{
+        ext,
         packet::{Header, is_rtcp},
         rtcp::{self, Rtcp, SenderInfo},
     },
@@ -26,7 +27,7 @@ use media::{
     },
     transport::{
         DtlsIdentity, DtlsRole, IceCredentials, IceRole, Outbox, Path, Protocol, Transport, TransportParams, Via,
-        classify,
+        classify, twcc::TwccReceiver,
     },
     units::time::{Ntp, Time},
 };
@@ -128,6 +129,10 @@ struct Seen {
     packets: HashMap<u32, Vec<(u16, u32, u32)>>,
     reports: HashMap<u32, (Ntp, u32)>,
     key_requests: usize,
+    /// Bytes on the wire of each packet, by SSRC.
+    sizes: HashMap<u32, Vec<usize>>,
+    /// The transport-wide numbers, as they came.
+    numbers: Vec<u16>,
 }
 
 struct Client {
@@ -139,6 +144,8 @@ struct Client {
     outbox: Outbox,
     negotiated: ClientNegotiated,
     seen: Seen,
+    /// Reports arrivals, but for those that it says yes to.
+    reporter: Option<(TwccReceiver, fn(u16) -> bool)>,
 }
 
 impl Client {
@@ -160,7 +167,7 @@ impl Client {
         let now = Time::from_micros(rig.origin.elapsed().as_micros() as u64);
         let transport = Transport::new(now, rig.identity.clone(), params);
         let (outbox, seen) = (Outbox::default(), Seen::default());
-        Client { id, socket, transport, path, origin: rig.origin, outbox, negotiated, seen }
+        Client { id, socket, transport, path, origin: rig.origin, outbox, negotiated, seen, reporter: None }
     }
 
     fn remote(&self) -> SocketAddr {
@@ -184,6 +191,11 @@ impl Client {
         }
         self.transport.handle_timeout(self.now(), &mut self.outbox);
         self.flush();
+        let (mut report, now) = (Vec::new(), self.now());
+        while self.reporter.as_mut().is_some_and(|(reporter, _)| reporter.poll_feedback(now, 1, 2, &mut report)) {
+            self.send_rtcp(&report);
+            report.clear();
+        }
     }
 
     fn take(&mut self, datagram: &mut [u8]) {
@@ -213,6 +225,16 @@ impl Client {
                 let payload = header.payload(&datagram[..len]);
                 let number = u32::from_be_bytes(payload[payload.len() - 4..].try_into().unwrap());
                 self.seen.packets.entry(header.ssrc).or_default().push((header.seq, header.timestamp, number));
+                self.seen.sizes.entry(header.ssrc).or_default().push(len);
+                let id = self.negotiated.media.iter().find_map(|m| m.ext.transport_cc);
+                if let Some(number) = id.and_then(|id| ext::find(datagram, &header, id)).and_then(ext::transport_cc) {
+                    self.seen.numbers.push(number);
+                    if let Some((reporter, lost)) = &mut self.reporter
+                        && !lost(number)
+                    {
+                        reporter.on_packet(now, number);
+                    }
+                }
             }
         }
         self.flush();
@@ -277,11 +299,13 @@ struct Source {
     audio: u32,
     video: u32,
     frame: u32,
+    /// By how much the packets of a picture are longer than the first; the last is shorter in any case.
+    longer: [usize; PACKETS_PER_FRAME as usize],
 }
 
 impl Source {
     fn new(offered: Vec<Offered>) -> Source {
-        Source { offered, audio: 0, video: 0, frame: 0 }
+        Source { offered, audio: 0, video: 0, frame: 0, longer: [0; PACKETS_PER_FRAME as usize] }
     }
 
     fn ssrc(&self, kind: Kind) -> u32 {
@@ -294,7 +318,7 @@ impl Source {
         for part in 0..PACKETS_PER_FRAME {
             // A VP8 descriptor (RFC 7741 §4.2), and in the first packet the frame's header.
             let mut payload = vec![if part == 0 { 0x10 } else { 0 }, u8::from(!key), 0, 0, 0x9d, 1, 0x2a, 64, 0, 64, 0];
-            payload.resize(700, 0x55);
+            payload.resize(700 + self.longer[part as usize], 0x55);
             payload.extend_from_slice(&self.video.to_be_bytes());
             let last = part + 1 == PACKETS_PER_FRAME;
             let (_, payload_type) = client.media(Kind::Video);
@@ -336,6 +360,44 @@ fn all<'a>(publisher: &'a mut Client, viewers: &'a mut [Client]) -> Vec<&'a mut 
 
 fn total(counts: &[Counts], of: impl Fn(&Counts) -> usize) -> usize {
     counts.iter().map(of).sum()
+}
+
+#[test]
+fn what_viewers_report_is_counted_and_a_picture_that_a_browser_cut_is_evened_out() {
+    let rig = Rig::start(MediaConfig::default());
+    let (mut publisher, offered) = rig.publish(STREAM).unwrap();
+    let mut source = Source::new(offered);
+    source.longer = [0, 12, 12, 13];
+    let mut viewers: Vec<Client> = (0..2).map(|_| rig.play()).collect();
+    // Every tenth packet is as good as lost to the first viewer, and none to the other.
+    viewers[0].reporter = Some((TwccReceiver::new(), |number| number % 10 == 5));
+    viewers[1].reporter = Some((TwccReceiver::new(), |_| false));
+    run(&mut all(&mut publisher, &mut viewers), "a key frame is asked for", |c| c[0].seen.key_requests > 0);
+    for n in 0..100 {
+        source.send(&mut publisher, n == 0);
+        let (video, audio) = (source.video - 1, source.audio - 1);
+        run(&mut all(&mut publisher, &mut viewers), "what was sent arrives", |clients| {
+            clients[1..].iter().all(|c| c.has(Kind::Video, video) && c.has(Kind::Audio, audio))
+        });
+    }
+    for viewer in &viewers {
+        let numbers = &viewer.seen.numbers;
+        assert_eq!(numbers.len(), 100 * (PACKETS_PER_FRAME as usize + 1), "sound and picture are numbered together");
+        assert!(numbers.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1)));
+        assert!(viewer.got(Kind::Video).iter().zip(0..).all(|((.., number), n)| *number == n), "nothing else changed");
+        let sizes = &viewer.seen.sizes[&viewer.media(Kind::Video).0];
+        for picture in sizes.chunks(PACKETS_PER_FRAME as usize).skip(2) {
+            assert!(picture[1..].iter().all(|size| *size == picture[0]) || !rig.counts()[0].gso, "{picture:?}");
+        }
+    }
+    let sent = 2 * 100 * (PACKETS_PER_FRAME as usize + 1);
+    rig.until_counts(&mut all(&mut publisher, &mut viewers), "the reports arrive", |counts| {
+        let (arrived, lost) = (total(counts, |c| c.viewer_arrived as usize), total(counts, |c| c.viewer_lost as usize));
+        arrived + lost == sent && lost == sent / 2 / 10
+    });
+    let bytes = total(&rig.counts(), |c| c.viewer_arrived_bytes as usize);
+    assert!((sent * 4 / 5 * 700..sent * 800).contains(&bytes), "{bytes}");
+    rig.stop();
 }
 
 #[test]

@@ -203,11 +203,12 @@ fn next_packet(compound: &[u8]) -> Result<(Rtcp<'_>, &[u8]), DropReason> {
     let (packet, rest) = compound.split_at_checked(len).ok_or(DropReason::TooShort)?;
     let mut body = packet.get(HEADER_LEN..).unwrap_or_default();
     if first & 0x20 != 0 {
-        // The count includes itself and must leave whole words; only the last packet of a compound may be padded, but
-        // nothing is lost by reading one that is padded in the middle.
+        // The count includes itself. Only the last packet of a compound may be padded, but nothing is lost by reading one
+        // that is padded in the middle. It should be whole words (RFC 3550 §6.4.1), but libwebrtc pads its transport-wide
+        // reports by one to three bytes.
         let padding = usize::from(body.last().copied().ok_or(DropReason::Malformed)?);
         let kept = body.len().checked_sub(padding).ok_or(DropReason::Malformed)?;
-        if padding == 0 || padding % 4 != 0 {
+        if padding == 0 {
             return Err(DropReason::Malformed);
         }
         body = body.get(..kept).unwrap_or_default();
