@@ -136,9 +136,9 @@ settings! {
         /// page can do only what its visitor's ticket allows.
         origins: List<String> = "",
         /// How often clients send a heartbeat, in seconds.
-        heartbeat_seconds: Whole<1, 300> = "15",
+        heartbeat_seconds: Whole<1, 300> = "10",
         /// A client that sent nothing for this long leaves the room, in seconds.
-        dead_after_seconds: Whole<2, 900> = "45",
+        dead_after_seconds: Whole<2, 900> = "30",
         /// How long a client whose connection broke stays in the room, so that he can come back unnoticed, in seconds. 0: not.
         resume_seconds: Whole<0, 300> = "15",
         /// Messages that are kept for a client who comes back.

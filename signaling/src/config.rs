@@ -15,11 +15,13 @@ pub struct SignalingConfig {
     pub demo: bool,
     /// The RTMP port that `/demo/ticket` tells the demo page. Default 1935; `None` when RTMP is off.
     pub rtmp_port: Option<u16>,
-    /// How often a WebSocket client should send `heartbeat`, in seconds. Default 15.
+    /// How often a WebSocket client should send `heartbeat`, in seconds. Default 10.
     pub heartbeat_s: u32,
-    /// A WebSocket that sent nothing for this long is closed and its member leaves. Default 45 s, three heartbeats.
+    /// A WebSocket that sent nothing for this long is closed and its member leaves. Default 30 s, three heartbeats:
+    /// nobody is listed longer who is not there.
     pub dead_after: Duration,
-    /// How long a member whose WebSocket is lost stays, so that he can come back unnoticed. Zero: not at all. Default 15 s.
+    /// How long a member whose WebSocket is lost stays, so that he can come back unnoticed; never longer than
+    /// `dead_after` since he was heard. Zero: not at all. Default 15 s.
     pub resume_within: Duration,
     /// Origins (`https://example.com`) whose pages may open `/signal` and read the answers of WHIP and WHEP. Empty, the
     /// default, admits every page: there are no cookies, a page can do only what its ticket allows.
@@ -38,8 +40,8 @@ impl Default for SignalingConfig {
             apps: Vec::new(),
             demo: false,
             rtmp_port: Some(1935),
-            heartbeat_s: 15,
-            dead_after: Duration::from_secs(45),
+            heartbeat_s: 10,
+            dead_after: Duration::from_secs(30),
             resume_within: Duration::from_secs(15),
             origins: Vec::new(),
             limits: Limits::default(),

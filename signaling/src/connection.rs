@@ -4,20 +4,35 @@
 //! when it has said the last word, when a write takes too long, or when it is told to cut it; the reader when the client is
 //! gone, silent for too long, or breaks the rules. Whoever ends first ends the other.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        self, Message,
+        protocol::{CloseFrame, Role, WebSocketConfig},
+    },
+};
 use tracing::debug;
 
 use crate::{
     code::{Code, Fault},
     dialect::native,
+    frames::{Measured, TooBig},
     hub::{Hub, Seat, reply_text},
     link::{Link, Outbound, Outgoing, numbered},
     request::Request,
@@ -29,13 +44,22 @@ const WRITE_MAX: Duration = Duration::from_secs(10);
 /// unread bytes in it would take ours back.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
+type WebSocket = WebSocketStream<Measured<TokioIo<Upgraded>>>;
+
 /// Serves one WebSocket to its end.
-pub async fn serve(socket: WebSocket, hub: Hub, remote: Option<IpAddr>, reached_at: Option<IpAddr>) {
+pub async fn serve(upgraded: Upgraded, hub: Hub, remote: Option<IpAddr>, reached_at: Option<IpAddr>) {
+    let limits = &hub.config().limits;
+    let bytes_max = Arc::new(AtomicUsize::new(limits.message_bytes_before_enter));
+    let most = Some(limits.message_bytes.max(limits.message_bytes_before_enter));
+    let config = WebSocketConfig::default().max_message_size(most).max_frame_size(most);
+    let socket = Measured::new(TokioIo::new(upgraded), bytes_max.clone());
+    let socket = WebSocket::from_raw_socket(socket, Role::Server, Some(config)).await;
     let (sink, mut stream) = socket.split();
     let (link, outbound) = Link::new();
     let abort = outbound.abort();
     let mut writer = tokio::spawn(write(sink, outbound));
-    let mut reader = Reader { hub, link, seat: None, remote, reached_at, bucket: Bucket::new() };
+    let (seat, heard_at) = (None, Instant::now());
+    let mut reader = Reader { hub, link, seat, remote, reached_at, bucket: Bucket::new(), heard_at, bytes_max };
     tokio::select! {
         end = reader.run(&mut stream) => {
             let code = end.code();
@@ -87,6 +111,10 @@ struct Reader {
     remote: Option<IpAddr>,
     reached_at: Option<IpAddr>,
     bucket: Bucket,
+    /// When the last message came.
+    heard_at: Instant,
+    /// Bytes that the next message may have.
+    bytes_max: Arc<AtomicUsize>,
 }
 
 impl Reader {
@@ -104,24 +132,24 @@ impl Reader {
                 Ok(Some(Err(error))) => return broken(error),
                 Ok(Some(Ok(message))) => message,
             };
+            self.heard_at = Instant::now();
             let was_seated = self.seat.is_some();
             match message {
                 Message::Text(text) => {
-                    let bytes_max = match was_seated {
-                        true => config.limits.message_bytes,
-                        false => config.limits.message_bytes_before_enter,
-                    };
-                    if text.len() > bytes_max {
-                        return End::Refused(Code::MessageTooBig);
-                    }
                     self.bucket.take(config.limits.messages_per_second, config.limits.messages_burst).await;
-                    if let Err(fault) = self.handle(&text) {
+                    if let Err(fault) = self.handle(&text).await {
                         return End::Refused(fault.code);
                     }
+                    let bytes_max = match self.seat {
+                        Some(_) => config.limits.message_bytes,
+                        None => config.limits.message_bytes_before_enter,
+                    };
+                    self.bytes_max.store(bytes_max, Ordering::Relaxed);
                 }
                 Message::Binary(_) => return End::Refused(Code::BadMessage),
                 Message::Close(_) => return End::Closed,
-                Message::Ping(_) | Message::Pong(_) => {}
+                // A frame of no message comes only when one is asked for.
+                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
             }
             match (was_seated, self.seat.is_some()) {
                 (_, true) => deadline = Instant::now() + config.dead_after,
@@ -133,11 +161,11 @@ impl Reader {
     }
 
     /// An error ends the connection.
-    fn handle(&mut self, text: &str) -> Result<(), Fault> {
+    async fn handle(&mut self, text: &str) -> Result<(), Fault> {
         let native::Message { id, request } = native::read(text, &self.hub.config().limits)?;
         let refused = match (request, &self.seat) {
             (Ok(Request::Enter(enter)), None) => {
-                match self.hub.enter(id, enter, &self.link, self.remote, self.reached_at) {
+                match self.hub.enter(id, enter, &self.link, self.remote, self.reached_at).await {
                     Ok(seat) => {
                         self.seat = Some(seat);
                         return Ok(());
@@ -173,7 +201,7 @@ impl Reader {
     /// Ends the membership, if there is one, or lets it wait for another connection.
     fn leave(&mut self, end: End) {
         match (self.seat.take(), end) {
-            (Some(seat), End::Lost) => self.hub.lose(&seat),
+            (Some(seat), End::Lost) => self.hub.lose(&seat, self.heard_at.into_std()),
             // The room closes the link with the code.
             (Some(seat), end) => self.hub.disconnect(&seat, end.code()),
             (None, End::Refused(code)) => self.link.close(&code.into()),
@@ -202,7 +230,8 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, mut outbound: Outbound) 
                 written
             }
             Outgoing::Close { code, reason } => {
-                write_one(&mut sink, Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await;
+                write_one(&mut sink, Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() })))
+                    .await;
                 return;
             }
         };
@@ -218,11 +247,14 @@ async fn write_one(sink: &mut SplitSink<WebSocket, Message>, message: Message) -
 }
 
 /// What a failed read means.
-fn broken(error: axum::Error) -> End {
+fn broken(error: tungstenite::Error) -> End {
     debug!(%error, "signaling connection broken");
-    match error.into_inner().downcast_ref::<tungstenite::Error>() {
-        Some(tungstenite::Error::Capacity(_)) => End::Refused(Code::MessageTooBig),
-        Some(tungstenite::Error::Utf8(_)) => End::Refused(Code::BadMessage),
+    match error {
+        tungstenite::Error::Capacity(_) => End::Refused(Code::MessageTooBig),
+        tungstenite::Error::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<TooBig>()) => {
+            End::Refused(Code::MessageTooBig)
+        }
+        tungstenite::Error::Utf8(_) => End::Refused(Code::BadMessage),
         _ => End::Lost,
     }
 }

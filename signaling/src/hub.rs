@@ -189,8 +189,9 @@ impl Hub {
         ids.map(|(ids, _)| ids)
     }
 
-    /// Lets a WebSocket client into a room. The answer is in his queue before anything that happens there.
-    pub fn enter(
+    /// Lets a WebSocket client into a room. The answer is in his queue before anything that happens there, and what it says
+    /// of the room is durable.
+    pub async fn enter(
         &self,
         id: u64,
         enter: Enter,
@@ -202,8 +203,15 @@ impl Hub {
         let key = (grant.sdk_app_id, enter.room.clone());
         let until = grant.ends_at_s.and_then(instant_of);
         let who = enter.newcomer(grant.privilege, until, reached_at);
-        let (member, cell) = self.0.in_room(&key, |cell, out| cell.room.enter(who, out))?;
+        let ((member, owns), cell) = self.0.in_room(&key, |cell, out| {
+            let member = cell.room.enter(who, out)?;
+            Ok((member, out.iter().any(|output| matches!(output, Output::RecordChanged))))
+        })?;
+        let entering = Entering { hub: self, cell: &cell, member: Some(member) };
         self.0.watch_rights(&cell, until);
+        if owns && let Some(store) = self.0.store.get() {
+            store.submit(Vec::new()).durable().await?;
+        }
         // His link is added only now that what his coming caused is said: an earlier stay of his own that ended, say. What
         // happens between the two locks he misses as events and finds in the answer.
         let cell_of_seat = Arc::downgrade(&cell);
@@ -221,6 +229,7 @@ impl Hub {
             }
             Ok::<_, Fault>(())
         })?;
+        entering.done();
         Ok(Seat { cell, member, generation: 0, remote })
     }
 
@@ -308,6 +317,29 @@ impl Hub {
             *count += 1;
         }
         Ok(ConnectionGuard { hub: self.clone(), counted })
+    }
+}
+
+/// A member on his way in, whose answer waits for the store. If his connection ends meanwhile he does not stay behind.
+struct Entering<'a> {
+    hub: &'a Hub,
+    cell: &'a Arc<Mutex<Cell>>,
+    member: Option<MemberId>,
+}
+
+impl Entering<'_> {
+    fn done(mut self) {
+        self.member = None;
+    }
+}
+
+impl Drop for Entering<'_> {
+    fn drop(&mut self) {
+        if let Some(member) = self.member {
+            self.hub.0.with_cell(self.cell, |cell, out| {
+                cell.room.leave(member, LeaveReason::Disconnected, None, out);
+            });
+        }
     }
 }
 

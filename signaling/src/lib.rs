@@ -16,6 +16,7 @@ pub mod config;
 pub mod connection;
 pub mod dialect;
 pub mod fields;
+mod frames;
 pub mod hub;
 pub mod link;
 pub mod member;

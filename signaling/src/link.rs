@@ -8,11 +8,11 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use axum::extract::ws::Utf8Bytes;
 use tokio::sync::{
     Notify,
     mpsc::{self, error::TrySendError},
 };
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::{
     code::Fault,

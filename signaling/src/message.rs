@@ -82,6 +82,7 @@ pub struct Entered {
 
 /// A room's own state as members see it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RoomInfo {
     /// Who created it, if that was a user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,6 +91,12 @@ pub struct RoomInfo {
     pub locked: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
+    /// How many members it may have, where that is fewer than the server's limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub members_max: Option<usize>,
+    /// How many of them may publish, where that is fewer than the server's limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publishers_max: Option<usize>,
 }
 
 /// How to come back.

@@ -10,16 +10,16 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::{
-        ConnectInfo, FromRequestParts, RawQuery, Request, State,
-        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
-    },
+    body::Body,
+    extract::{ConnectInfo, FromRequestParts, RawQuery, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
 };
+use hyper::upgrade::OnUpgrade;
 use serde::{Deserialize, Serialize};
+use tokio_tungstenite::tungstenite::handshake::server::create_response;
 
 use crate::{
     auth::{
@@ -116,28 +116,32 @@ fn host_address(headers: &HeaderMap) -> Option<IpAddr> {
     name.parse().ok()
 }
 
-async fn signal(
-    State(hub): State<Hub>,
-    peer: Peer,
-    headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> Response {
-    if allowed_origin(&hub, &headers) == Origin::Refused {
+/// Upgrades by hand what the framework could do, since only so the connection can be measured; see [`crate::frames`].
+async fn signal(State(hub): State<Hub>, peer: Peer, request: Request) -> Response {
+    let (mut parts, _) = request.into_parts();
+    if allowed_origin(&hub, &parts.headers) == Origin::Refused {
         return Refused(Code::OriginRefused.into()).into_response();
     }
-    let upgrade = match upgrade {
-        Ok(upgrade) => upgrade,
-        Err(rejection) => return rejection.into_response(),
+    let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() else {
+        let upgrade = [(header::UPGRADE, "websocket"), (header::CONNECTION, "upgrade")];
+        return (StatusCode::UPGRADE_REQUIRED, upgrade, "this is for WebSockets\n").into_response();
+    };
+    let response = match create_response(&Request::from_parts(parts, ())) {
+        Ok(response) => response.map(|()| Body::empty()),
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
     let guard = match hub.count_connection(peer.remote) {
         Ok(guard) => guard,
         Err(code) => return Refused(code.into()).into_response(),
     };
-    let bytes_max = hub.config().limits.message_bytes;
-    upgrade.max_message_size(bytes_max).max_frame_size(bytes_max).on_upgrade(move |socket| async move {
-        connection::serve(socket, hub, peer.remote, peer.reached_at).await;
+    tokio::spawn(async move {
+        // It fails if the client is gone before it has read the answer.
+        if let Ok(upgraded) = upgrade.await {
+            connection::serve(upgraded, hub, peer.remote, peer.reached_at).await;
+        }
         drop(guard);
-    })
+    });
+    response
 }
 
 /// What a page's origin may do.

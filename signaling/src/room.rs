@@ -146,6 +146,11 @@ impl Room {
         self.members.get(&member)?.who.reached_at
     }
 
+    /// How many members it may have.
+    fn members_max(&self) -> usize {
+        self.record.members_max.unwrap_or(usize::MAX).min(self.limits.members_per_room)
+    }
+
     pub fn members_len(&self) -> usize {
         self.members.len()
     }
@@ -167,7 +172,7 @@ impl Room {
         if same.and_then(|id| self.members.get(&id)).is_some_and(|m| m.who.protocol == Protocol::Test) {
             return Err(Code::UserInUse.into());
         }
-        if self.members.len() - usize::from(same.is_some()) >= self.limits.members_per_room {
+        if self.members.len() - usize::from(same.is_some()) >= self.members_max() {
             return Err(Code::RoomFull.into());
         }
         if let Some(same) = same {

@@ -35,15 +35,23 @@ const ROOMS_QUERY: &[Field] = &[
     optional("userID", Kind::Text, "rooms in which this user is"),
     optional("state", Kind::Text, "`occupied`: somebody is in; `empty`: nobody; `locked`"),
 ];
+const MEMBERS_MAX: Field =
+    optional("membersMax", Kind::Number, "how many members it may have; 0 or left out: as many as the server lets in");
+const PUBLISHERS_MAX: Field =
+    optional("publishersMax", Kind::Number, "how many of them may publish; 0 or left out: as many as the server lets");
 const ROOM_BODY: &[Field] = &[
     required("roomID", Kind::Room, "a number from 1 to 4294967294, or 1 to 64 bytes of text"),
     optional("owner", Kind::Text, "the userID of the owner, who may keep order"),
     optional("locked", Kind::Flag, "nobody new gets in but the owner and moderators"),
     optional("metadata", Kind::Text, "your own words about the room"),
+    MEMBERS_MAX,
+    PUBLISHERS_MAX,
 ];
 const CHANGE_BODY: &[Field] = &[
     optional("locked", Kind::Flag, "nobody new gets in but the owner and moderators"),
     optional("metadata", Kind::Text, "your own words about the room; empty removes them"),
+    MEMBERS_MAX,
+    PUBLISHERS_MAX,
 ];
 const SILENCE_BODY: &[Field] = &[
     optional("audio", Kind::Flag, "others do not hear him; true if left out"),
@@ -101,7 +109,10 @@ pub(super) fn operations() -> Vec<(Operation, MethodRouter<Api>)> {
         ),
         (of(Method::GET, ROOM, "one room, with its members"), get(one_room)),
         (
-            done(Operation { body: CHANGE_BODY, ..of(Method::PATCH, ROOM, "lock, unlock, change metadata") }),
+            done(Operation {
+                body: CHANGE_BODY,
+                ..of(Method::PATCH, ROOM, "lock, unlock, change metadata and capacity")
+            }),
             patch(change_room),
         ),
         (done(of(Method::DELETE, ROOM, "dissolve: everybody is sent away, nothing is kept")), delete(dissolve)),
@@ -148,13 +159,8 @@ async fn create_room(call: Call) -> Answered {
     if owner.is_some_and(|owner| !is_user_id(owner)) {
         return Err(Fault::field("owner", "without control characters").into());
     }
-    let record = RoomRecord {
-        owner: owner.map(str::to_owned),
-        locked: fields.optional_boolean("locked")?.unwrap_or(false),
-        metadata: metadata(&call)?.filter(|text| !text.is_empty()),
-        lasting: true,
-        ..RoomRecord::default()
-    };
+    let mut record = RoomRecord { owner: owner.map(str::to_owned), lasting: true, ..RoomRecord::default() };
+    change(&call)?.apply(&mut record);
     call.hub().create_room(call.app, &room, record)?;
     call.api.settled().await?;
     let view = call.hub().room(call.app, &room).ok_or(Code::NoSuchRoom)?;
@@ -169,8 +175,7 @@ async fn one_room(call: Call) -> Answered {
 }
 
 async fn change_room(call: Call) -> Answered {
-    let change = RoomChange { locked: call.fields().optional_boolean("locked")?, metadata: metadata(&call)? };
-    call.hub().update_room(call.app, call.room()?, change)?;
+    call.hub().update_room(call.app, call.room()?, change(&call)?)?;
     done(&call).await
 }
 
@@ -274,10 +279,8 @@ async fn done(call: &Call) -> Answered {
     Ok(Answer::Done)
 }
 
-/// The field `metadata` within its limit, empty included.
-fn metadata(call: &Call) -> Result<Option<String>, Fault> {
-    let bytes_max = call.hub().config().limits.metadata_bytes;
-    text(call.fields(), "metadata", bytes_max)
+fn change(call: &Call) -> Result<RoomChange, Fault> {
+    RoomChange::read(&call.fields(), &call.hub().config().limits)
 }
 
 fn text(fields: Fields<'_>, name: &'static str, bytes_max: usize) -> Result<Option<String>, Fault> {
@@ -305,6 +308,8 @@ fn summary(view: &RoomView) -> Value {
         "owner": view.record.owner,
         "locked": view.record.locked,
         "metadata": view.record.metadata,
+        "membersMax": view.record.members_max,
+        "publishersMax": view.record.publishers_max,
         "lasting": view.record.lasting,
         "memberCount": view.members.len(),
         "anchorCount": anchors,

@@ -5,16 +5,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::extract::ws::Utf8Bytes;
 use media::{Command, MemberId, Reply as MediaReply};
 use tokio::{
     sync::{mpsc::error::TrySendError, oneshot},
     time::timeout,
 };
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tracing::{debug, info};
 
 use super::{
     Cell, Inner, Route,
+    line::Line,
     notice::{Fact, Notice},
     unix_ms,
 };
@@ -30,7 +31,7 @@ const MEDIA_ANSWER_MAX: Duration = Duration::from_secs(8);
 impl Inner {
     /// Carries out what the room behind `guard` wants; `cell` is the same room.
     pub(super) fn carry_out(self: &Arc<Self>, cell: &Arc<Mutex<Cell>>, guard: &mut Cell, mut outputs: Vec<Output>) {
-        let held = self.hold_back(guard.key.0, &mut outputs);
+        let held = self.hold_back(guard, &mut outputs);
         // Members whose queue is full leave, which makes more outputs, for fewer members each time.
         while !outputs.is_empty() {
             let mut overrun = Vec::new();
@@ -41,19 +42,18 @@ impl Inner {
                 guard.room.leave(member, LeaveReason::Disconnected, Some(Code::TooSlow), &mut outputs);
             }
         }
+        if !guard.ended {
+            if guard.room.is_over() {
+                self.end_room(guard);
+            } else if guard.room.is_empty() && !guard.vacant {
+                // Kept without members; to media it is another room when somebody comes.
+                self.tell(Command::CloseRoom { room: guard.room.id });
+                guard.room.renumber();
+            }
+            guard.vacant = guard.room.is_empty();
+        }
         // What listeners were told up to here is what the answers are about.
         self.release(cell, held);
-        if guard.ended {
-            return;
-        }
-        if guard.room.is_over() {
-            self.end_room(guard);
-        } else if guard.room.is_empty() && !guard.vacant {
-            // Kept without members; to media it is another room when somebody comes.
-            self.tell(Command::CloseRoom { room: guard.room.id });
-            guard.room.renumber();
-        }
-        guard.vacant = guard.room.is_empty();
     }
 
     fn carry_one(
@@ -83,18 +83,25 @@ impl Inner {
                 }
             }
             Output::Gone { member, code } => {
-                let Some(line) = guard.lines.remove(&member) else { return };
-                if let Some(token) = &line.token {
-                    self.resumable.remove(token);
-                }
-                if let Some(code) = code {
+                if let (Some(line), Some(code)) = (self.take_line(guard, member), code) {
                     line.close(&code.into());
                 }
             }
             Output::RecordChanged => self.announce(guard, Fact::RecordChanged(guard.room.record.clone())),
+            // Its listeners hear of it when the room ends, at the end of the turn.
+            Output::Dissolved => {}
             Output::Media(action) => self.act(cell, guard, action),
             Output::Index(index) => self.index(cell, index),
         }
+    }
+
+    /// Takes the line of a member who is gone.
+    pub(super) fn take_line(&self, cell: &mut Cell, member: MemberId) -> Option<Line> {
+        let line = cell.lines.remove(&member)?;
+        if let Some(token) = &line.token {
+            self.resumable.remove(token);
+        }
+        Some(line)
     }
 
     fn send(&self, guard: &mut Cell, to: MemberId, text: impl FnOnce() -> Utf8Bytes, overrun: &mut Vec<MemberId>) {

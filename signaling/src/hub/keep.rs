@@ -2,22 +2,16 @@
 
 use std::sync::{Arc, Mutex};
 
+use media::MemberId;
 use tracing::{error, warn};
 
-use super::{Cell, Hub, Inner, notice::Fact};
+use super::{Cell, Hub, Inner, carry::reply_text, line::Line, notice::Fact};
 use crate::{
     code::{Code, Fault},
     message::{Event, Message, OkBody},
     room::{Output, RoomRecord},
     store::{Change, HistoryLine, RoomKey, Store},
 };
-
-/// The answer to a request that waits until what it says is durable.
-pub(super) struct Held {
-    to: media::MemberId,
-    id: u64,
-    result: Result<OkBody, Fault>,
-}
 
 impl Hub {
     /// Brings the rooms of this store back, and keeps in it what happens from now on. To be called once, before anybody
@@ -64,27 +58,36 @@ impl Hub {
     }
 }
 
+/// The answer to a request that waits until what it says is durable.
+pub(super) struct Held {
+    to: MemberId,
+    id: u64,
+    result: Result<OkBody, Fault>,
+    /// He is gone since then: his line, which ends with the answer, and why.
+    parting: Option<(Line, Option<Code>)>,
+}
+
 impl Inner {
     /// Takes the answers out of these outputs that say something durable, if there is anything durable in them.
-    pub(super) fn hold_back(&self, app: u32, outputs: &mut Vec<Output>) -> Vec<Held> {
+    pub(super) fn hold_back(&self, cell: &mut Cell, outputs: &mut Vec<Output>) -> Vec<Held> {
         let durable = |output: &Output| match output {
-            Output::RecordChanged => true,
-            Output::Broadcast { event: Event::Message(_), .. } => self.history_messages(app) > 0,
+            Output::RecordChanged | Output::Dissolved => true,
+            Output::Broadcast { event: Event::Message(_), .. } => self.history_messages(cell.key.0) > 0,
             _ => false,
         };
         if self.store.get().is_none() || !outputs.iter().any(durable) {
             return Vec::new();
         }
-        // Who goes in the same turn hears his answer now or never.
-        let gone: Vec<_> = outputs
-            .iter()
-            .filter_map(|o| if let Output::Gone { member, .. } = o { Some(*member) } else { None })
-            .collect();
-        let mut held = Vec::new();
+        let mut held: Vec<Held> = Vec::new();
         for output in std::mem::take(outputs) {
             match output {
-                Output::Reply { to, id, result } if result.is_ok() && !gone.contains(&to) => {
-                    held.push(Held { to, id, result });
+                Output::Reply { to, id, result } if result.is_ok() => held.push(Held { to, id, result, parting: None }),
+                Output::Gone { member, code } if held.iter().any(|held| held.to == member) => {
+                    // Who goes in the same turn hears his answer, and nothing else any more.
+                    let Some(line) = self.take_line(cell, member) else { continue };
+                    if let Some(last) = held.iter_mut().rfind(|held| held.to == member) {
+                        last.parting = Some((line, code));
+                    }
                 }
                 output => outputs.push(output),
             }
@@ -100,10 +103,18 @@ impl Inner {
         tokio::spawn(async move {
             let written = pending.durable().await;
             hub.with_cell(&cell, |_, out| {
-                out.extend(held.into_iter().map(|Held { to, id, result }| {
+                for Held { to, id, result, parting } in held {
                     let result = written.clone().and(result);
-                    Output::Reply { to, id, result }
-                }));
+                    let Some((mut line, code)) = parting else {
+                        out.push(Output::Reply { to, id, result });
+                        continue;
+                    };
+                    // Whether it can still be said changes nothing.
+                    let _ = line.send(reply_text(id, result), &hub.config.limits);
+                    if let Some(code) = code {
+                        line.close(&code.into());
+                    }
+                }
             });
         });
     }

@@ -19,9 +19,12 @@ use crate::{
 
 impl Hub {
     /// A WebSocket broke without a word. Its member stays for the grace time, with all his media, and the others notice
-    /// nothing unless he does not come back.
-    pub fn lose(&self, seat: &Seat) {
-        let grace = self.0.config.resume_within;
+    /// nothing unless he does not come back. `heard_at`: when he was heard last; also with the grace time he does not stay
+    /// longer than somebody who is silent.
+    pub fn lose(&self, seat: &Seat, heard_at: Instant) {
+        let config = &self.0.config;
+        let silent_for = heard_at.elapsed();
+        let grace = config.resume_within.min(config.dead_after.saturating_sub(silent_for));
         let waits = self.0.with_seat(seat, |cell, out| {
             if grace.is_zero() || self.0.closing.load(Ordering::Relaxed) {
                 cell.room.leave(seat.member, LeaveReason::Disconnected, None, out);
@@ -56,10 +59,9 @@ impl Hub {
         }
         self.0.may_try(remote)?;
         let found = self.0.resumable.get(&resume.token).map(|back| (back.cell.upgrade(), back.member));
-        let Some((Some(cell), member)) = found else {
-            self.0.guessed_wrong(remote);
-            return Err(Code::ResumeRefused.into());
-        };
+        // No guess is counted: nobody finds 128 random bits, and after a restart all of an office's members come with tokens
+        // that are not known any more.
+        let Some((Some(cell), member)) = found else { return Err(Code::ResumeRefused.into()) };
         let generation = self.0.with_cell(&cell, |cell, out| {
             let line = cell.lines.get_mut(&member).ok_or(Code::ResumeRefused)?;
             let missed = line.after(resume.seq).ok_or(Code::ResumeRefused)?;

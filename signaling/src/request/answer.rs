@@ -3,12 +3,12 @@
 use media::MemberId;
 use serde::Serialize;
 
+use super::Answered;
 use crate::{
     code::{Code, Fault},
     config::Limits,
     fields::Fields,
     member::DownState,
-    message::OkBody,
     room::{Action, Output, Room},
 };
 
@@ -27,13 +27,7 @@ impl Answer {
         })
     }
 
-    pub(super) fn apply(
-        self,
-        room: &mut Room,
-        member: MemberId,
-        id: u64,
-        out: &mut Vec<Output>,
-    ) -> Result<Option<OkBody>, Fault> {
+    pub(super) fn apply(self, room: &mut Room, member: MemberId, id: u64, out: &mut Vec<Output>) -> Answered {
         let down = &mut room.members.get_mut(&member).ok_or(Code::NotEntered)?.down;
         let (DownState::Offered, Some(transport)) = (down.state, down.transport) else {
             return Err(Code::StaleAnswer.into());

@@ -2,13 +2,14 @@
 
 use serde::Serialize;
 
-use crate::{code::Fault, message::OkBody};
+use super::Answered;
+use crate::message::OkBody;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Heartbeat {}
 
 impl Heartbeat {
-    pub(super) fn apply(self, unix_ms: u64) -> Result<Option<OkBody>, Fault> {
+    pub(super) fn apply(self, unix_ms: u64) -> Answered {
         Ok(Some(OkBody::Heartbeat { now: unix_ms }))
     }
 }

@@ -3,8 +3,8 @@
 use media::MemberId;
 use serde::Serialize;
 
+use super::Answered;
 use crate::{
-    code::Fault,
     message::{LeaveReason, OkBody},
     room::{Output, Room},
 };
@@ -13,13 +13,7 @@ use crate::{
 pub struct Leave {}
 
 impl Leave {
-    pub(super) fn apply(
-        self,
-        room: &mut Room,
-        member: MemberId,
-        id: u64,
-        out: &mut Vec<Output>,
-    ) -> Result<Option<OkBody>, Fault> {
+    pub(super) fn apply(self, room: &mut Room, member: MemberId, id: u64, out: &mut Vec<Output>) -> Answered {
         // Answered here and not by the caller: once he is gone nothing reaches him.
         out.push(Output::Reply { to: member, id, result: Ok(OkBody::Empty {}) });
         room.leave(member, LeaveReason::Left, None, out);

@@ -3,6 +3,7 @@
 use media::MemberId;
 use serde::Serialize;
 
+use super::Answered;
 use crate::{
     code::{Code, Fault},
     config::Limits,
@@ -41,12 +42,7 @@ impl Say {
         Ok(Say { to, content })
     }
 
-    pub(super) fn apply(
-        self,
-        room: &mut Room,
-        member: MemberId,
-        out: &mut Vec<Output>,
-    ) -> Result<Option<OkBody>, Fault> {
+    pub(super) fn apply(self, room: &mut Room, member: MemberId, out: &mut Vec<Output>) -> Answered {
         let (id, time) = room.say(member, self.to, self.content, out)?;
         Ok(Some(OkBody::Said { id, time }))
     }

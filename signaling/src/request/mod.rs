@@ -47,6 +47,12 @@ pub use self::{
     unsubscribe::Unsubscribe,
 };
 
+/// What a request comes to: an answer, or none yet, or a refusal.
+pub(crate) type Answered = Result<Option<OkBody>, Fault>;
+
+/// It is done, and there is nothing else to say.
+pub(crate) const DONE: Answered = Ok(Some(OkBody::Empty {}));
+
 /// One request of a WebSocket client.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
@@ -114,7 +120,7 @@ impl Room {
     /// be judged before: see [`Room::switch_role`].
     pub fn request(&mut self, member: MemberId, id: u64, request: Request, out: &mut Vec<Output>) {
         let unix_ms = self.clock().unix_ms;
-        let answer: Result<Option<OkBody>, Fault> = match request {
+        let answer: Answered = match request {
             Request::Enter(_) | Request::Resume(_) => Err(Code::AlreadyEntered.into()),
             Request::SwitchRole(_) => Err(Code::TicketMissing.into()),
             Request::Leave(leave) => leave.apply(self, member, id, out),

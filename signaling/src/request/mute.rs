@@ -3,10 +3,11 @@
 use media::{Kind, MemberId};
 use serde::Serialize;
 
+use super::{Answered, DONE};
 use crate::{
     code::{Code, Fault},
     fields::Fields,
-    message::{Event, OkBody, TrackKind},
+    message::{Event, TrackKind},
     name::StreamName,
     room::{Action, Output, Room},
 };
@@ -30,12 +31,7 @@ impl Mute {
         Ok(Mute { stream: fields.stream("stream")?, kind, muted: fields.boolean("muted")? })
     }
 
-    pub(super) fn apply(
-        self,
-        room: &mut Room,
-        member: MemberId,
-        out: &mut Vec<Output>,
-    ) -> Result<Option<OkBody>, Fault> {
+    pub(super) fn apply(self, room: &mut Room, member: MemberId, out: &mut Vec<Output>) -> Answered {
         let m = room.members.get_mut(&member).ok_or(Code::NotEntered)?;
         let user = m.who.user.clone();
         let kind = Kind::from(self.kind);
@@ -50,12 +46,12 @@ impl Mute {
             track.muted = self.muted;
             if silenced {
                 // Others see him muted already.
-                return Ok(Some(OkBody::Empty {}));
+                return DONE;
             }
             out.push(Output::Media(Action::SetMuted { stream: id, kind, muted: self.muted }));
             let event = Event::Muted { user, stream: self.stream, kind: self.kind, muted: self.muted };
             out.push(Output::Broadcast { except: Some(member), event });
         }
-        Ok(Some(OkBody::Empty {}))
+        DONE
     }
 }

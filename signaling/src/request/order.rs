@@ -3,6 +3,7 @@
 use media::MemberId;
 use serde::Serialize;
 
+use super::{Answered, DONE};
 use crate::{
     code::{Code, Fault},
     config::Limits,
@@ -52,13 +53,11 @@ pub struct MuteMember {
     pub messages: Option<bool>,
 }
 
-/// Changes the room's own state. What is not named stays.
+/// Changes the room's own state.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct UpdateRoom {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub locked: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub metadata: Option<String>,
+    #[serde(flatten)]
+    pub change: RoomChange,
 }
 
 /// Ends the room for everybody.
@@ -78,13 +77,7 @@ impl Kick {
         Ok(Kick { user: user(fields)? })
     }
 
-    pub(super) fn apply(
-        self,
-        room: &mut Room,
-        member: MemberId,
-        id: u64,
-        out: &mut Vec<Output>,
-    ) -> Result<Option<OkBody>, Fault> {
+    pub(super) fn apply(self, room: &mut Room, member: MemberId, id: u64, out: &mut Vec<Output>) -> Answered {
         room.require_power_over(member, &self.user)?;
         // Answered first: somebody may send himself away.
         let own = room.member_of(&self.user) == Some(member);
@@ -101,19 +94,13 @@ impl Ban {
         Ok(Ban { user: user(fields)?, seconds: fields.optional_number("seconds", BAN_SECONDS_MAX)? })
     }
 
-    pub(super) fn apply(
-        self,
-        room: &mut Room,
-        member: MemberId,
-        unix_ms: u64,
-        out: &mut Vec<Output>,
-    ) -> Result<Option<OkBody>, Fault> {
+    pub(super) fn apply(self, room: &mut Room, member: MemberId, unix_ms: u64, out: &mut Vec<Output>) -> Answered {
         room.require_power_over(member, &self.user)?;
         if room.member_of(&self.user) == Some(member) {
             return Err(Fault::field("userID", "another user"));
         }
         room.ban(&self.user, self.seconds.map(|s| unix_ms + s * 1000), out)?;
-        Ok(Some(OkBody::Empty {}))
+        DONE
     }
 }
 
@@ -122,15 +109,10 @@ impl Unban {
         Ok(Unban { user: user(fields)? })
     }
 
-    pub(super) fn apply(
-        self,
-        room: &mut Room,
-        member: MemberId,
-        out: &mut Vec<Output>,
-    ) -> Result<Option<OkBody>, Fault> {
+    pub(super) fn apply(self, room: &mut Room, member: MemberId, out: &mut Vec<Output>) -> Answered {
         room.require_moderator(member)?;
         room.unban(&self.user, out)?;
-        Ok(Some(OkBody::Empty {}))
+        DONE
     }
 }
 
@@ -145,12 +127,7 @@ impl MuteMember {
         })
     }
 
-    pub(super) fn apply(
-        self,
-        room: &mut Room,
-        member: MemberId,
-        out: &mut Vec<Output>,
-    ) -> Result<Option<OkBody>, Fault> {
+    pub(super) fn apply(self, room: &mut Room, member: MemberId, out: &mut Vec<Output>) -> Answered {
         room.require_power_over(member, &self.user)?;
         let now = room.silence_of(&self.user);
         let silence = Silence {
@@ -159,36 +136,24 @@ impl MuteMember {
             messages: self.messages.unwrap_or(now.messages),
         };
         room.silence(&self.user, silence, out)?;
-        Ok(Some(OkBody::Empty {}))
+        DONE
     }
 }
 
 impl UpdateRoom {
     pub fn read(fields: &Fields<'_>, limits: &Limits) -> Result<UpdateRoom, Fault> {
-        let metadata = fields.optional_text_or_empty("metadata", limits.metadata_bytes)?;
-        Ok(UpdateRoom { locked: fields.optional_boolean("locked")?, metadata: metadata.map(str::to_owned) })
+        Ok(UpdateRoom { change: RoomChange::read(fields, limits)? })
     }
 
-    pub(super) fn apply(
-        self,
-        room: &mut Room,
-        member: MemberId,
-        out: &mut Vec<Output>,
-    ) -> Result<Option<OkBody>, Fault> {
+    pub(super) fn apply(self, room: &mut Room, member: MemberId, out: &mut Vec<Output>) -> Answered {
         room.require_moderator(member)?;
-        room.change(RoomChange { locked: self.locked, metadata: self.metadata }, out);
-        Ok(Some(OkBody::Empty {}))
+        room.change(self.change, out);
+        DONE
     }
 }
 
 impl Dissolve {
-    pub(super) fn apply(
-        self,
-        room: &mut Room,
-        member: MemberId,
-        id: u64,
-        out: &mut Vec<Output>,
-    ) -> Result<Option<OkBody>, Fault> {
+    pub(super) fn apply(self, room: &mut Room, member: MemberId, id: u64, out: &mut Vec<Output>) -> Answered {
         room.require_moderator(member)?;
         out.push(Output::Reply { to: member, id, result: Ok(OkBody::Empty {}) });
         room.dissolve(out);
@@ -212,12 +177,7 @@ impl SetMetadata {
         Ok(SetMetadata { metadata: metadata.to_owned() })
     }
 
-    pub(super) fn apply(
-        self,
-        room: &mut Room,
-        member: MemberId,
-        out: &mut Vec<Output>,
-    ) -> Result<Option<OkBody>, Fault> {
+    pub(super) fn apply(self, room: &mut Room, member: MemberId, out: &mut Vec<Output>) -> Answered {
         let m = room.members.get_mut(&member).ok_or(Code::NotEntered)?;
         let metadata = Some(self.metadata).filter(|text| !text.is_empty());
         if m.metadata != metadata {
@@ -225,6 +185,6 @@ impl SetMetadata {
             let event = crate::message::Event::MemberChanged { member: m.info() };
             out.push(Output::Broadcast { except: Some(member), event });
         }
-        Ok(Some(OkBody::Empty {}))
+        DONE
     }
 }

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use media::{MemberId, StreamId, command::PublishTrack};
 use serde::Serialize;
 
+use super::Answered;
 use crate::{
     auth::authorise::Privilege,
     code::{Code, Fault},
     config::Limits,
     fields::Fields,
     member::Role,
-    message::OkBody,
     name::StreamName,
     offer,
     room::{Action, Output, Room},
@@ -49,13 +49,7 @@ impl Publish {
         })
     }
 
-    pub(super) fn apply(
-        self,
-        room: &mut Room,
-        member: MemberId,
-        id: u64,
-        out: &mut Vec<Output>,
-    ) -> Result<Option<OkBody>, Fault> {
+    pub(super) fn apply(self, room: &mut Room, member: MemberId, id: u64, out: &mut Vec<Output>) -> Answered {
         let m = room.members.get(&member).ok_or(Code::NotEntered)?;
         if m.who.role == Role::Audience {
             return Err(Code::RoleMayNotPublish.into());

@@ -4,11 +4,8 @@
 use media::MemberId;
 use serde::Serialize;
 
-use crate::{
-    code::{Code, Fault},
-    message::OkBody,
-    room::Room,
-};
+use super::{Answered, DONE};
+use crate::{code::Code, room::Room};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Restart {}
@@ -16,9 +13,9 @@ pub struct Restart {}
 impl Restart {
     /// Without a *down* connection there is nothing to do, and that is no error: a client need not know which he has when his
     /// network changes.
-    pub(super) fn apply(self, room: &mut Room, member: MemberId) -> Result<Option<OkBody>, Fault> {
+    pub(super) fn apply(self, room: &mut Room, member: MemberId) -> Answered {
         let down = &mut room.members.get_mut(&member).ok_or(Code::NotEntered)?.down;
         down.restart = down.transport.is_some();
-        Ok(Some(OkBody::Empty {}))
+        DONE
     }
 }

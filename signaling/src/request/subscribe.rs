@@ -3,13 +3,13 @@
 use media::{Kind, MemberId, StreamId};
 use serde::Serialize;
 
+use super::{Answered, DONE};
 use crate::{
     auth::authorise::Privilege,
     code::{Code, Fault},
     config::Limits,
     fields::Fields,
     member::Media,
-    message::OkBody,
     name::{StreamName, USER_ID_BYTES_MAX},
     room::Room,
 };
@@ -44,7 +44,7 @@ impl Subscribe {
     }
 
     /// All or nothing: if one stream of the list cannot be had, nothing changes.
-    pub(super) fn apply(self, room: &mut Room, member: MemberId) -> Result<Option<OkBody>, Fault> {
+    pub(super) fn apply(self, room: &mut Room, member: MemberId) -> Answered {
         let m = room.members.get(&member).ok_or(Code::NotEntered)?;
         let mut found: Vec<(StreamId, Media)> = Vec::with_capacity(self.streams.len());
         for wanted in &self.streams {
@@ -65,6 +65,6 @@ impl Subscribe {
         let m = room.members.get_mut(&member).ok_or(Code::NotEntered)?;
         m.down.changed |= all != m.down.wanted;
         m.down.wanted = all;
-        Ok(Some(OkBody::Empty {}))
+        DONE
     }
 }

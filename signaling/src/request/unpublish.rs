@@ -3,10 +3,10 @@
 use media::MemberId;
 use serde::Serialize;
 
+use super::{Answered, DONE};
 use crate::{
     code::{Code, Fault},
     fields::Fields,
-    message::OkBody,
     name::StreamName,
     room::{Output, Room},
 };
@@ -21,12 +21,7 @@ impl Unpublish {
         Ok(Unpublish { stream: fields.stream("stream")? })
     }
 
-    pub(super) fn apply(
-        self,
-        room: &mut Room,
-        member: MemberId,
-        out: &mut Vec<Output>,
-    ) -> Result<Option<OkBody>, Fault> {
+    pub(super) fn apply(self, room: &mut Room, member: MemberId, out: &mut Vec<Output>) -> Answered {
         let m = room.members.get(&member).ok_or(Code::NotEntered)?;
         if m.up.busy {
             // Media may be about to give this very stream new tracks.
@@ -36,6 +31,6 @@ impl Unpublish {
             return Err(Code::NoSuchStream.into());
         }
         room.end_stream(member, self.stream, true, out);
-        Ok(Some(OkBody::Empty {}))
+        DONE
     }
 }

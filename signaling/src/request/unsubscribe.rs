@@ -4,11 +4,11 @@
 use media::MemberId;
 use serde::Serialize;
 
+use super::{Answered, DONE};
 use crate::{
     code::{Code, Fault},
     config::Limits,
     fields::Fields,
-    message::OkBody,
     name::{StreamName, USER_ID_BYTES_MAX},
     room::Room,
 };
@@ -38,12 +38,12 @@ impl Unsubscribe {
         Ok(Unsubscribe { streams: list.into_iter().map(unwanted).collect::<Result<_, Fault>>()? })
     }
 
-    pub(super) fn apply(self, room: &mut Room, member: MemberId) -> Result<Option<OkBody>, Fault> {
+    pub(super) fn apply(self, room: &mut Room, member: MemberId) -> Answered {
         let ids: Vec<_> = self.streams.iter().filter_map(|s| room.stream_of(&s.user, s.stream)).map(|s| s.id).collect();
         let down = &mut room.members.get_mut(&member).ok_or(Code::NotEntered)?.down;
         for id in ids {
             down.changed |= down.wanted.remove(&id).is_some();
         }
-        Ok(Some(OkBody::Empty {}))
+        DONE
     }
 }

@@ -113,14 +113,9 @@ impl Room {
 
     /// Changes the room's own state; everybody is told.
     pub fn change(&mut self, change: RoomChange, out: &mut Vec<Output>) {
-        let before = (self.record.locked, self.record.metadata.clone());
-        if let Some(locked) = change.locked {
-            self.record.locked = locked;
-        }
-        if let Some(metadata) = change.metadata {
-            self.record.metadata = Some(metadata).filter(|text| !text.is_empty());
-        }
-        if before == (self.record.locked, self.record.metadata.clone()) {
+        let before = self.info();
+        change.apply(&mut self.record);
+        if before == self.info() {
             return;
         }
         out.push(Output::RecordChanged);
@@ -130,7 +125,13 @@ impl Room {
     /// The room as members see it.
     pub fn info(&self) -> RoomInfo {
         let record = &self.record;
-        RoomInfo { owner: record.owner.clone(), locked: record.locked, metadata: record.metadata.clone() }
+        RoomInfo {
+            owner: record.owner.clone(),
+            locked: record.locked,
+            metadata: record.metadata.clone(),
+            members_max: record.members_max,
+            publishers_max: record.publishers_max,
+        }
     }
 
     /// Ends the room: everybody is sent away, and nothing of it is kept.
@@ -145,6 +146,7 @@ impl Room {
         }
         self.record = super::RoomRecord::default();
         self.kept_until = None;
+        out.push(Output::Dissolved);
     }
 
     /// Gives a member other privileges. What they do not allow any more ends at once: streams that he sends, and media that

@@ -38,6 +38,8 @@ pub enum Output {
     },
     /// What outlives the members is not what it was.
     RecordChanged,
+    /// The room ends with this turn, by somebody's will: nothing of it is kept.
+    Dissolved,
     Media(Action),
     Index(Index),
 }

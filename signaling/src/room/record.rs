@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{code::Fault, config::Limits, fields::Fields};
+
 /// What is known of a room besides who is in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -22,6 +24,12 @@ pub struct RoomRecord {
     /// Whom the owner, a moderator or the server muted. Holds when they come back.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub silenced: BTreeMap<String, Silence>,
+    /// How many members it may have, where that is fewer than the server's limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members_max: Option<usize>,
+    /// How many of them may publish, where that is fewer than the server's limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publishers_max: Option<usize>,
     /// The server made the room: it stays without members, and who enters it need not be allowed to create rooms.
     pub lasting: bool,
 }
@@ -37,11 +45,51 @@ pub struct Silence {
 }
 
 /// A change of a room's own state. What is `None` stays.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RoomChange {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub locked: Option<bool>,
     /// Empty text removes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
+    /// 0 removes it: the server's limit holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members_max: Option<usize>,
+    /// 0 removes it: the server's limit holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publishers_max: Option<usize>,
+}
+
+impl RoomChange {
+    /// Reads what of a room is to be set.
+    pub fn read(fields: &Fields<'_>, limits: &Limits) -> Result<RoomChange, Fault> {
+        let number =
+            |name, max: usize| Ok::<_, Fault>(fields.optional_number(name, max as u64)?.map(|number| number as usize));
+        Ok(RoomChange {
+            locked: fields.optional_boolean("locked")?,
+            metadata: fields.optional_text_or_empty("metadata", limits.metadata_bytes)?.map(str::to_owned),
+            members_max: number("membersMax", limits.members_per_room)?,
+            publishers_max: number("publishersMax", limits.publishers_per_room)?,
+        })
+    }
+
+    /// Makes it true of a room.
+    pub fn apply(self, record: &mut RoomRecord) {
+        if let Some(locked) = self.locked {
+            record.locked = locked;
+        }
+        if let Some(metadata) = self.metadata {
+            record.metadata = Some(metadata).filter(|text| !text.is_empty());
+        }
+        // Who is in stays in, also where there are more of them now than there may be.
+        if let Some(max) = self.members_max {
+            record.members_max = Some(max).filter(|max| *max > 0);
+        }
+        if let Some(max) = self.publishers_max {
+            record.publishers_max = Some(max).filter(|max| *max > 0);
+        }
+    }
 }
 
 impl Silence {

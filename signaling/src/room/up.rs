@@ -192,7 +192,8 @@ impl Room {
     /// Whether one more may publish; `publisher` does not count.
     pub(crate) fn check_publishers(&self, publisher: Option<MemberId>) -> Result<(), Fault> {
         let others = self.members.values().filter(|m| Some(m.id) != publisher && m.is_publisher()).count();
-        if others >= self.limits.publishers_per_room {
+        let max = self.record.publishers_max.unwrap_or(usize::MAX).min(self.limits.publishers_per_room);
+        if others >= max {
             return Err(Code::PublishersFull.into());
         }
         Ok(())

@@ -137,8 +137,11 @@ impl StoreFile {
                         let room = &room.to_string()[..];
                         history.insert((*app, room, line.number), &json(line)[..])?;
                         let all = (*app, room, 0)..=(*app, room, u64::MAX);
-                        let mut too_old = history.range(all)?.rev().skip(*keep);
-                        let too_old = too_old.next().transpose()?.map(|(key, _)| key.value().2);
+                        // The entry and the iterator are gone before anything is removed: they hold on to pages.
+                        let too_old = {
+                            let entry = history.range(all)?.rev().nth(*keep).transpose()?;
+                            entry.map(|(key, _)| key.value().2)
+                        };
                         if let Some(last) = too_old {
                             history.retain_in((*app, room, 0)..=(*app, room, last), |_, _| false)?;
                         }

@@ -54,6 +54,47 @@ async fn publishers_are_refused_over_the_limit_whichever_way_they_come() {
 }
 
 #[tokio::test]
+async fn a_room_has_as_many_members_and_publishers_as_its_owner_says() {
+    let mut house = House::new();
+    let mut owner = house.member("owner").await;
+    let capacity = json!({ "type": "update-room", "membersMax": 3, "publishersMax": 1 });
+    let changed = owner.ask(capacity).await;
+    assert_eq!((&changed["membersMax"], &changed["publishersMax"]), (&json!(3), &json!(1)));
+    assert_eq!(owner.next().await["type"], "ok");
+    let (mut bob, _carol) = (house.member("bob").await, house.member("carol").await);
+    assert_eq!(code_of(&house.client().enter("dave").await), number(Code::RoomFull));
+    assert_eq!(house.client().enter("carol").await["membersMax"], 3, "a second login is not one more");
+    for client in [&mut owner, &mut bob] {
+        client.drain();
+    }
+    bob.publish();
+    house.answer_publish().await;
+    assert_eq!(bob.next().await["type"], "ok");
+    owner.drain();
+    owner.publish();
+    assert_eq!(code_of(&owner.next().await), number(Code::PublishersFull));
+    // Fewer than there are: nobody is sent away, and nobody comes. None said: the server's limit holds.
+    owner.send(json!({ "type": "update-room", "membersMax": 1 }));
+    assert_eq!(owner.event("room-changed").await["membersMax"], 1);
+    assert_eq!(house.hub.counts().members, 3);
+    owner.send(json!({ "type": "update-room", "membersMax": 0, "publishersMax": 0 }));
+    assert_eq!(owner.next().await["type"], "ok");
+    assert_eq!(owner.event("room-changed").await.get("membersMax"), None);
+    assert_eq!(house.client().enter("dave").await["type"], "ok");
+}
+
+#[tokio::test]
+async fn a_rooms_capacity_is_at_most_the_servers() {
+    let house = House::new();
+    let mut owner = house.member("owner").await;
+    for (field, most) in [("membersMax", 300), ("publishersMax", 50)] {
+        assert_eq!(owner.ask(json!({ "type": "update-room", field: most })).await[field], most);
+        assert_eq!(owner.next().await["type"], "ok");
+        assert_eq!(owner.refused(json!({ "type": "update-room", field: most + 1 })).await["field"], field);
+    }
+}
+
+#[tokio::test]
 async fn rooms_of_an_app_are_refused_over_the_limit_and_ended_ones_do_not_count() {
     let house = House::with(|config| config.limits.rooms_per_app = 2);
     let enter = |room: &'static str| {

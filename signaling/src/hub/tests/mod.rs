@@ -2,6 +2,7 @@
 
 mod chat;
 mod gate;
+mod keep;
 mod limits;
 mod notices;
 mod order;
@@ -11,9 +12,12 @@ mod rooms;
 mod secrets;
 mod streams;
 
-use std::{collections::VecDeque, net::SocketAddr, time::Duration};
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
-use axum::extract::ws::Utf8Bytes;
 use futures_util::FutureExt;
 use media::{
     Command, Event, Kind, StreamId, TransportId,
@@ -25,6 +29,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::{Hub, PublishOffer, Seat, unix_ms};
 use crate::{
@@ -256,7 +261,7 @@ impl Client {
         request["id"] = self.id.into();
         let message = native::read(&request.to_string(), &self.hub.config().limits).unwrap();
         let Request::Enter(enter) = message.request.unwrap() else { panic!("not enter") };
-        match self.hub.enter(self.id, enter, &self.link, None, None) {
+        match self.hub.enter(self.id, enter, &self.link, None, None).await {
             Ok(seat) => {
                 self.seat = Some(seat);
                 self.seq = 0;
@@ -321,7 +326,7 @@ impl Client {
 
     /// Loses the connection, and with it whatever was under way.
     pub fn lose(&mut self) {
-        self.hub.lose(self.seat.as_ref().unwrap());
+        self.hub.lose(self.seat.as_ref().unwrap(), Instant::now());
         self.cut();
     }
 

@@ -117,7 +117,8 @@ async fn into_a_locked_room_come_its_owner_moderators_and_who_is_there() {
     assert_eq!(code_of(&house.client().enter("carol").await), number(Code::RoomLocked));
     assert_eq!(house.client().enter("bob").await["locked"], true);
     assert_eq!(house.client().enter("owner").await["metadata"], "topic");
-    house.hub.update_room(APP, &room(), RoomChange { locked: Some(false), metadata: Some(String::new()) }).unwrap();
+    let change = RoomChange { locked: Some(false), metadata: Some(String::new()), ..RoomChange::default() };
+    house.hub.update_room(APP, &room(), change).unwrap();
     let entered = house.client().enter("carol").await;
     assert_eq!((entered.get("locked"), entered.get("metadata")), (None, None));
 }

@@ -63,7 +63,7 @@ async fn a_new_connection_takes_over_from_one_that_seems_to_stand() {
     alice.cut();
     alice.resume().await.unwrap();
     // What the old connection still does concerns nobody.
-    house.hub.lose(&old_seat);
+    house.hub.lose(&old_seat, Instant::now());
     house.hub.disconnect(&old_seat, None);
     house.hub.request(&old_seat, 9, Request::Leave(crate::request::Leave {}));
     assert_eq!(alice.ask(serde_json::from_str(HEARTBEAT).unwrap()).await["type"], "ok");
@@ -96,16 +96,16 @@ async fn as_much_is_kept_for_a_comeback_as_the_limit_says_and_then_it_is_refused
 }
 
 #[tokio::test]
-async fn a_token_is_good_for_its_member_only_and_guessing_is_locked_out() {
+async fn a_token_is_good_for_its_member_only_and_unknown_ones_lock_nobody_out() {
     let house = House::new();
     let mut alice = house.member("alice").await;
     let remote = Some("192.0.2.1".parse().unwrap());
     let guess = Resume { token: "0".repeat(32), seq: 0 };
-    for _ in 0..20 {
+    // After a restart everybody comes with a token that is not known any more, perhaps from one address.
+    for _ in 0..30 {
         let refused = house.hub.resume(1, &guess, &alice.link, remote).err().unwrap();
         assert_eq!(refused.code, Code::ResumeRefused);
     }
-    assert_eq!(house.hub.resume(1, &guess, &alice.link, remote).err().unwrap().code, Code::TooManyFailures);
     alice.seq += 1;
     alice.cut();
     assert_eq!(alice.resume().await.unwrap_err().code, Code::ResumeRefused, "a number that was never given");
@@ -187,7 +187,7 @@ proptest! {
                     Step::Read(most) => read(&mut bob, most, &mut said, &mut answered),
                     Step::Lose(noticed) => {
                         if noticed && connected {
-                            bob.hub.lose(bob.seat.as_ref().unwrap());
+                            bob.hub.lose(bob.seat.as_ref().unwrap(), Instant::now());
                         }
                         bob.cut();
                         connected = false;

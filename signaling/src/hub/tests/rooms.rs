@@ -14,7 +14,7 @@ async fn a_member_is_told_of_the_others_and_they_of_him() {
     assert_eq!(
         entered,
         json!({ "id": 1, "type": "ok", "roomID": ROOM, "userID": "alice", "role": "audience", "privilege": 255,
-                "heartbeatSeconds": 15, "members": [], "owner": "alice" })
+                "heartbeatSeconds": 10, "members": [], "owner": "alice" })
     );
     let mut bob = house.client();
     let entered = bob.enter("bob").await;
