@@ -123,6 +123,7 @@ async function join(withDevices) {
     for (const change of CHANGES) room.on(change, refresh)
     room.on('error', ({ error }) => complain(error))
     room.on('transport', onTransport)
+    room.on('connection', ({ state }) => showReconnecting(state === 'reconnecting'))
     room.on('closed', onClosed)
     room.on('message', onMessage)
     await room.enter({ ...ticket, name: own.name })
@@ -237,7 +238,7 @@ const nameOf = (userID) => (userID === room?.userID ? own.name : (room?.members.
 
 /** @param {{ direction: string, state: string, reason?: string }} transport */
 function onTransport({ direction, state, reason = '' }) {
-  if (state !== 'closed' || !room) return
+  if (state !== 'closed' || !room || !byId('reconnecting').hidden) return
   complain(new RoomcastError(`transport-${direction}`, t(direction === 'up' ? 'send-broken' : 'receive-broken', { reason }), t('broken-advice')))
 }
 
@@ -254,9 +255,16 @@ async function say(text) {
   if (answer) chat.add({ name: own.name, text, time: answer.time, isSelf: true })
 }
 
+/** The room comes back by itself; a person only has to know why nothing happens. @param {boolean} isReconnecting */
+function showReconnecting(isReconnecting) {
+  byId('reconnecting').hidden = !isReconnecting
+  if (!isReconnecting) refresh()
+}
+
 /** @param {{ code: number | string, message: string, advice: string }} reason */
 function onClosed({ code, message, advice }) {
   clearInterval(measuring)
+  byId('reconnecting').hidden = true
   for (const track of [own.audio, own.video, ...own.screen]) track?.stop()
   Object.assign(own, { audio: null, video: null, screen: [], isMuted: false, main: new MediaStream(), aux: new MediaStream() })
   const wasInside = document.body.dataset.view === 'room'

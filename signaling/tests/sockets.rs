@@ -181,6 +181,46 @@ async fn a_message_has_64_kib_before_enter_and_256_kib_after() {
 }
 
 #[tokio::test]
+async fn u12_a_frame_that_announces_too_much_is_refused_by_its_head_alone() {
+    let server = server(|_| {}).await;
+    // A masked text frame's head that announces this many bytes (RFC 6455 §5.2).
+    let head = |len: u64| [&[0x81, 0x80 | 127][..], &len.to_be_bytes(), &[0; 4]].concat();
+    for (enters, most) in [(false, 64 << 10), (true, 256 << 10)] {
+        for (len, refused) in [(most, false), (most + 1, true), (1 << 40, true)] {
+            let mut socket = server.socket().await;
+            if enters {
+                socket.send(enter("alice")).await.unwrap();
+                assert_eq!(next(&mut socket).await["type"], "ok");
+            }
+            // Nothing of the message itself is ever sent.
+            let MaybeTlsStream::Plain(tcp) = socket.get_mut() else { panic!() };
+            tcp.write_all(&head(len)).await.unwrap();
+            if refused {
+                assert_eq!(closed(&mut socket).await, (72003, 1009), "{len} bytes, entered: {enters}");
+                continue;
+            }
+            let waiting = tokio::time::timeout(Duration::from_millis(100), socket.next()).await;
+            assert!(waiting.is_err(), "{len} bytes are waited for, entered: {enters}: {waiting:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_websocket_is_told_so_and_compression_is_not_negotiated() {
+    let server = server(|_| {}).await;
+    let (status, head, _) = server.http("GET /signal", "", "").await;
+    assert_eq!(status, 426, "{head}");
+    assert!(head.contains("upgrade: websocket"), "{head}");
+    let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
+    let (status, ..) = server.http("GET /signal", &format!("{upgrade}Sec-WebSocket-Version: 7\r\n"), "").await;
+    assert_eq!(status, 400);
+    let mut request = format!("ws://{}/signal", server.address).into_client_request().unwrap();
+    request.headers_mut().insert("Sec-WebSocket-Extensions", "permessage-deflate".parse().unwrap());
+    let (_, response) = connect_async(request).await.unwrap();
+    assert_eq!(response.headers().get("sec-websocket-extensions"), None);
+}
+
+#[tokio::test]
 async fn a_closed_socket_is_a_member_gone_and_leave_keeps_the_socket() {
     let server = server(|_| {}).await;
     let (mut alice, mut bob) = (server.socket().await, server.socket().await);

@@ -40,15 +40,15 @@ const AUTOPLAY_FLAG = '--autoplay-policy=no-user-gesture-required'
 
 /** A running server. */
 export class Server {
-  #process
+  /** @type {import('node:child_process').ChildProcess} */ #process
   #folder
+  #settings
   #output = ''
 
-  /** @param {import('node:child_process').ChildProcess} process @param {string} folder */
-  constructor(process, folder) {
-    this.#process = process
+  /** @param {string} folder @param {Record<string, string>} settings */
+  constructor(folder, settings) {
     this.#folder = folder
-    for (const pipe of [process.stdout, process.stderr]) pipe?.on('data', (text) => (this.#output += text))
+    this.#settings = settings
     /** Host and port of the page. */ this.http = ''
     /** Host and port of RTMP. */ this.rtmp = ''
   }
@@ -58,26 +58,53 @@ export class Server {
    * @param {Record<string, string>} [settings]  further settings, like { 'demo.test_stream': 'false' }
    */
   static async start(settings = {}) {
-    const binary = process.env.ROOMCAST_BIN ?? join(ROOT, 'target/release/roomcast')
-    if (!existsSync(binary)) throw new Error(`there is no server at ${binary}: build it with \`cargo build --release\`, or set ROOMCAST_BIN`)
     const folder = await mkdtemp(join(tmpdir(), 'roomcast-test-'))
-    // Settings of whoever runs the tests must not change what is tested.
-    const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('ROOMCAST_')))
-    const all = {
+    const server = new Server(folder, {
       'server.data_folder': join(folder, 'data'),
       'http.listen': '127.0.0.1:0',
       'https.listen': 'off',
       'rtmp.listen': '127.0.0.1:0',
       'media.first_port': '0',
       ...settings,
-    }
-    const child = spawn(binary, Object.entries(all).flatMap(([key, value]) => ['--set', `${key}=${value}`]), { env: environment, stdio: ['ignore', 'pipe', 'pipe'] })
-    const server = new Server(child, folder)
-    await server.#ready(child).catch(async (error) => {
+    })
+    await server.#run().catch(async (error) => {
       await server.stop()
       throw error
     })
     return server
+  }
+
+  async #run() {
+    const binary = process.env.ROOMCAST_BIN ?? join(ROOT, 'target/release/roomcast')
+    if (!existsSync(binary)) throw new Error(`there is no server at ${binary}: build it with \`cargo build --release\`, or set ROOMCAST_BIN`)
+    // Settings of whoever runs the tests must not change what is tested.
+    const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('ROOMCAST_')))
+    const set = Object.entries(this.#settings).flatMap(([key, value]) => ['--set', `${key}=${value}`])
+    this.#output = ''
+    this.#process = spawn(binary, set, { env: environment, stdio: ['ignore', 'pipe', 'pipe'] })
+    for (const pipe of [this.#process.stdout, this.#process.stderr]) pipe?.on('data', (text) => (this.#output += text))
+    await this.#ready(this.#process)
+  }
+
+  /** Ends it as a crash would. */
+  async kill() {
+    const ended = once(this.#process, 'exit')
+    this.#process.kill('SIGKILL')
+    await ended
+  }
+
+  /** Stops it in order, and starts it again. */
+  async restart() {
+    const ended = once(this.#process, 'exit')
+    this.#process.kill('SIGINT')
+    await ended
+    await this.startAgain()
+  }
+
+  /** Starts it again after `kill`, with the same data and on the same ports of HTTP and RTMP. */
+  async startAgain() {
+    Object.assign(this.#settings, { 'http.listen': this.http, 'rtmp.listen': this.rtmp })
+    await this.#run()
   }
 
   /** Everything that the server wrote. */
@@ -117,7 +144,7 @@ export class Server {
   }
 
   async stop() {
-    if (this.#process.exitCode === null && this.#process.signalCode === null) {
+    if (this.#process?.exitCode === null && this.#process.signalCode === null) {
       const ended = once(this.#process, 'exit')
       this.#process.kill('SIGINT')
       const timer = setTimeout(() => this.#process.kill('SIGKILL'), STOP_MS)

@@ -165,6 +165,7 @@ const WORDS = {
   // Errors of the page itself
   'send-broken': ['What you send no longer arrives ({reason}).', '你的画面已无法送达（{reason}）。'],
   'receive-broken': ['Nothing arrives from the others any more ({reason}).', '已收不到其他人的画面（{reason}）。'],
+  'reconnecting': ['Connection lost. Reconnecting…', '连接已断开，正在重连…'],
   'broken-advice': ['Check that UDP to this server is open, then leave and join again.', '请确认到服务器的 UDP 畅通，然后重新加入。'],
   'unreachable': ['The server does not answer.', '服务器没有应答。'],
   'unreachable-advice': ['Check that it still runs, then try again.', '请确认服务器在运行，然后重试。'],

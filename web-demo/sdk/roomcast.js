@@ -11,7 +11,9 @@
  *     await room.leave()
  *
  * When the WebSocket breaks the room reconnects by itself: pictures and sound go on meanwhile, nobody sees this side leave, and
- * whatever was said arrives once and in order. The event `connection` tells of it.
+ * whatever was said arrives once and in order. When the server does not know this side any more, because it was restarted or the
+ * break was too long, the room enters anew with its ticket, publishes what it published and subscribes to what it subscribed to.
+ * The event `connection` tells of both.
  *
  * Signaling is JSON over one WebSocket (`signaling/PROTOCOL.md` in the repository). Media goes over two peer connections: *up*,
  * where this side offers, and *down*, where the server offers. As only one side offers on each, offers never collide.
@@ -28,6 +30,9 @@ export * from './devices.js'
 export { createStream, LocalStream, VIDEO_PROFILES } from './local-stream.js'
 export { RoomcastError }
 export const VERSION = '0.1.0'
+
+/** Codes of `closed` after which the room is entered anew: silent for too long, too slow, and a server that goes down. */
+const COMEBACK_CODES = new Set([72007, 72008, 74005])
 
 /**
  * @typedef {'main' | 'aux'} StreamName  'aux' is the screen share.
@@ -81,7 +86,7 @@ export const VERSION = '0.1.0'
  * | `muted` | `{ userID, stream, kind, muted }` |
  * | `media` | `{ userID, stream, mediaStream }`: tracks came to or went from this stream |
  * | `transport` | `{ direction: 'up' \| 'down', state: 'connecting' \| 'connected' \| 'closed', reason? }` |
- * | `connection` | `{ state: 'reconnecting' \| 'connected' }`: the WebSocket broke, or stands again. Requests wait meanwhile |
+ * | `connection` | `{ state: 'reconnecting' \| 'connected' }`: the WebSocket broke, or stands again. Requests wait meanwhile; those that the server lost fail with `connection-lost` |
  * | `error` | `{ error: RoomcastError }`: something in the background failed; the room goes on |
  * | `closed` | `{ code, message, advice }`: nothing more will happen. After `leave()` the code is 0 |
  */
@@ -93,6 +98,13 @@ export class Room extends EventTarget {
   /** @type {ReturnType<typeof setInterval> | undefined} */ #heartbeat
   #subscribesToAll = true
   #figures = new FiguresReader()
+  /** What we enter with. @type {Partial<Ticket>} */ #ticket = {}
+  /** What we send, to publish it anew. @type {Map<string, { tracks: MediaStreamTrack[], options: import('./up.js').PublishOptions, muted: Set<Kind> }>} */
+  #published = new Map()
+  /** What was asked for by name, by the key of the stream; null: not wanted. @type {Map<string, Choice | null>} */ #choices = new Map()
+  /** Our own metadata, if we set it. @type {string | null} */ #ownMetadata = null
+  /** The room is being entered anew: who is not there yet may come back. */ #isReturning = false
+  /** The newest message to the room that arrived. */ #lastMessage = { time: 0, messageID: 0 }
   /** @type {Map<string, { userID: string, stream: StreamName, media: MediaStream }>} */ #received = new Map()
 
   /** Who is in the room, without ourselves. @type {Map<string, Member>} */
@@ -148,30 +160,31 @@ export class Room extends EventTarget {
 
   /**
    * Enters the room that the ticket is for.
-   * @param {Ticket & { role?: 'anchor' | 'audience', name?: string, autoSubscribe?: boolean }} options
-   *   `autoSubscribe` (default true): receive every stream of everybody, now and as they come
+   * @param {Ticket & { role?: 'anchor' | 'audience', name?: string, autoSubscribe?: boolean, renewTicket?: () => Promise<Partial<Ticket>> }} options
+   *   `autoSubscribe` (default true): receive every stream of everybody, now and as they come. `renewTicket`: asked for a fresh
+   *   ticket when the room has to be entered anew; without it the old one is shown again
    * @returns {Promise<Member[]>} who is there already. What was said before, if the app keeps it, comes as `message` events first
    * @throws {RoomcastError} with the server's code
    */
-  async enter({ sdkAppID, userID, userSig, roomID, privateMapKey, role, name, autoSubscribe = true }) {
+  async enter({ sdkAppID, userID, userSig, roomID, privateMapKey, role, name, autoSubscribe = true, renewTicket }) {
     this.#subscribesToAll = autoSubscribe
     this.userID = userID
-    const entered = await this.#signaling.request('enter', { sdkAppID, userID, userSig, roomID, privateMapKey, role, name })
-    this.userID = entered.userID
-    this.roomID = entered.roomID
-    this.role = entered.role
-    this.privilege = entered.privilege
-    this.#setRoom(entered)
+    this.#ticket = { sdkAppID, userID, userSig, roomID, privateMapKey }
+    const entered = await this.#signaling.request('enter', { ...this.#ticket, role, name })
+    this.#setEntered(entered)
     for (const member of entered.members) this.#addMember(member)
-    for (const message of entered.history ?? []) this.#emit('message', message)
-    this.#heartbeat = setInterval(() => this.#beat(), entered.heartbeatSeconds * 1000)
+    this.#signaling.comeback = {
+      forgotten: () => this.#closePeers(),
+      fields: async () => ({ ...this.#ticket, ...(await renewTicket?.()), role: this.role, name }),
+      entered: (answer) => this.#onReturned(answer),
+    }
     if (autoSubscribe) await this.subscribeAll()
     return [...this.members.values()]
   }
 
   /** Leaves the room and closes the connection. Never fails: whatever happens, this side is out afterwards. */
   async leave() {
-    await this.#signaling.request('leave').catch(() => {})
+    if (this.#signaling.isConnected) await this.#signaling.request('leave').catch(() => {})
     this.#signaling.close(new RoomcastError(0, 'You left the room.'))
   }
 
@@ -184,9 +197,13 @@ export class Room extends EventTarget {
    */
   async publish(media, options = {}) {
     this.#up ??= new Up(this.#signaling, this.#configuration, (state) => this.#onPeerState('up', state))
-    if (!(media instanceof LocalStream)) return this.#up.publish(media instanceof MediaStream ? media.getTracks() : media, options)
-    const { stream, maxVideoBps, mediaStream } = media
-    await this.#up.publish(mediaStream.getTracks(), { stream, maxVideoBps, ...options })
+    const isOurs = media instanceof LocalStream
+    const sent = isOurs ? media.mediaStream.getTracks() : media instanceof MediaStream ? media.getTracks() : media
+    const how = isOurs ? { stream: media.stream, maxVideoBps: media.maxVideoBps, ...options } : options
+    const stream = how.stream ?? 'main'
+    await this.#up.publish(sent, how)
+    this.#published.set(stream, { tracks: [...sent], options: how, muted: new Set() })
+    if (!isOurs) return
     media.carrier = {
       replaceTrack: (track) => this.replaceTrack(track, stream),
       mute: (kind, muted) => this.mute(stream, kind, muted),
@@ -198,6 +215,7 @@ export class Room extends EventTarget {
    * @param {StreamName} [stream]  default 'main'
    */
   async unpublish(stream = 'main') {
+    this.#published.delete(stream)
     await this.#up?.unpublish(stream)
   }
 
@@ -209,6 +227,8 @@ export class Room extends EventTarget {
    */
   async replaceTrack(track, stream = 'main') {
     const sender = this.#up?.sender(stream, track.kind)
+    const published = this.#published.get(stream)
+    if (published && sender) published.tracks = [...published.tracks.filter(({ kind }) => kind !== track.kind), track]
     await sender?.replaceTrack(track)
     return sender !== undefined
   }
@@ -221,6 +241,7 @@ export class Room extends EventTarget {
     const track = this.#up?.sender(stream, kind)?.track
     if (track) track.enabled = !muted
     await this.#signaling.request('mute', { stream, kind, muted })
+    this.#published.get(stream)?.muted[muted ? 'add' : 'delete'](kind)
   }
 
   /**
@@ -247,15 +268,14 @@ export class Room extends EventTarget {
     const granted = await this.#signaling.request('role', { role, userSig, privateMapKey })
     this.role = granted.role
     this.privilege = granted.privilege
-    if (role === 'audience') {
-      this.#up?.close()
-      this.#up = null
-    }
+    if (userSig) this.#ticket = { ...this.#ticket, userSig, privateMapKey }
+    if (role === 'audience') this.#closeUp()
   }
 
   /** Sets the app's own words about ourselves; the others get `member-changed`. @param {string} metadata  at most 8 KiB; empty removes it */
   async setMetadata(metadata) {
     await this.#signaling.request('set-metadata', { metadata })
+    this.#ownMetadata = metadata
   }
 
   /**
@@ -298,8 +318,8 @@ export class Room extends EventTarget {
   /** Subscribes to every stream in the room, and from now on to every stream that comes. */
   async subscribeAll() {
     this.#subscribesToAll = true
-    const all = [...this.members.values()].flatMap(({ userID, streams }) => streams.map(({ stream }) => ({ userID, stream })))
-    if (all.length > 0) await this.subscribe(all)
+    this.#choices.clear()
+    await this.#subscribeAgain()
   }
 
   /**
@@ -307,11 +327,13 @@ export class Room extends EventTarget {
    * @param {Choice[]} streams
    */
   async subscribe(streams) {
+    for (const choice of streams) this.#choices.set(streamKey(choice.userID, choice.stream), choice)
     await this.#signaling.request('subscribe', { streams })
   }
 
   /** @param {{ userID: string, stream: StreamName }[]} streams */
   async unsubscribe(streams) {
+    for (const { userID, stream } of streams) this.#choices.set(streamKey(userID, stream), null)
     await this.#signaling.request('unsubscribe', { streams })
   }
 
@@ -359,6 +381,97 @@ export class Room extends EventTarget {
     })
   }
 
+  /** What the answer to `enter` says of us and of the room. @param {any} entered */
+  #setEntered(entered) {
+    this.userID = entered.userID
+    this.roomID = entered.roomID
+    this.role = entered.role
+    this.privilege = entered.privilege
+    this.#setRoom(entered)
+    // Also after a return: who saw the newest message saw those before it.
+    const { time, messageID } = this.#lastMessage
+    for (const message of entered.history ?? [])
+      if (message.time > time || (message.time === time && message.messageID > messageID)) this.#onMessage(message)
+    clearInterval(this.#heartbeat)
+    this.#heartbeat = setInterval(() => this.#beat(), entered.heartbeatSeconds * 1000)
+  }
+
+  /**
+   * The room was entered anew: what differs from what we knew is told as events, and what we sent and received begins again.
+   * @param {any} entered  the answer to `enter`
+   */
+  #onReturned(entered) {
+    this.#setEntered(entered)
+    this.#emit('room-changed', { owner: this.owner, locked: this.isLocked, metadata: this.metadata })
+    const here = new Set(entered.members.map((/** @type {Member} */ { userID }) => userID))
+    this.#isReturning = true
+    for (const userID of [...this.members.keys()]) if (!here.has(userID)) this.#removeMember({ userID, reason: 'disconnected' })
+    for (const member of entered.members) this.#meetAgain(member)
+    this.#isReturning = false
+    if (this.#ownMetadata) this.#inBackground(this.setMetadata(this.#ownMetadata))
+    for (const { tracks, options, muted } of [...this.#published.values()]) this.#inBackground(this.#publishAgain(tracks, options, muted))
+    this.#inBackground(this.#subscribeAgain())
+  }
+
+  /** @param {Member} member  as the server has him now */
+  #meetAgain({ streams, ...member }) {
+    const known = this.members.get(member.userID)
+    if (!known) {
+      this.#addMember({ ...member, streams: [...streams] })
+      return this.#emit('member-entered', { member: this.members.get(member.userID) })
+    }
+    Object.assign(known, { metadata: undefined, silenced: undefined }, member, { name: member.name || member.userID })
+    this.#emit('member-changed', { member: known })
+    const before = [...known.streams]
+    for (const { stream } of before) if (!streams.some((one) => one.stream === stream)) this.#removeStream({ userID: member.userID, stream })
+    known.streams = streams
+    for (const stream of streams) {
+      const type = before.some((one) => one.stream === stream.stream) ? 'stream-changed' : 'stream-added'
+      this.#emit(type, { userID: member.userID, stream })
+    }
+  }
+
+  /** @param {MediaStreamTrack[]} tracks @param {import('./up.js').PublishOptions} options @param {Set<Kind>} muted */
+  async #publishAgain(tracks, options, muted) {
+    const stream = options.stream ?? 'main'
+    const live = tracks.filter(({ readyState }) => readyState === 'live')
+    if (live.length === 0) return
+    await this.publish(live, options)
+    for (const kind of muted) await this.mute(stream, kind, true)
+  }
+
+  /** Subscribes to what is wanted of what there is. */
+  async #subscribeAgain() {
+    const there = [...this.members.values()].flatMap(({ userID, streams }) => streams.map(({ stream }) => this.#choiceOf(userID, stream)))
+    const streams = there.filter((choice) => choice !== null)
+    if (streams.length > 0) await this.#signaling.request('subscribe', { streams })
+  }
+
+  /** What is wanted of a stream; null: nothing. @param {string} userID @param {StreamName} stream @returns {Choice | null} */
+  #choiceOf(userID, stream) {
+    const choice = this.#choices.get(streamKey(userID, stream))
+    return choice === undefined && this.#subscribesToAll ? { userID, stream } : (choice ?? null)
+  }
+
+  #closeUp() {
+    this.#up?.close()
+    this.#up = null
+    this.#published.clear()
+  }
+
+  /** Closes both peer connections. What was published is remembered. */
+  #closePeers() {
+    this.#up?.close()
+    this.#down?.close()
+    this.#up = this.#down = null
+  }
+
+  /** @param {Message} message */
+  #onMessage(message) {
+    if (!message.to) this.#lastMessage = message
+    this.#emit('message', message)
+  }
+
   /** @param {any} event */
   #onEvent(event) {
     switch (event.type) {
@@ -374,7 +487,7 @@ export class Room extends EventTarget {
         return this.#emit('room-changed', { owner: this.owner, locked: this.isLocked, metadata: this.metadata })
       case 'message': {
         const { type, seq, ...message } = event
-        return this.#emit('message', message)
+        return this.#onMessage(message)
       }
       case 'stream-added':
       case 'stream-changed':
@@ -392,6 +505,8 @@ export class Room extends EventTarget {
       case 'transport':
         return this.#onTransport(event)
       case 'closed':
+        // The WebSocket closes behind this, and the room is entered anew.
+        if (COMEBACK_CODES.has(event.code)) return
         return this.#signaling.close(new RoomcastError(event.code, event.message, event.advice))
       case 'error':
         return this.#emit('error', { error: new RoomcastError(event.code, event.message, event.advice) })
@@ -434,18 +549,23 @@ export class Room extends EventTarget {
     if (!member) return
     member.streams = [...member.streams.filter((other) => other.stream !== stream.stream), stream]
     this.#emit(type, { userID, stream })
-    if (type === 'stream-added' && this.#subscribesToAll) this.#inBackground(this.subscribe([{ userID, stream: stream.stream }]))
+    const choice = this.#choiceOf(userID, stream.stream)
+    if (type === 'stream-added' && choice) this.#inBackground(this.#signaling.request('subscribe', { streams: [choice] }))
   }
 
   /** @param {{ userID: string, stream: StreamName }} event */
   #removeStream({ userID, stream }) {
     // One of ours, that our ticket does not allow any more.
-    if (userID === this.userID) return this.#inBackground(this.#up?.drop(stream) ?? Promise.resolve())
+    if (userID === this.userID) {
+      this.#published.delete(stream)
+      return this.#inBackground(this.#up?.drop(stream) ?? Promise.resolve())
+    }
     const member = this.members.get(userID)
     const info = member?.streams.find((other) => other.stream === stream)
     if (!member || !info) return
     member.streams = member.streams.filter((other) => other !== info)
     this.#received.delete(streamKey(userID, stream))
+    if (!this.#isReturning) this.#choices.delete(streamKey(userID, stream))
     this.#emit('stream-removed', { userID, stream: info })
   }
 
@@ -465,8 +585,7 @@ export class Room extends EventTarget {
   /** When the server gave up a transport so do we; the next publish or offer makes a new one. @param {any} event */
   #onTransport({ direction, state, reason }) {
     if (state === 'closed' && direction === 'up') {
-      this.#up?.close()
-      this.#up = null
+      this.#closeUp()
     } else if (state === 'closed') {
       this.#down?.close()
       this.#down = null
@@ -492,14 +611,16 @@ export class Room extends EventTarget {
   /** @param {RoomcastError} reason */
   #onClosed({ code, message, advice }) {
     clearInterval(this.#heartbeat)
-    this.#up?.close()
-    this.#down?.close()
+    this.#closePeers()
     this.#emit('closed', { code, message, advice })
   }
 
   /** @param {Promise<unknown>} work */
   #inBackground(work) {
-    work.catch((error) => this.#emit('error', { error: RoomcastError.from(error) }))
+    work.catch((error) => {
+      // What a lost connection undid is done again when the room is entered anew.
+      if (error.code !== 'connection-lost') this.#emit('error', { error: RoomcastError.from(error) })
+    })
   }
 
   /** @param {string} type @param {object} detail */

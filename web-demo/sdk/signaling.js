@@ -14,6 +14,12 @@ const BACKOFF_MIN_MS = 250
 const BACKOFF_MAX_MS = 2_000
 /** How much longer than the server's grace time it is tried: the server may notice the loss later than we do. In milliseconds. */
 const GRACE_EXTRA_MS = 10_000
+/** How long it is tried where we may also enter anew: servers are restarted, and trains leave tunnels. In milliseconds. */
+const COMEBACK_MAX_MS = 300_000
+/** The server's code for somebody whom it does not know any more. */
+const FORGOTTEN = 73025
+/** Refusals that pass by themselves: too many tries, too many joins, and a server that is starting, stopping or out of breath. */
+const PASSING = new Set(['timeout', 71007, 71009, 74002, 74004, 74005, 75003])
 
 /** What went wrong, with a code that the documentation lists and one sentence on what to do about it. */
 export class RoomcastError extends Error {
@@ -38,6 +44,14 @@ export class RoomcastError extends Error {
 }
 
 /**
+ * How to enter anew when the server has forgotten us: it was restarted, or we were away for too long.
+ * @typedef {object} Comeback
+ * @property {() => void} forgotten  called once, before; every request that waited has failed
+ * @property {() => Promise<object>} fields  of `enter`
+ * @property {(answer: any) => void} entered  called with the answer, before anything else arrives
+ */
+
+/**
  * A conversation with the server over one WebSocket after another. Every message of the server has a number, so that the next
  * WebSocket begins where the last one broke.
  */
@@ -51,13 +65,16 @@ export class Signaling {
   #resumeToken = ''
   #resumeMs = 0
   /** When the last message arrived, on the page's clock. */ #heardAt = 0
-  /** @type {Map<number, { text: string, resolve: (answer: any) => void, reject: (error: RoomcastError) => void, timer: number }>} */
+  /** @type {Map<number, { text: string, isSent: boolean, resolve: (answer: any) => void, reject: (error: RoomcastError) => void, timer: number }>} */
   #waiting = new Map()
+  /** The server does not know us any more, and we are not in again yet. */ #isForgotten = false
 
   /** Called with every event of the server. @type {(event: any) => void} */
   onEvent = () => {}
   /** Called when the connection broke, and when it stands again. @type {(state: 'reconnecting' | 'connected') => void} */
   onConnection = () => {}
+  /** Without, a conversation that cannot be resumed is over. @type {Comeback | null} */
+  comeback = null
   /** Called once, when it is over. @type {(reason: RoomcastError) => void} */
   onClosed = () => {}
 
@@ -90,8 +107,14 @@ export class Signaling {
     return this.#ask(id, type, JSON.stringify({ id, type, ...fields }), this.#isConnected)
   }
 
+  /** Requests go out at once. */
+  get isConnected() {
+    return this.#isConnected
+  }
+
   /** Sends a heartbeat. If nothing at all comes back in time the connection counts as broken, whatever the system says of it. */
   async beat() {
+    if (!this.#isConnected) return
     const [socket, sentAt] = [this.#socket, performance.now()]
     setTimeout(() => {
       if (this.#heardAt < sentAt && this.#isConnected && socket === this.#socket) this.#lose()
@@ -104,18 +127,23 @@ export class Signaling {
     if (this.#isClosed) return
     this.#isClosed = true
     this.#socket.close()
+    this.#fail(reason)
+    this.onClosed(reason)
+  }
+
+  /** Ends every request that waits. @param {RoomcastError} reason */
+  #fail(reason) {
     for (const { reject, timer } of this.#waiting.values()) {
       clearTimeout(timer)
       reject(reason)
     }
     this.#waiting.clear()
-    this.onClosed(reason)
   }
 
   /** @param {number} id @param {string} type @param {string} text @param {boolean} isSent  now, and not only after a reconnection */
   #ask(id, type, text, isSent) {
     return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { text, resolve, reject, timer: 0 })
+      this.#waiting.set(id, { text, isSent, resolve, reject, timer: 0 })
       this.#arm(id, type)
       if (isSent) this.#socket.send(text)
     })
@@ -164,7 +192,7 @@ export class Signaling {
   #lose(code) {
     if (this.#isClosed || !this.#isConnected) return
     const lost = new RoomcastError('connection-lost', `The connection to the server was lost${code ? ` (${code})` : ''}.`, 'Check the network and join again.')
-    if (!this.#resumeToken) return this.close(lost)
+    if (!this.#resumeToken && !this.comeback) return this.close(lost)
     this.#isConnected = false
     this.onConnection('reconnecting')
     this.#reconnect(lost).catch((reason) => this.close(reason))
@@ -172,7 +200,7 @@ export class Signaling {
 
   /** Tries until it succeeds. @param {RoomcastError} lost  thrown when it was tried for long enough */
   async #reconnect(lost) {
-    const until = performance.now() + this.#resumeMs + GRACE_EXTRA_MS
+    const until = performance.now() + (this.comeback ? COMEBACK_MAX_MS : this.#resumeMs + GRACE_EXTRA_MS)
     for (let wait = 0; !this.#isClosed; wait = Math.min(Math.max(2 * wait, BACKOFF_MIN_MS), BACKOFF_MAX_MS)) {
       // Not all at the same moment, when a server comes back to many.
       await wokenOrAfter(wait * (0.8 + 0.4 * Math.random()))
@@ -180,37 +208,76 @@ export class Signaling {
       const socket = await openSocket(this.#url).catch(() => null)
       if (!socket) continue
       if (this.#isClosed) return socket.close()
-      if (await this.#resume(socket)) return
+      if (await this.#takeUp(socket)) return
     }
   }
 
   /**
-   * Begins on this WebSocket where the last one broke.
+   * Begins on this WebSocket where the last one broke, or anew if the server does not know us any more.
    * @param {WebSocket} socket @returns {Promise<boolean>} false if it broke too
    * @throws {RoomcastError} the server does not take us back
    */
-  async #resume(socket) {
-    const id = this.#nextId++
+  async #takeUp(socket) {
     this.#socket.close()
     this.#socket = socket
     this.#attach(socket)
-    const broke = new Promise((resolve) => socket.addEventListener('close', () => resolve(null), { once: true }))
-    const answer = this.#ask(id, 'resume', JSON.stringify({ id, type: 'resume', resumeToken: this.#resumeToken, seq: this.#seq }), true)
-    const resumed = await Promise.race([answer, broke]).catch((error) => (error.code === 'timeout' ? null : Promise.reject(error)))
-    if (!resumed) {
-      answer.catch(() => {})
-      clearTimeout(this.#waiting.get(id)?.timer)
-      this.#waiting.delete(id)
-      return false
+    let resumed = null
+    try {
+      if (this.#isForgotten || !this.#resumeToken) throw new RoomcastError(FORGOTTEN, 'The server does not know this side any more.', 'Join again.')
+      resumed = await this.#first(socket, 'resume', { resumeToken: this.#resumeToken, seq: this.#seq })
+      if (!resumed) return false
+      this.#isConnected = true
+    } catch (error) {
+      if (/** @type {RoomcastError} */ (error).code !== FORGOTTEN || !this.comeback) throw error
+      if (!(await this.#comeBack(socket, this.comeback))) return false
     }
-    this.#isConnected = true
-    for (const [waitingId, { text }] of [...this.#waiting].sort(([a], [b]) => a - b)) {
-      this.#arm(waitingId, JSON.parse(text).type)
-      // What was asked and never arrived, and what was asked meanwhile.
-      if (waitingId > resumed.lastRequest) socket.send(text)
+    for (const [id, waiting] of [...this.#waiting].sort(([a], [b]) => a - b)) {
+      this.#arm(id, JSON.parse(waiting.text).type)
+      // What was asked meanwhile, and what was asked before and never arrived.
+      if (waiting.isSent && !(resumed && id > resumed.lastRequest)) continue
+      waiting.isSent = true
+      socket.send(waiting.text)
     }
     this.onConnection('connected')
     return true
+  }
+
+  /**
+   * Enters anew. What was asked before is lost, and nobody knows whether it was done.
+   * @param {WebSocket} socket @param {Comeback} comeback @returns {Promise<boolean>} false if the connection broke
+   * @throws {RoomcastError} we may not enter any more
+   */
+  async #comeBack(socket, comeback) {
+    if (!this.#isForgotten) {
+      this.#isForgotten = true
+      this.#fail(new RoomcastError('connection-lost', 'The connection was lost before the answer came.', 'Try again.'))
+      comeback.forgotten()
+    }
+    // A ticket that cannot be had now may be had in a moment.
+    const fields = await comeback.fields().catch(() => null)
+    const entered = fields && (await this.#first(socket, 'enter', fields))
+    if (!entered || this.#isClosed) return false
+    this.#isForgotten = false
+    this.#isConnected = true
+    comeback.entered(entered)
+    return true
+  }
+
+  /**
+   * Asks the first thing on a new WebSocket.
+   * @param {WebSocket} socket @param {string} type @param {object} fields
+   * @returns {Promise<any>} the answer; null if the WebSocket broke too, or it has to be tried again later
+   */
+  async #first(socket, type, fields) {
+    const id = this.#nextId++
+    const broke = new Promise((resolve) => socket.addEventListener('close', () => resolve(null), { once: true }))
+    const answer = this.#ask(id, type, JSON.stringify({ id, type, ...fields }), true)
+    const outcome = await Promise.race([answer, broke]).catch((error) => (PASSING.has(error.code) ? null : Promise.reject(error)))
+    if (outcome) return outcome
+    answer.catch(() => {})
+    clearTimeout(this.#waiting.get(id)?.timer)
+    this.#waiting.delete(id)
+    return null
   }
 }
 

@@ -69,7 +69,7 @@ export class Up {
   /** Finds a new path to the server (ICE restart). What is sent goes on over the old one meanwhile, if that still leads there. */
   restart() {
     return this.#next(async () => {
-      if (this.#streams.size === 0) return
+      if (this.#streams.size === 0 || this.#connection.signalingState === 'closed') return
       this.#connection.restartIce()
       await this.#negotiate()
     })
