@@ -11,6 +11,7 @@ pub mod setting;
 use std::{fmt, fmt::Write as _, fs, net::IpAddr, path::Path, time::Duration};
 
 use media::{codec::Codec, config::MediaConfig};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use signaling::{
     ApiConfig, AppConfig, CallbackConfig, CallbackUrl, ConfigError as SignalingError, PlayPolicy, PrivateMapKeyPolicy,
     RightsEnd, RoomName, SignalingConfig,
@@ -190,6 +191,8 @@ settings! {
         callback_timeout_ms: Whole<10, 60000> = "500",
         /// Attempts for one callback. The pause between them begins with a second and doubles.
         callback_attempts: Whole<1, 20> = "6",
+        /// PEM file with certificates that vouch for your HTTPS server, beside those that the system believes.
+        callback_ca: PathSetting = "",
         /// Callbacks that wait for one app's server. What comes while so many wait is lost.
         callback_queue: Whole<1, 1000000> = "1000",
     }
@@ -486,6 +489,10 @@ impl Config {
             ..SignalingConfig::default()
         };
         let api = &self.api;
+        let roots = match api.callback_ca.as_path() {
+            Some(path) => read_certificates(path).map_err(|complaint| ConfigError { complaints: vec![complaint] })?,
+            None => Vec::new(),
+        };
         config.api = ApiConfig {
             admin_key: (!api.admin_key.is_empty()).then(|| api.admin_key.expose().to_owned()),
             page_max: api.page_max.get() as usize,
@@ -495,6 +502,7 @@ impl Config {
             attempt_max: Duration::from_millis(api.callback_timeout_ms.get()),
             attempts: api.callback_attempts.get() as u32,
             queue: api.callback_queue.get() as usize,
+            roots,
             ..CallbackConfig::default()
         };
         let limits = &mut config.limits;
@@ -653,6 +661,16 @@ impl Config {
                 complaints.push(format!("app {id}: is the demo app's number; set demo.enabled to false to use it"));
             }
         }
+    }
+}
+
+/// The certificates of `api.callback_ca`.
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) => Err(format!("api.callback_ca: {}: there is no certificate in it", path.display())),
+        Err(error) => Err(format!("api.callback_ca: {}: {error}", path.display())),
     }
 }
 

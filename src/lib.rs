@@ -147,12 +147,12 @@ impl Server {
         let callbacks = Callbacks::new(signaling_config.callbacks.clone(), &apps);
         let api_config = signaling_config.api.clone();
         let hub = Hub::start(signaling_config, commands.clone(), events).map_err(ConfigError::from)?;
-        let api = Api::start(hub.clone(), store, callbacks, api_config).map_err(ConfigError::from)?;
+        let api = Api::start(hub.clone(), store, callbacks.clone(), api_config).map_err(ConfigError::from)?;
 
         let stopping = Stopping::default();
         let places_max = config.http.connections_max.get() as usize;
         let places = Arc::new(Semaphore::new(places_max));
-        let metrics = Arc::new(Metrics::new(places.clone(), counters, hub.clone()));
+        let metrics = Arc::new(Metrics::new(places.clone(), counters, hub.clone(), callbacks.clone()));
         let app = http::router(Face {
             hls: Hls::new(config.hls.clone(), metrics.hls.clone(), stopping.clone()),
             hub: hub.clone(),

@@ -8,8 +8,9 @@ use roomcast::{
     cli::{Ask, Cli, GlobalArgs, SignArgs},
     config::{Config, commented_defaults},
     data::DataFolder,
-    ticket,
+    ticket::{self, TicketError},
 };
+use signaling::Code;
 use tracing_subscriber::EnvFilter;
 
 /// The configuration or the command line is wrong. clap uses the same.
@@ -44,7 +45,16 @@ fn main() -> ExitCode {
 fn sign(config: &Config, args: &SignArgs) -> Result<(), String> {
     let data = || DataFolder::open(config.data_folder()).and_then(|data| data.demo_keys());
     let demo = config.demo.enabled.then(data).transpose().map_err(|error| error.to_string())?;
-    let apps = config.signaling(demo.as_ref()).map_err(|error| error.to_string())?.apps;
+    let mut apps = config.signaling(demo.as_ref()).map_err(|error| error.to_string())?.apps;
+    let asked_for = args.app.filter(|id| apps.iter().all(|app| app.sdk_app_id != *id));
+    if let Some(id) = asked_for {
+        apps.extend(signaling::store::app_added_by_request(config.data_folder(), id).map_err(
+            |error| match error.code() {
+                Code::StoreInUse => TicketError::AskTheServer(id).to_string(),
+                _ => error.to_string(),
+            },
+        )?);
+    }
     let ticket = ticket::sign(&apps, args, &config.demo.room).map_err(|error| error.to_string())?;
     let json = serde_json::to_string_pretty(&ticket).map_err(|error| error.to_string())?;
     println!("{json}");

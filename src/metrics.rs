@@ -13,7 +13,7 @@ use std::{
 };
 
 use media::{control::Counters, driver::shard::Counts, drop_reason::DropReason};
-use signaling::{Hub, hub};
+use signaling::{Callbacks, Hub, callback::CallbackCounts, hub};
 use tokio::sync::Semaphore;
 
 /// Media type of the answer.
@@ -28,6 +28,7 @@ pub struct Metrics {
     /// The media side's own counters, one set for each shard.
     media: Counters,
     hub: Hub,
+    callbacks: Callbacks,
     pub flv: Arc<FlvCounts>,
     pub hls: Arc<HlsCounts>,
 }
@@ -90,9 +91,18 @@ impl Drop for FlvPlayer {
 }
 
 impl Metrics {
-    pub fn new(places: Arc<Semaphore>, media: Counters, hub: Hub) -> Metrics {
+    pub fn new(places: Arc<Semaphore>, media: Counters, hub: Hub, callbacks: Callbacks) -> Metrics {
         let places_max = places.available_permits();
-        Metrics { started: SystemTime::now(), places, places_max, media, hub, flv: Arc::default(), hls: Arc::default() }
+        Metrics {
+            started: SystemTime::now(),
+            places,
+            places_max,
+            media,
+            hub,
+            callbacks,
+            flv: Arc::default(),
+            hls: Arc::default(),
+        }
     }
 
     /// The whole answer.
@@ -101,6 +111,7 @@ impl Metrics {
         self.process(&mut out);
         self.http(&mut out);
         members(self.hub.counts(), &mut out);
+        callbacks(self.callbacks.counts(), &mut out);
         media_families(&self.media.read(), &mut out);
         out.text
     }
@@ -148,6 +159,18 @@ fn members(counts: hub::Counts, out: &mut Exposition) {
         out.family(name, Kind::Gauge, help);
         out.sample(name, &[], count);
     }
+}
+
+fn callbacks(counts: CallbackCounts, out: &mut Exposition) {
+    let name = "roomcast_callbacks_total";
+    out.family(name, Kind::Counter, "Callbacks to apps' own servers that came to an end, by which.");
+    for (result, count) in [("delivered", counts.delivered), ("failed", counts.failed), ("dropped", counts.dropped)] {
+        out.sample(name, &[("result", result)], count);
+    }
+    out.family("roomcast_callback_retries_total", Kind::Counter, "Attempts to deliver a callback after the first.");
+    out.sample("roomcast_callback_retries_total", &[], counts.retried);
+    out.family("roomcast_callbacks_waiting", Kind::Gauge, "Callbacks that wait to be sent.");
+    out.sample("roomcast_callbacks_waiting", &[], counts.queued);
 }
 
 /// One row of the table below: name, kind, help, and where the number stands.
@@ -256,6 +279,10 @@ mod tests {
     use super::*;
     use crate::config::setting::Secret;
 
+    fn silent() -> Callbacks {
+        Callbacks::new(signaling::CallbackConfig::default(), &[])
+    }
+
     fn hub() -> Hub {
         let keys = crate::data::DemoKeys { private_key_pem: Default::default(), secret: Secret::new("0".repeat(64)) };
         let app = signaling::AppConfig { v1_keys_pem: Vec::new(), ..keys.app() };
@@ -266,7 +293,7 @@ mod tests {
     #[tokio::test]
     async fn players_and_connections_are_counted_while_they_last() {
         let places = Arc::new(Semaphore::new(10));
-        let metrics = Metrics::new(places.clone(), Counters::default(), hub());
+        let metrics = Metrics::new(places.clone(), Counters::default(), hub(), silent());
         let place = places.try_acquire_owned().expect("a place");
         let player = metrics.flv.admit();
         metrics.flv.refuse();
@@ -277,6 +304,8 @@ mod tests {
             "roomcast_flv_players 1",
             "roomcast_flv_plays_total{result=\"admitted\"} 1",
             "roomcast_flv_plays_total{result=\"refused\"} 1",
+            "roomcast_callbacks_total{result=\"delivered\"} 0",
+            "roomcast_callbacks_waiting 0",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }
@@ -287,7 +316,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_sample_follows_its_family() {
-        let text = Metrics::new(Arc::new(Semaphore::new(1)), Counters::default(), hub()).text();
+        let text = Metrics::new(Arc::new(Semaphore::new(1)), Counters::default(), hub(), silent()).text();
         let mut family = "";
         for line in text.lines() {
             match line.strip_prefix("# TYPE ") {

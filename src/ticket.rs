@@ -28,6 +28,11 @@ pub struct Ticket {
 pub enum TicketError {
     #[error("no app with sdkAppID {0}; the configuration has {1}")]
     NoSuchApp(u32, String),
+    #[error(
+        "app {0} is not in the configuration. If it was added by request, the running server issues its tickets: \
+         POST /api/v1/apps/{0}/tickets with {{\"userID\",\"roomID\"}} and `Authorization: Bearer <the app's secret>`"
+    )]
+    AskTheServer(u32),
     #[error("which app? name it with --app; the configuration has {0}")]
     WhichApp(String),
     #[error("app {0} has neither a secret nor a private key to sign with")]

@@ -1,4 +1,4 @@
-//! What a bad ticket costs whoever refuses it: memory and time (HOSTILE U14 names the bounds).
+//! What a bad ticket costs whoever refuses it: memory and time (U14).
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -6,6 +6,7 @@ use std::{
     fs,
 };
 
+use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use p256::{elliptic_curve::Generate, pkcs8::EncodePrivateKey};
 use signaling::{
@@ -13,6 +14,8 @@ use signaling::{
     auth::{
         authorise::{Authority, Credential, Presented, Purpose},
         envelope::Envelope,
+        userbuf::Userbuf,
+        v2,
     },
     issue_private_map_key, issue_user_sig,
 };
@@ -161,4 +164,133 @@ fn u14_a_bad_ticket_costs_less_than_a_millisecond_and_64_kib() {
         assert!(cpu_us < CPU_US_MAX, "{what}: {cpu_us} µs");
     }
     println!("bounds: {HEAP_BYTES_MAX} bytes, {CPU_US_MAX} µs");
+}
+
+/// Draws numbers; the same at every run, so that what fails fails again.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: usize) -> usize {
+        // xorshift64 (Marsaglia 2003).
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % below.max(1) as u64) as usize
+    }
+
+    /// Changes, adds, removes or repeats some bytes.
+    fn spoil(&mut self, bytes: &mut Vec<u8>) {
+        for _ in 0..=self.roll(3) {
+            let at = self.roll(bytes.len());
+            match self.roll(6) {
+                _ if bytes.is_empty() => bytes.push(self.roll(256) as u8),
+                0 => bytes[at] = self.roll(256) as u8,
+                1 => bytes[at] ^= 1 << self.roll(8),
+                2 => drop(bytes.remove(at)),
+                3 => bytes.insert(at, self.roll(256) as u8),
+                4 => bytes.truncate(at),
+                _ => {
+                    let end = at + self.roll(bytes.len() - at);
+                    let part = bytes[at..end].to_vec();
+                    let to = self.roll(bytes.len());
+                    bytes.splice(to..to, part);
+                }
+            }
+        }
+    }
+}
+
+/// The JSON in a ticket.
+fn unpacked(ticket: &str) -> Vec<u8> {
+    let text = ticket.replace('*', "+").replace('-', "/").replace('_', "=");
+    let mut json = Vec::new();
+    let packed = STANDARD.decode(text).unwrap();
+    std::io::Read::read_to_end(&mut flate2::read::ZlibDecoder::new(&packed[..]), &mut json).unwrap();
+    json
+}
+
+/// A version 2 privateMapKey around any payload, signed as it should be.
+fn signed(secret: &str, userbuf: &[u8]) -> String {
+    let userbuf = STANDARD.encode(userbuf);
+    let text = v2::signed_text("alice", APP, NOW_S, 300, Some(&userbuf));
+    let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), text.as_bytes());
+    let json = serde_json::json!({
+        "TLS.ver": "2.0", "TLS.identifier": "alice", "TLS.sdkappid": APP, "TLS.time": NOW_S, "TLS.expire": 300,
+        "TLS.userbuf": userbuf, "TLS.sig": STANDARD.encode(mac),
+    });
+    Envelope::seal(json.to_string().as_bytes())
+}
+
+#[test]
+fn u15_a_spoilt_private_map_key_never_panics_never_gains_and_costs_little() {
+    const RUNS: usize = 20_000;
+    let key = p256::SecretKey::generate().to_pkcs8_pem(Default::default()).unwrap().to_string();
+    let app =
+        AppConfig { sdk_app_id: APP, v1_keys_pem: vec![key], v2_secret: Some("secret".into()), ..AppConfig::default() };
+    let authority = Authority::new(&SignalingConfig { apps: vec![app.clone()], ..SignalingConfig::default() }).unwrap();
+    let user_sig = issue_user_sig(&app, TicketVersion::V2, "alice", NOW_S, 300).unwrap();
+    // It allows to enter and to hear: a spoilt one must never allow more, unless the app's own key signed that.
+    let granted = Privilege(2 | 8);
+    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    let (mut greatest, mut accepted, mut codes) = (0, 0, std::collections::BTreeMap::new());
+    for run in 0..RUNS {
+        let room = match run % 2 {
+            0 => RoomName::Number(10001),
+            _ => RoomName::from_text("room-A").unwrap(),
+        };
+        // Version 1 costs much more to check, so there are fewer of them.
+        let version = if run % 10 == 0 { TicketVersion::V1 } else { TicketVersion::V2 };
+        let good = || issue_private_map_key(&app, version, "alice", &room, granted, NOW_S, 300).unwrap();
+        let mut resigned = false;
+        let ticket = match run % 3 {
+            0 => {
+                let mut bytes = good().into_bytes();
+                dice.spoil(&mut bytes);
+                String::from_utf8_lossy(&bytes).into_owned()
+            }
+            1 => {
+                let mut json = unpacked(&good());
+                dice.spoil(&mut json);
+                Envelope::seal(&json)
+            }
+            // The key is known here, and the payload is nonsense.
+            _ => {
+                let good = Userbuf {
+                    account: "alice".into(),
+                    sdk_app_id: APP,
+                    room: room.clone(),
+                    expires_at_s: NOW_S as u32 + 300,
+                    privilege: granted.0,
+                    account_type: 0,
+                };
+                let mut bytes = good.write();
+                dice.spoil(&mut bytes);
+                resigned = true;
+                signed("secret", &bytes)
+            }
+        };
+        let credential = Credential::Ticket { user_sig: &user_sig, private_map_key: Some(&ticket) };
+        let shown =
+            Presented { sdk_app_id: Some(APP), user: "alice", room: &room, credential, purpose: Purpose::Member };
+        let mut outcome = None;
+        greatest = greatest.max(peak_bytes(|| outcome = Some(authority.authorise(NOW_S, &shown, Privilege::JOIN))));
+        match outcome.expect("it was judged") {
+            Ok(grant) => {
+                accepted += 1;
+                assert!(resigned || grant.privilege == granted, "run {run} gained {:?}: {ticket}", grant.privilege);
+            }
+            Err(code) => {
+                let signed_so = [Code::PrivateMapKeyExpired, Code::PrivilegeMissing];
+                assert!(
+                    code == Code::PrivateMapKeyInvalid || (resigned && signed_so.contains(&code)),
+                    "run {run}: {code:?}: {ticket}"
+                );
+                *codes.entry(code.number()).or_insert(0) += 1;
+            }
+        }
+    }
+    println!("U15 {RUNS} spoilt privateMapKeys: {accepted} mean what they meant, refused by code {codes:?}");
+    println!("U15 greatest heap {greatest} bytes (bound {HEAP_BYTES_MAX})");
+    assert!(greatest <= HEAP_BYTES_MAX, "{greatest}");
+    assert!(accepted < RUNS / 10, "{accepted} of {RUNS} are no refusals");
 }

@@ -42,8 +42,14 @@ test('after kill -9 and a restart two members see and hear one another again', a
   await server.kill()
   await server.startAgain()
   const ready = Date.now()
-  await Promise.all([anna.sees('bert'), bert.sees('anna'), bert.hears('anna', 700), anna.hears('bert', 1300)])
-  t.diagnostic(`both see 10 new pictures and hear the other ${Date.now() - ready} ms after the server was ready`)
+  await Promise.all([bert.hears('anna', 700), anna.hears('bert', 1300)])
+  t.diagnostic(`both hear the other ${Date.now() - ready} ms after the server was ready`)
+  for (const [peer, other] of /** @type {const} */ ([[anna, 'bert'], [bert, 'anna']])) {
+    // Chromium takes its time with a new picture in a page that nobody looks at.
+    await peer.page.bringToFront()
+    await peer.sees(other)
+  }
+  t.diagnostic(`both saw 10 new pictures ${Date.now() - ready} ms after the server was ready`)
 
   for (const peer of [anna, bert]) {
     assert.deepEqual((await eventsOf(peer, 'connection')).map(({ state }) => state), ['reconnecting', 'connected'])

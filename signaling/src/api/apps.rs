@@ -15,7 +15,6 @@ use super::{
 use crate::{
     callback::target::{URL_BYTES_MAX, Url},
     code::{Code, Fault},
-    config::{AppConfig, PlayPolicy, PrivateMapKeyPolicy},
     fields::Fields,
     rest::Refused,
     store::{AppRecord, Change},
@@ -80,7 +79,7 @@ async fn put_app(call: AdminCall) -> Result<Answer, Refused> {
     }
     let record = read(id, Fields(&call.body))?;
     // A key that cannot be used is refused before anything is kept.
-    let config = crate::SignalingConfig { apps: vec![to_config(&record)], ..call.api.0.hub.config().clone() };
+    let config = crate::SignalingConfig { apps: vec![record.to_config()], ..call.api.0.hub.config().clone() };
     if let Err(error) = crate::auth::authorise::Authority::new(&config) {
         return Err(Fault::with(Code::BadField, error.to_string()).into());
     }
@@ -147,32 +146,4 @@ fn read(sdk_app_id: u32, fields: Fields<'_>) -> Result<AppRecord, Fault> {
         callback_private,
         history_messages: fields.optional_number("historyMessages", 1000)?.unwrap_or(0),
     })
-}
-
-/// A stored app as the rest of the server knows apps.
-pub(super) fn to_config(record: &AppRecord) -> AppConfig {
-    let text = |text: &String| (!text.is_empty()).then(|| text.clone());
-    let id = record.sdk_app_id;
-    AppConfig {
-        sdk_app_id: id,
-        name: text(&record.name).unwrap_or_else(|| format!("app {id}")),
-        v1_keys_pem: record.keys.clone(),
-        v2_secret: text(&record.secret),
-        v2_secrets_before: record.secrets_before.clone(),
-        private_map_key: match record.private_map_key_required {
-            true => PrivateMapKeyPolicy::Required,
-            false => PrivateMapKeyPolicy::Optional,
-        },
-        play: match record.play.as_str() {
-            "ticket" => PlayPolicy::Ticket,
-            "signed" => PlayPolicy::Signed,
-            _ => PlayPolicy::Open,
-        },
-        push_key: text(&record.push_key),
-        callback_url: text(&record.callback_url),
-        callback_key: text(&record.callback_key),
-        callback_private: record.callback_private,
-        history_messages: record.history_messages as usize,
-        ..AppConfig::default()
-    }
 }

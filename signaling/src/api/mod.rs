@@ -32,7 +32,7 @@ use crate::{
     config::{AppConfig, ConfigError},
     hub::Hub,
     rest::Refused,
-    store::Store,
+    store::{AppRecord, Store},
 };
 
 /// Where the API is.
@@ -120,7 +120,7 @@ impl Api {
 
     fn apply_apps(&self, configured: &[AppConfig]) -> Result<(), ConfigError> {
         let mut apps = configured.to_vec();
-        let stored = self.0.store.read().apps.values().map(apps::to_config).collect::<Vec<_>>();
+        let stored = self.0.store.read().apps.values().map(AppRecord::to_config).collect::<Vec<_>>();
         apps.extend(stored.into_iter().filter(|app| configured.iter().all(|own| own.sdk_app_id != app.sdk_app_id)));
         self.0.hub.replace_apps(apps.clone())?;
         self.0.callbacks.set_apps(&apps);

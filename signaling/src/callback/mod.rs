@@ -11,7 +11,7 @@ pub mod target;
 use std::{
     collections::HashMap,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -23,6 +23,7 @@ use tokio::{
     sync::mpsc,
     time::{sleep, timeout},
 };
+use tokio_rustls::rustls::{ClientConfig, pki_types::CertificateDer};
 use tracing::{debug, warn};
 
 pub use self::body::{Callback, SIGNATURE_HEADER, What, signature};
@@ -45,6 +46,8 @@ pub struct CallbackConfig {
     pub first_pause: Duration,
     /// Callbacks that wait for one app's server; what comes while so many wait is lost. Default 1,000.
     pub queue: usize,
+    /// Certificates that vouch for servers beside those of the system. Default: none.
+    pub roots: Vec<CertificateDer<'static>>,
 }
 
 impl Default for CallbackConfig {
@@ -54,6 +57,7 @@ impl Default for CallbackConfig {
             attempts: 6,
             first_pause: Duration::from_secs(1),
             queue: 1_000,
+            roots: Vec::new(),
         }
     }
 }
@@ -63,10 +67,14 @@ impl Default for CallbackConfig {
 pub struct CallbackCounts {
     /// Answered with a status of 200 to 299.
     pub delivered: u64,
+    /// Attempts after the first.
+    pub retried: u64,
     /// Given up after the last attempt.
     pub failed: u64,
     /// Dropped, since too many waited.
     pub dropped: u64,
+    /// Waiting to be sent, of all apps.
+    pub queued: u64,
 }
 
 /// The sender of all apps' callbacks. Clones are the same sender.
@@ -80,7 +88,10 @@ struct Inner {
     /// Makes the ids of this process unlike those of every other.
     id_prefix: String,
     last_id: AtomicU64,
+    /// What HTTPS servers are judged by; read when the first is met.
+    tls: OnceLock<Arc<ClientConfig>>,
     delivered: AtomicU64,
+    retried: AtomicU64,
     failed: AtomicU64,
     dropped: AtomicU64,
 }
@@ -102,7 +113,9 @@ impl Callbacks {
             queues: RwLock::default(),
             id_prefix: prefix.iter().map(|byte| format!("{byte:02x}")).collect(),
             last_id: AtomicU64::new(0),
+            tls: OnceLock::new(),
             delivered: AtomicU64::new(0),
+            retried: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
         }));
@@ -132,7 +145,10 @@ impl Callbacks {
     }
 
     pub fn counts(&self) -> CallbackCounts {
+        let queues = self.0.queues.read().unwrap_or_else(PoisonError::into_inner);
         CallbackCounts {
+            queued: queues.values().map(|queue| (queue.max_capacity() - queue.capacity()) as u64).sum(),
+            retried: self.0.retried.load(Ordering::Relaxed),
             delivered: self.0.delivered.load(Ordering::Relaxed),
             failed: self.0.failed.load(Ordering::Relaxed),
             dropped: self.0.dropped.load(Ordering::Relaxed),
@@ -165,7 +181,10 @@ impl Inner {
         for attempt in 1..=self.config.attempts {
             // The app may have been changed since the last attempt, or be gone.
             let Some(target) = self.target(app) else { return };
-            match timeout(self.config.attempt_max, attempt_once(&target, body.clone(), connection)).await {
+            if attempt > 1 {
+                self.retried.fetch_add(1, Ordering::Relaxed);
+            }
+            match timeout(self.config.attempt_max, self.attempt_once(&target, body.clone(), connection)).await {
                 Ok(Ok(())) => {
                     self.delivered.fetch_add(1, Ordering::Relaxed);
                     return;
@@ -182,6 +201,26 @@ impl Inner {
         }
         self.failed.fetch_add(1, Ordering::Relaxed);
         warn!(app, id = %callback.id, "a callback was given up");
+    }
+
+    async fn attempt_once(
+        &self,
+        target: &Target,
+        body: Bytes,
+        connection: &mut Option<Connection>,
+    ) -> Result<(), PostError> {
+        let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let signature = signature(&target.key, unix_s, &body);
+        if let Some(open) = connection.as_mut().filter(|connection| connection.fits(&target.url)) {
+            match open.post(body.clone(), &signature).await {
+                // The other side may have closed it between two callbacks; then a new one gets its try at once.
+                Err(PostError::Http(_)) => {}
+                answered => return answered,
+            }
+        }
+        *connection = None;
+        let tls = || self.tls.get_or_init(|| post::trust(&self.config.roots)).clone();
+        connection.insert(Connection::open(&target.url, target.private, tls).await?).post(body, &signature).await
     }
 }
 
@@ -202,20 +241,6 @@ async fn run(inner: std::sync::Weak<Inner>, app: u32, mut waiting: mpsc::Receive
         let Some(inner) = inner.upgrade() else { return };
         inner.deliver(app, &callback, &mut connection).await;
     }
-}
-
-async fn attempt_once(target: &Target, body: Bytes, connection: &mut Option<Connection>) -> Result<(), PostError> {
-    let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let signature = signature(&target.key, unix_s, &body);
-    if let Some(open) = connection.as_mut().filter(|connection| connection.fits(&target.url)) {
-        match open.post(body.clone(), &signature).await {
-            // The other side may have closed it between two callbacks; then a new one gets its try at once.
-            Err(PostError::Http(_)) => {}
-            answered => return answered,
-        }
-    }
-    *connection = None;
-    connection.insert(Connection::open(&target.url, target.private).await?).post(body, &signature).await
 }
 
 #[cfg(test)]

@@ -1,10 +1,6 @@
 //! One POST to an app's own server: resolved, checked, connected, sent, answered. Redirects are not followed.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{Arc, OnceLock},
-};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use axum::{body::Bytes, http::Request};
 use http_body_util::Full;
@@ -13,7 +9,11 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_rustls::{
     TlsConnector,
-    rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::ServerName},
+    rustls::{
+        ClientConfig, RootCertStore,
+        crypto::aws_lc_rs,
+        pki_types::{CertificateDer, ServerName},
+    },
 };
 
 use super::target::{Url, is_public};
@@ -42,7 +42,11 @@ pub struct Connection {
 impl Connection {
     /// Resolves and connects. Every address is checked after it was resolved, and the connection goes to the address that was
     /// checked: a name that changes its mind in between gains nothing.
-    pub async fn open(url: &Url, private: bool) -> Result<Connection, PostError> {
+    pub async fn open(
+        url: &Url,
+        private: bool,
+        trust: impl Fn() -> Arc<ClientConfig>,
+    ) -> Result<Connection, PostError> {
         let mut refused = PostError::NoAddress;
         for address in tokio::net::lookup_host((url.host.as_str(), url.port)).await? {
             if !private && !is_public(address.ip()) {
@@ -53,7 +57,7 @@ impl Connection {
                 Ok(stream) => {
                     stream.set_nodelay(true)?;
                     let sender = match url.tls {
-                        true => handshake(tls(url, stream).await?).await?,
+                        true => handshake(tls(url, stream, trust()).await?).await?,
                         false => handshake(stream).await?,
                     };
                     return Ok(Connection { to: url.clone(), sender });
@@ -95,17 +99,23 @@ where
     Ok(sender)
 }
 
-async fn tls(url: &Url, stream: TcpStream) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
-    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-    let config = CONFIG.get_or_init(|| {
-        let mut roots = RootCertStore::empty();
-        // A certificate of the system that cannot be read vouches for nobody; the others still do.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("the provider has the suites of TLS 1.2 and 1.3");
-        Arc::new(config.with_root_certificates(roots).with_no_client_auth())
-    });
+/// Who is believed: whom the system believes, and these.
+pub fn trust(extra: &[CertificateDer<'static>]) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    // A certificate of the system that cannot be read vouches for nobody; the others still do.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots.add_parsable_certificates(extra.iter().cloned());
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has the suites of TLS 1.2 and 1.3");
+    Arc::new(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+async fn tls(
+    url: &Url,
+    stream: TcpStream,
+    config: Arc<ClientConfig>,
+) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
     let name = ServerName::try_from(url.host.clone()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    TlsConnector::from(config.clone()).connect(name, stream).await
+    TlsConnector::from(config).connect(name, stream).await
 }

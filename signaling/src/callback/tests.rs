@@ -3,10 +3,13 @@
 use std::{net::SocketAddr, time::Instant};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
 };
+
+use rcgen::{CertificateParams, KeyPair};
+use tokio_rustls::{TlsAcceptor, rustls};
 
 use super::*;
 use crate::{hub::Fact, message::LeaveReason, name::RoomName};
@@ -58,6 +61,7 @@ async fn a_server_that_refuses_costs_six_attempts_and_no_more() {
     callbacks.set_apps(&[app(failing)]);
     callbacks.notice(&notice(Fact::RoomDissolved));
     until(&callbacks, |counts| counts.failed == 2).await;
+    assert_eq!(callbacks.counts().retried, 2 * u64::from(quick().attempts - 1));
     let mut attempts = 0;
     while requests.try_recv().is_ok() {
         attempts += 1;
@@ -80,7 +84,7 @@ async fn a_server_that_hangs_delays_nobody_and_the_queue_stays_bounded() {
     for _ in 0..10 {
         callbacks.notice(&notice(Fact::RoomCreated));
     }
-    assert_eq!(callbacks.counts().dropped, 0, "ten fit");
+    assert_eq!((callbacks.counts().dropped, callbacks.counts().queued), (0, 10), "ten fit");
     callbacks.notice(&notice(Fact::RoomCreated));
     assert_eq!(callbacks.counts().dropped, 1, "the eleventh does not");
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
@@ -103,7 +107,7 @@ async fn names_and_addresses_of_this_machine_are_refused_before_connecting() {
     let port = listener.local_addr().unwrap().port();
     for host in ["localhost", "2130706433", "0x7f.1", "127.1", "0"] {
         let url = Url::read(&format!("http://{host}:{port}/"), false).expect("a name is looked at when it is resolved");
-        let error = Connection::open(&url, false).await.err().expect("refused");
+        let error = Connection::open(&url, false, || unreachable!("no TLS here")).await.err().expect("refused");
         assert!(matches!(error, PostError::Forbidden(_) | PostError::Io(_)), "{host}: {error}");
     }
     let accepted = timeout(Duration::from_millis(50), listener.accept()).await;
@@ -111,6 +115,57 @@ async fn names_and_addresses_of_this_machine_are_refused_before_connecting() {
     let callbacks =
         Callbacks::new(quick(), &[AppConfig { callback_private: false, ..app(listener.local_addr().unwrap()) }]);
     assert!(callbacks.0.target(APP).is_none(), "an address in the URL is refused at once");
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = format!("http://{}/", elsewhere.local_addr().unwrap());
+    for status in [301, 302, 303, 307, 308] {
+        let (address, mut requests) = server_to(&[status], &to).await;
+        let callbacks = Callbacks::new(CallbackConfig { attempts: 1, ..quick() }, &[app(address)]);
+        callbacks.notice(&notice(Fact::RoomCreated));
+        requests.recv().await.expect("the first address is asked");
+        until(&callbacks, |counts| counts.failed == 1).await;
+    }
+    let accepted = timeout(Duration::from_millis(50), elsewhere.accept()).await;
+    assert!(accepted.is_err(), "somebody followed");
+}
+
+#[tokio::test]
+async fn https_callbacks_go_to_whom_the_given_ca_vouches_for_and_to_nobody_else() {
+    let (ca, other) = (Ca::new(), Ca::new());
+    let (address, mut requests) = tls_server(&ca, "localhost").await;
+    let url = format!("https://localhost:{}/hook", address.port());
+    let app = AppConfig { callback_url: Some(url), ..app(address) };
+    let config = |roots: &[&Ca]| CallbackConfig {
+        roots: roots.iter().map(|ca| ca.certificate.der().clone()).collect(),
+        attempts: 2,
+        ..quick()
+    };
+    let trusting = Callbacks::new(config(&[&other, &ca]), std::slice::from_ref(&app));
+    trusting.notice(&notice(Fact::RoomCreated));
+    trusting.notice(&notice(Fact::RoomDissolved));
+    for event in ["room-created", "room-dissolved"] {
+        let request = requests.recv().await.unwrap();
+        assert!(request.body.contains(event), "{}", request.body);
+        let unix_s: u64 = request.signature[2..].split(',').next().unwrap().parse().unwrap();
+        assert_eq!(request.signature, signature(KEY, unix_s, request.body.as_bytes()));
+    }
+    until(&trusting, |counts| counts.delivered == 2).await;
+    assert_eq!(trusting.counts(), CallbackCounts { delivered: 2, ..CallbackCounts::default() });
+
+    // Nobody vouches for it; or somebody does, but for another name.
+    let (misnamed, mut never) = tls_server(&ca, "example.com").await;
+    let misnamed_url = format!("https://localhost:{}/hook", misnamed.port());
+    let misnamed = AppConfig { callback_url: Some(misnamed_url), ..app.clone() };
+    for (roots, app) in [(&[&other][..], &app), (&[], &app), (&[&ca], &misnamed)] {
+        let callbacks = Callbacks::new(config(roots), std::slice::from_ref(app));
+        callbacks.notice(&notice(Fact::RoomCreated));
+        until(&callbacks, |counts| counts.failed == 1).await;
+        assert_eq!(callbacks.counts(), CallbackCounts { failed: 1, retried: 1, ..CallbackCounts::default() });
+    }
+    assert!(requests.try_recv().is_err() && never.try_recv().is_err(), "somebody was told all the same");
 }
 
 #[tokio::test]
@@ -152,6 +207,49 @@ async fn until(callbacks: &Callbacks, done: impl Fn(CallbackCounts) -> bool) {
     }
 }
 
+/// An authority of its own.
+struct Ca {
+    certificate: rcgen::Certificate,
+    issuer: rcgen::Issuer<'static, KeyPair>,
+}
+
+impl Ca {
+    fn new() -> Ca {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        Ca { certificate: params.self_signed(&key).unwrap(), issuer: rcgen::Issuer::new(params, key) }
+    }
+}
+
+/// Answers 200 over TLS, as a server of this name for which this authority vouches.
+async fn tls_server(ca: &Ca, name: &str) -> (SocketAddr, UnboundedReceiver<Received>) {
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &ca.issuer).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, receiver) = unbounded_channel();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            // Who does not believe the certificate ends the handshake.
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            while let Some(received) = read(&mut stream).await {
+                let answered = stream.write_all(b"HTTP/1.1 200 x\r\ncontent-length: 0\r\n\r\n").await;
+                if answered.is_err() || sender.send(received).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    (address, receiver)
+}
+
 struct Received {
     signature: String,
     body: String,
@@ -159,6 +257,12 @@ struct Received {
 
 /// Answers with these statuses one after the other, and with the last one from then on.
 async fn server(statuses: &[u16]) -> (SocketAddr, UnboundedReceiver<Received>) {
+    server_to(statuses, "http://127.0.0.1:1/").await
+}
+
+/// The same, with a place to be redirected to.
+async fn server_to(statuses: &[u16], location: &str) -> (SocketAddr, UnboundedReceiver<Received>) {
+    let location = location.to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (sender, receiver) = unbounded_channel();
@@ -168,8 +272,7 @@ async fn server(statuses: &[u16]) -> (SocketAddr, UnboundedReceiver<Received>) {
             let (mut stream, _) = listener.accept().await.unwrap();
             while let Some(received) = read(&mut stream).await {
                 let status = if statuses.len() > 1 { statuses.remove(0) } else { statuses[0] };
-                let answer =
-                    format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\nlocation: http://127.0.0.1:1/\r\n\r\n");
+                let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\nlocation: {location}\r\n\r\n");
                 if stream.write_all(answer.as_bytes()).await.is_err() || sender.send(received).is_err() {
                     break;
                 }
@@ -179,7 +282,7 @@ async fn server(statuses: &[u16]) -> (SocketAddr, UnboundedReceiver<Received>) {
     (address, receiver)
 }
 
-async fn read(stream: &mut TcpStream) -> Option<Received> {
+async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<Received> {
     let mut bytes = Vec::new();
     loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();

@@ -22,7 +22,10 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use self::record::{AppRecord, Change, Facts, HistoryLine, RoomKey};
 use self::{file::StoreFile, writer::Request};
-use crate::code::{Code, Fault};
+use crate::{
+    code::{Code, Fault},
+    config::AppConfig,
+};
 
 /// Why a store cannot be opened, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +125,18 @@ impl Store {
         let _ = self.writer.send(Request { changes, done });
         Pending(written)
     }
+}
+
+/// An app that was added by request, as it is kept in this folder; none if there is no such app, or no store.
+///
+/// # Errors
+/// [`Code::StoreInUse`] while a server runs in the folder: ask it instead.
+pub fn app_added_by_request(folder: &Path, sdk_app_id: u32) -> Result<Option<AppConfig>, StoreError> {
+    if !folder.join(file::STORE_FILE).exists() {
+        return Ok(None);
+    }
+    let (_, facts) = StoreFile::open(folder)?;
+    Ok(facts.apps.get(&sdk_app_id).map(AppRecord::to_config))
 }
 
 impl fmt::Debug for Store {

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::RoomName;
+use crate::{
+    config::{AppConfig, PlayPolicy, PrivateMapKeyPolicy},
+    name::RoomName,
+};
 
 /// A room of an app.
 pub type RoomKey = (u32, RoomName);
@@ -30,6 +33,37 @@ pub struct AppRecord {
     pub callback_key: String,
     pub callback_private: bool,
     pub history_messages: u64,
+}
+
+impl AppRecord {
+    /// As the rest of the server knows apps.
+    pub fn to_config(&self) -> AppConfig {
+        let record = self;
+        let text = |text: &String| (!text.is_empty()).then(|| text.clone());
+        let id = record.sdk_app_id;
+        AppConfig {
+            sdk_app_id: id,
+            name: text(&record.name).unwrap_or_else(|| format!("app {id}")),
+            v1_keys_pem: record.keys.clone(),
+            v2_secret: text(&record.secret),
+            v2_secrets_before: record.secrets_before.clone(),
+            private_map_key: match record.private_map_key_required {
+                true => PrivateMapKeyPolicy::Required,
+                false => PrivateMapKeyPolicy::Optional,
+            },
+            play: match record.play.as_str() {
+                "ticket" => PlayPolicy::Ticket,
+                "signed" => PlayPolicy::Signed,
+                _ => PlayPolicy::Open,
+            },
+            push_key: text(&record.push_key),
+            callback_url: text(&record.callback_url),
+            callback_key: text(&record.callback_key),
+            callback_private: record.callback_private,
+            history_messages: record.history_messages as usize,
+            ..AppConfig::default()
+        }
+    }
 }
 
 impl fmt::Debug for AppRecord {

@@ -2,6 +2,7 @@
 
 mod chat;
 mod gate;
+mod invariants;
 mod keep;
 mod limits;
 mod notices;

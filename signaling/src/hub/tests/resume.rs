@@ -163,7 +163,7 @@ proptest! {
     /// I6: whenever and however often the connection is lost, every message arrives once and in order, numbered without gap or
     /// repeat, and every request is answered once.
     #[test]
-    fn numbers_have_no_gap_and_no_repeat_across_resume(steps in prop::collection::vec(step(), 1..120)) {
+    fn i6_numbers_have_no_gap_and_no_repeat_across_resume(steps in prop::collection::vec(step(), 1..120)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let house = House::with(|config| {
