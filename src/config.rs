@@ -142,6 +142,9 @@ settings! {
         dead_after_seconds: Whole<2, 900> = "30",
         /// How long a client whose connection broke stays in the room, so that he can come back unnoticed, in seconds. 0: not.
         resume_seconds: Whole<0, 300> = "15",
+        /// How long a stream whose publisher is gone without a word waits for him, in seconds: whoever plays it goes on when
+        /// he is back, by whatever way. 0: not.
+        republish_seconds: Whole<0, 300> = "15",
         /// Messages that are kept for a client who comes back.
         replay_messages: Whole<1, 65536> = "1024",
         /// Bytes of them.
@@ -510,6 +513,7 @@ impl Config {
         limits.publishers_per_room = ours.publishers_per_room.get() as usize;
         limits.players_per_room = ours.players_per_room.get() as usize;
         limits.rooms_per_app = ours.rooms_per_app.get() as usize;
+        limits.republish_within = Duration::from_secs(ours.republish_seconds.get());
         limits.replay_messages = ours.replay_messages.get() as usize;
         limits.replay_bytes = ours.replay_bytes.get() as usize;
         limits.chat_bytes_to_one = ours.message_bytes_to_one.get() as usize;

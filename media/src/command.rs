@@ -20,7 +20,8 @@ pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 
 /// What signaling asks of media.
 pub enum Command {
-    /// A publisher offers. Answers with our description; creates the transport, or renegotiates the given one.
+    /// A publisher offers. Answers with our description; creates the transport, or renegotiates the given one. A stream that
+    /// has another publisher is taken over from him and goes on for all who receive it.
     Publish {
         room: RoomId,
         /// `None` makes a new transport.
@@ -53,12 +54,16 @@ pub enum Command {
     CloseTransport { transport: TransportId },
     /// Ends a stream whatever it came by; an RTMP publisher is disconnected.
     CloseStream { stream: StreamId },
+    /// Cuts whoever publishes a stream; the stream itself stays, with all who receive it, until it is closed or somebody
+    /// publishes it again.
+    HoldStream { stream: StreamId },
     /// Stops or resumes forwarding of one track at its source.
     SetMuted { stream: StreamId, kind: Kind, muted: bool },
     /// Ends everything in a room.
     CloseRoom { room: RoomId },
     /// Opens a stream that is fed with FLV tags: by an RTMP connection, or from inside the process (the built-in test
-    /// stream). Dropping the sender ends the stream; a closed channel says that somebody else ended it.
+    /// stream). Dropping the sender ends the stream; a closed channel says that somebody else ended it. A stream that exists
+    /// gets this publisher in the place of the one it has, whatever that one came by, and goes on for all who receive it.
     OpenIngest { room: RoomId, stream: StreamId, reply: Reply<mpsc::Sender<Tag>> },
     /// Attaches an RTMP or FLV player to a stream: metadata, sequence headers and the kept group of pictures come first, then
     /// what is live. The channel closes when the stream is over; dropping it detaches the player.
@@ -123,10 +128,13 @@ pub struct NegotiatedTrack {
 pub enum Event {
     /// DTLS is up: media can flow.
     TransportConnected { transport: TransportId },
-    /// A transport ended by itself: consent lost, DTLS failed or closed by the peer. It is gone; no command is needed.
+    /// A transport ended by itself: consent lost, DTLS failed or closed by the peer. It is gone; no command is needed. What
+    /// it published is held: it stays until [`Command::CloseStream`], or until somebody publishes it again.
     TransportClosed { transport: TransportId, reason: CloseReason },
     /// What an RTMP (or ingest) stream carries became known, or changed.
     StreamTracks { stream: StreamId, audio: Option<Codec>, video: Option<Codec> },
+    /// The publisher of an RTMP (or ingest) stream is gone without a word. The stream is held.
+    StreamLost { stream: StreamId },
     /// An RTMP (or ingest) stream ended by itself.
     StreamEnded { stream: StreamId },
     /// Somebody wants to publish by RTMP. The connection waits for the reply (5 s at most).
@@ -198,9 +206,6 @@ pub enum Refusal {
     /// A named limit was reached.
     #[error("limit reached: {0}")]
     Limit(&'static str),
-    /// The stream has another publisher.
-    #[error("the stream is being published already")]
-    Busy,
     #[error("the server is shutting down")]
     ShuttingDown,
 }

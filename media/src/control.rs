@@ -40,6 +40,7 @@ use crate::{
     config::MediaConfig,
     driver::{
         ice_tcp,
+        ingest::PublisherEnd,
         mailbox::{DownSetup, ShardCommand, ShardEvent, UpSetup},
         rtmp,
         shard::{self, Counts, ShardHandle},
@@ -201,7 +202,7 @@ fn lacks_ipv6(error: &io::Error) -> bool {
 /// What threads of the bridge tell control.
 pub(crate) enum BridgeEvent {
     Tracks { stream: StreamId, audio: Option<Codec>, video: Option<Codec> },
-    Ended { stream: StreamId },
+    Ended { stream: StreamId, publisher: u64, end: PublisherEnd },
 }
 
 struct Control {
@@ -296,6 +297,11 @@ impl Control {
             Command::CloseStream { stream } => {
                 self.remove_stream(stream);
             }
+            Command::HoldStream { stream } => {
+                if let Some((room, shard)) = self.streams.hold(stream) {
+                    self.shards[shard].mailbox.send(ShardCommand::HoldStream { room, stream });
+                }
+            }
             Command::SetMuted { stream, kind, muted } => {
                 if let Some(entry) = self.streams.get(stream) {
                     let track = TrackId { stream, kind };
@@ -324,6 +330,7 @@ impl Control {
         match event {
             ShardEvent::Connected { id } => self.backlog.push_back(Event::TransportConnected { transport: id }),
             ShardEvent::Closed { id, reason } => {
+                self.streams.hold_of_transport(id);
                 if self.remove_transport(id).is_some() {
                     info!(transport = %id, ?reason, "transport ended");
                     self.backlog.push_back(Event::TransportClosed { transport: id, reason });
@@ -349,7 +356,12 @@ impl Control {
                     self.backlog.push_back(Event::StreamTracks { stream, audio, video });
                 }
             }
-            BridgeEvent::Ended { stream } => {
+            // Another publisher may have taken the stream over meanwhile: the end of the one before him is no news.
+            BridgeEvent::Ended { stream, publisher, .. } if !self.streams.is_publisher(stream, publisher) => {}
+            BridgeEvent::Ended { stream, end: PublisherEnd::Lost, .. } => {
+                self.backlog.push_back(Event::StreamLost { stream });
+            }
+            BridgeEvent::Ended { stream, end: PublisherEnd::Over, .. } => {
                 if self.remove_stream(stream) {
                     self.backlog.push_back(Event::StreamEnded { stream });
                 }
@@ -434,11 +446,31 @@ impl Control {
 
     fn open_ingest(&mut self, room: RoomId, stream: StreamId) -> Result<mpsc::Sender<Tag>, Refusal> {
         let mut more = Terms::default();
-        Streams::count_ingest(&self.config, &mut more);
-        self.memory().admit(&self.config, &more)?;
+        if self.streams.get(stream).is_none() {
+            Streams::count_ingest(&self.config, &mut more);
+            self.memory().admit(&self.config, &more)?;
+        }
         let shard = self.placement.home(room);
         let mailbox = self.shards[shard].mailbox.clone();
-        self.streams.open_ingest(room, shard, stream, &mailbox)
+        for (kind, codec) in [(Kind::Audio, Codec::Opus), (Kind::Video, Codec::H264)] {
+            let before = self.streams.get(stream).and_then(|e| e.track(kind));
+            if before.is_some_and(|track| track.codec != codec) {
+                let gone = self.copies.remove_track(TrackId { stream, kind });
+                self.tell_removed(gone);
+            }
+        }
+        let tags = self.streams.open_ingest(room, shard, stream, &mailbox)?;
+        self.set_copies_source(stream, false);
+        Ok(tags)
+    }
+
+    /// Tells the copies of a stream whether its publisher can be asked for key frames.
+    fn set_copies_source(&self, stream: StreamId, can_ask: bool) {
+        let Some(room) = self.streams.get(stream).map(|e| e.room) else { return };
+        let track = TrackId { stream, kind: Kind::Video };
+        for shard in self.copies.shards_with(track) {
+            self.shards[shard].mailbox.send(ShardCommand::SetCopySource { room, track, can_ask });
+        }
     }
 
     /// Says to a subscriber's shard what it gets. What comes from other shards is copied there first.
@@ -591,10 +623,6 @@ impl Control {
                 nack: media.format.feedback.nack,
             });
         }
-        let clash = |stream: StreamId| self.streams.get(stream).is_some_and(|e| e.origin_transport() != Some(id));
-        if published.iter().any(|(track, _)| clash(track.stream)) {
-            return Err(Refusal::Busy);
-        }
         let mut more = Terms::default();
         if new_peer.is_some() {
             more.transports += TRANSPORT_BYTES;
@@ -613,9 +641,15 @@ impl Control {
         self.set_remote(id, negotiated.remote)?;
         let peer = &self.transports[&id];
         self.shards[peer.shard].mailbox.send(ShardCommand::SetUps { id, ext, ups });
-        for ended in self.streams.set_of_transport(id, peer.room, peer.shard, &published) {
-            let gone = self.copies.remove_track(ended);
+        let mailbox = self.shards[peer.shard].mailbox.clone();
+        let (ended, changed) = self.streams.set_of_transport(id, peer.room, peer.shard, &published);
+        for track in ended {
+            let gone = self.copies.remove_track(track);
             self.tell_removed(gone);
+        }
+        for stream in changed {
+            self.set_copies_source(stream, true);
+            self.streams.serve_players(stream, &mailbox)?;
         }
         let tracks = published.into_iter().map(|(track, t)| negotiated_track(t.mid, track, t.codec)).collect();
         Ok(PublishAnswer { transport: id, answer: negotiated.answer, tracks })

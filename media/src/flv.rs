@@ -7,7 +7,9 @@ mod metadata;
 
 use bytes::Bytes;
 
-pub use body::{AudioBody, BodyError, VideoBody, aac_frame, aac_header, avc_frame, avc_header, read_audio, read_video};
+pub use body::{
+    AudioBody, BodyError, VideoBody, aac_frame, aac_header, avc_end, avc_frame, avc_header, read_audio, read_video,
+};
 pub use metadata::Metadata;
 
 use crate::rtmp::{
@@ -53,6 +55,18 @@ impl Tag {
             },
         };
         Tag { kind, timestamp_ms, payload, key, header }
+    }
+
+    /// The tag by which an encoder says that its stream is over.
+    pub fn end(timestamp_ms: u32) -> Tag {
+        Tag { kind: TagKind::Video, timestamp_ms, payload: avc_end(), key: false, header: false }
+    }
+
+    /// Whether the encoder says with it that its stream is over.
+    pub fn is_end(&self) -> bool {
+        self.kind == TagKind::Video
+            && self.payload.len() < 8
+            && matches!(read_video(&self.payload), Ok(VideoBody::AvcEnd))
     }
 
     /// The same for RTMP.

@@ -122,7 +122,6 @@ codes! {
     BadSdp = 74000, 400, "the session description cannot be used", "see the message for the line";
     NoCommonCodec = 74001, 406, "there is no codec in common", "offer H.264 or VP8, and Opus";
     MediaLimit = 74002, 503, "the server has reached a limit", "try again later";
-    StreamBusy = 74003, 409, "the stream is being published already", "stop the other publisher";
     MediaUnavailable = 74004, 503, "the media side did not answer in time", "try again";
     ShuttingDown = 74005, 503, "the server is shutting down", "connect to another, or again in a moment";
     // The store.
@@ -204,7 +203,6 @@ impl From<Refusal> for Fault {
             Refusal::NoCodec(_) => Code::NoCommonCodec,
             Refusal::NotFound => Code::NoSuchStream,
             Refusal::Limit(_) => Code::MediaLimit,
-            Refusal::Busy => Code::StreamBusy,
             Refusal::ShuttingDown => Code::ShuttingDown,
         };
         Fault::with(code, refusal.to_string())

@@ -204,6 +204,9 @@ pub struct Limits {
     pub metadata_bytes: usize,
     /// Users who are banned from one room, and users who are muted in it. Default 1,000 each.
     pub bans_per_room: usize,
+    /// How long a stream whose publisher is gone without a word waits for him, or for the same user by another way. Default
+    /// 15 s; 0: not at all.
+    pub republish_within: Duration,
     /// Messages to one member that are kept for his `resume`. Default 1,024.
     pub replay_messages: usize,
     /// Their bytes. Default 1 MiB.
@@ -243,6 +246,7 @@ impl Default for Limits {
             chat_burst: 60,
             metadata_bytes: 8 << 10,
             bans_per_room: 1_000,
+            republish_within: Duration::from_secs(15),
             replay_messages: 1_024,
             replay_bytes: 1 << 20,
             connections_per_ip: 50,

@@ -86,6 +86,8 @@ pub struct Stream {
     pub audio: Option<Track>,
     pub video: Option<Track>,
     pub opened_at: Instant,
+    /// Since when the stream waits for its publisher.
+    pub lost_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,7 +179,7 @@ impl Member {
 impl Stream {
     /// A stream of which it is not known yet what it carries.
     pub fn new(id: StreamId, opened_at: Instant) -> Stream {
-        Stream { id, audio: None, video: None, opened_at }
+        Stream { id, audio: None, video: None, opened_at, lost_at: None }
     }
 
     /// Others know of it: it carries something.
@@ -195,6 +197,11 @@ impl Stream {
     /// As others see it, when so much of its member is silenced.
     pub fn info(&self, name: StreamName, silenced: Silence) -> StreamInfo {
         let info = |track: Option<Track>, silenced| track.map(|t| TrackInfo::new(t.codec, t.muted || silenced));
-        StreamInfo { stream: name, audio: info(self.audio, silenced.audio), video: info(self.video, silenced.video) }
+        StreamInfo {
+            stream: name,
+            audio: info(self.audio, silenced.audio),
+            video: info(self.video, silenced.video),
+            waiting: self.lost_at.is_some(),
+        }
     }
 }

@@ -194,6 +194,9 @@ pub struct StreamInfo {
     pub stream: StreamName,
     pub audio: Option<TrackInfo>,
     pub video: Option<TrackInfo>,
+    /// Its publisher is gone without a word, and may come back within some seconds.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waiting: bool,
 }
 
 /// One medium of a stream.

@@ -7,6 +7,7 @@
 
 mod away;
 mod chat;
+mod comeback;
 mod down;
 mod order;
 mod output;
@@ -176,6 +177,14 @@ impl Room {
             return Err(Code::RoomFull.into());
         }
         if let Some(same) = same {
+            let publishes = self.members.get(&same).is_some_and(|m| m.streams.values().any(Stream::is_announced));
+            if publishes
+                && !self.limits.republish_within.is_zero()
+                && let Some(id) = self.take_place(same, who.clone(), out)
+            {
+                self.settle(out);
+                return Ok(id);
+            }
             self.take_out(same, LeaveReason::Ejected, Some(Code::LoggedInElsewhere), out);
         }
         let id = self.ids.member();
@@ -223,8 +232,8 @@ impl Room {
     /// Lets an RTMP publisher in, or the built-in one, and opens his stream, of which others hear when it is known what
     /// it carries.
     ///
-    /// A publisher that comes back while his old connection still stands takes the stream over; the old one is closed. With
-    /// another stream he stays the same member.
+    /// A publisher that comes back, by whatever way he came before, goes on with his stream; if his old connection still
+    /// stands it is closed. With another stream he stays the same member.
     pub fn push(
         &mut self,
         now: Instant,
@@ -238,11 +247,20 @@ impl Room {
         let member = match same {
             Some(member) => {
                 who.privilege.require(Privilege::JOIN)?;
-                self.end_stream(member, name, true, out);
+                if let Some(m) = self.members.get_mut(&member) {
+                    m.who = who;
+                }
                 member
             }
             None => self.enter(who, out)?,
         };
+        if let Some(known) = self.members.get_mut(&member).and_then(|m| m.streams.get_mut(&name)) {
+            // He has as long again to send something.
+            known.lost_at = known.lost_at.map(|_| now);
+            let stream = known.id;
+            self.settle(out);
+            return Ok(stream);
+        }
         let stream = self.ids.stream();
         self.open_stream(member, name, Stream::new(stream, now), out);
         self.settle(out);
@@ -258,12 +276,20 @@ impl Room {
     ) -> Result<(MemberId, StreamId), Fault> {
         self.check_publishers(self.by_user.get(&who.user).copied())?;
         let id = self.enter(who, out)?;
-        let stream = self.ids.stream();
+        let known = self.members.get(&id).and_then(|m| m.streams.get(&name)).map(|stream| stream.id);
+        let stream = known.unwrap_or_else(|| self.ids.stream());
         if let Some(member) = self.members.get_mut(&id) {
             member.up.busy = true;
             member.up.pending.insert(name, stream);
         }
         Ok((id, stream))
+    }
+
+    /// A WHIP publisher could not be served. He leaves, unless streams of his wait that another way would bring back.
+    pub fn publish_failed(&mut self, member: MemberId, out: &mut Vec<Output>) {
+        if self.members.get(&member).is_none_or(|m| m.streams.is_empty()) {
+            self.leave(member, LeaveReason::Failed, None, out);
+        }
     }
 
     pub fn transport_connected(&mut self, transport: TransportId, out: &mut Vec<Output>) {
@@ -287,11 +313,12 @@ impl Room {
                 self.forget_transport(transport, out);
                 let Some(m) = self.members.get_mut(&member) else { return };
                 m.up.transport = None;
-                if m.who.protocol == Protocol::Whip {
+                let whip = m.who.protocol == Protocol::Whip;
+                let names: Vec<StreamName> = m.streams.keys().copied().collect();
+                names.into_iter().for_each(|name| self.wait_for(member, name, out));
+                let waits = self.members.get(&member).is_some_and(|m| !m.streams.is_empty());
+                if whip && !waits {
                     return self.leave(member, LeaveReason::Disconnected, None, out);
-                }
-                for name in StreamName::ALL {
-                    self.end_stream(member, name, false, out);
                 }
                 let event = down::closed_event(Direction::Up, reason.to_owned());
                 out.push(Output::Event { to: member, event });
@@ -316,6 +343,7 @@ impl Room {
         for stream in nameless {
             self.end_pushed(stream, true, out);
         }
+        self.drop_waiting(now, out);
         self.drop_lost(now, out);
         if self.record.drop_expired(self.clock.unix_ms) {
             out.push(Output::RecordChanged);

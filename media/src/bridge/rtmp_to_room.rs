@@ -36,9 +36,12 @@ pub const AUDIO_PAYLOAD_TYPE: u8 = 111;
 /// Most that a picture may be shown before or after it is decoded; what claims more is shown when it is decoded.
 const COMPOSITION_MS_MAX: i32 = 5_000;
 
-/// One publisher's way into a room.
+/// Least time between the last frame of one publisher and the first of the next.
+const PUBLISHER_STEP_US: i64 = 20_000;
+
+/// One stream's way into a room.
 pub struct RtmpToRoom {
-    clock: RtmpClock,
+    line: SourceLine,
     wall: WallClock,
     video: VideoIn,
     audio: AudioIn,
@@ -58,7 +61,7 @@ impl RtmpToRoom {
     /// `opus_bitrate_bps`: of the audio that the room gets. `wall`: the clock of the sender reports.
     pub fn new(opus_bitrate_bps: u32, wall: WallClock) -> Self {
         RtmpToRoom {
-            clock: RtmpClock::default(),
+            line: SourceLine::default(),
             wall,
             video: VideoIn::new(),
             audio: AudioIn {
@@ -77,6 +80,14 @@ impl RtmpToRoom {
         (self.audio.transcoder.is_some().then_some(Codec::Opus), self.video.codec())
     }
 
+    /// Another publisher feeds the stream from here on, or the same one anew: nothing is known of him, but what he sends goes
+    /// on under the numbers of the one before, at the time when it comes.
+    pub fn begin_publisher(&mut self) {
+        self.line.begin_publisher();
+        self.video.begin_publisher();
+        self.audio.begin_publisher();
+    }
+
     /// Takes a tag that arrived at `now` and gives `sink` the packets that it makes, sender reports among them. A tag that
     /// cannot be read is left out.
     pub fn handle_tag(&mut self, now: Time, tag: &Tag, sink: &mut PacketSink<'_>) {
@@ -87,7 +98,7 @@ impl RtmpToRoom {
                 match body {
                     VideoBody::AvcHeader(record) => self.video.handle_header(record),
                     VideoBody::AvcFrame { key, composition_ms, nalus } => {
-                        let dts_us = self.clock.map(now, Kind::Video, tag.timestamp_ms);
+                        let dts_us = self.line.map(now, Kind::Video, tag.timestamp_ms);
                         let plausible = composition_ms.abs() <= COMPOSITION_MS_MAX;
                         let pts_us = dts_us + if plausible { i64::from(composition_ms) * 1000 } else { 0 };
                         self.video.handle_frame(pts_us, key, nalus, sink);
@@ -102,7 +113,7 @@ impl RtmpToRoom {
                 match body {
                     AudioBody::AacHeader(config) => self.audio.handle_header(config),
                     AudioBody::AacFrame(unit) => {
-                        let us = self.clock.map(now, Kind::Audio, tag.timestamp_ms);
+                        let us = self.line.map(now, Kind::Audio, tag.timestamp_ms);
                         self.audio.handle_unit(us, unit, sink);
                         self.audio.stream.report(now, &self.wall, sink);
                     }
@@ -114,7 +125,39 @@ impl RtmpToRoom {
     }
 }
 
+/// The publishers' time on the server's line, one after the other.
+#[derive(Default)]
+struct SourceLine {
+    clock: RtmpClock,
+    /// The latest time of all publishers so far.
+    latest_us: Option<i64>,
+    /// What the present publisher is later than when he came; `None` before his first tag. One before him who was ahead of
+    /// the present must not be overtaken.
+    lead_us: Option<i64>,
+}
+
+impl SourceLine {
+    fn begin_publisher(&mut self) {
+        self.clock = RtmpClock::default();
+        self.lead_us = None;
+    }
+
+    /// As [`RtmpClock::map`].
+    fn map(&mut self, now: Time, kind: Kind, timestamp_ms: u32) -> i64 {
+        let us = self.clock.map(now, kind, timestamp_ms);
+        let latest_us = self.latest_us;
+        let lead_us =
+            *self.lead_us.get_or_insert_with(|| latest_us.map_or(0, |latest| (latest + PUBLISHER_STEP_US - us).max(0)));
+        self.latest_us = latest_us.max(Some(us + lead_us));
+        us + lead_us
+    }
+}
+
 impl AudioIn {
+    fn begin_publisher(&mut self) {
+        (self.config, self.transcoder, self.complained) = (Bytes::new(), None, false);
+    }
+
     fn handle_header(&mut self, config: &[u8]) {
         if self.config == config {
             return;

@@ -18,9 +18,9 @@ use crate::{
     config::MediaConfig,
     driver::{
         egress::spawn_egress,
+        feed::Feed,
         ingest::{IngestHandle, IngestSink, spawn_ingest},
         mailbox::{Mailbox, ShardCommand},
-        outlet::Outlet,
     },
     ids::{Kind, RoomId, StreamId, TrackId, TransportId},
     units::time::WallClock,
@@ -46,7 +46,10 @@ pub struct Track {
 /// What a stream comes by.
 pub enum Origin {
     Transport(TransportId),
+    /// Its thread stays while it has no publisher.
     Ingest(IngestHandle),
+    /// The publisher's transport is gone.
+    Nobody,
 }
 
 /// One stream.
@@ -56,7 +59,8 @@ pub struct Entry {
     pub audio: Option<Track>,
     pub video: Option<Track>,
     origin: Origin,
-    outlet: Option<Arc<Outlet>>,
+    /// To RTMP and FLV players. It outlives publishers.
+    feed: Option<Arc<Feed>>,
     idle_since: Option<Instant>,
 }
 
@@ -64,7 +68,7 @@ impl Entry {
     pub fn origin_transport(&self) -> Option<TransportId> {
         match self.origin {
             Origin::Transport(id) => Some(id),
-            Origin::Ingest(_) => None,
+            Origin::Ingest(_) | Origin::Nobody => None,
         }
     }
 
@@ -76,8 +80,8 @@ impl Entry {
     }
 
     fn close(&mut self) {
-        if let Some(outlet) = self.outlet.take() {
-            outlet.close();
+        if let Some(feed) = self.feed.take() {
+            feed.outlet().close();
         }
         if let Origin::Ingest(ingest) = &self.origin {
             ingest.stop();
@@ -113,6 +117,35 @@ impl Streams {
         self.remove_where(|e| e.origin_transport() == Some(transport))
     }
 
+    /// A transport is gone; what it published stays.
+    pub fn hold_of_transport(&mut self, transport: TransportId) {
+        for entry in self.entries.values_mut().filter(|e| e.origin_transport() == Some(transport)) {
+            entry.origin = Origin::Nobody;
+        }
+    }
+
+    /// Cuts the publisher of a stream. Whether its shard has to cut him too is returned, with the room and the shard.
+    pub fn hold(&mut self, stream: StreamId) -> Option<(RoomId, usize)> {
+        let entry = self.entries.get_mut(&stream)?;
+        match &entry.origin {
+            Origin::Ingest(ingest) => {
+                ingest.detach();
+                None
+            }
+            Origin::Transport(_) => {
+                entry.origin = Origin::Nobody;
+                Some((entry.room, entry.shard))
+            }
+            Origin::Nobody => None,
+        }
+    }
+
+    /// Whether this publisher, by [`IngestHandle::attach`], is the present one of the stream.
+    pub fn is_publisher(&self, stream: StreamId, number: u64) -> bool {
+        let origin = self.entries.get(&stream).map(|e| &e.origin);
+        matches!(origin, Some(Origin::Ingest(ingest)) if ingest.is_publisher(number))
+    }
+
     pub fn remove_of_room(&mut self, room: RoomId) -> Vec<StreamId> {
         self.remove_where(|e| e.room == room)
     }
@@ -129,37 +162,46 @@ impl Streams {
         streams
     }
 
-    /// What a publisher's transport carries from now on. A stream whose tracks changed loses its players, who have to come
-    /// again for what it carries now; one that stays as it was keeps them. Returns the tracks that ended, which is also what
-    /// happens to one that goes on in another way.
+    /// What a publisher's transport carries from now on. Streams that had another publisher are his now; their players stay,
+    /// see [`Streams::serve_players`]. Returns the tracks that ended, which is also what happens to one that goes on in
+    /// another codec, and to one of the same transport that goes on in another way.
     pub fn set_of_transport(
         &mut self,
         transport: TransportId,
         room: RoomId,
         shard: usize,
         tracks: &[(TrackId, Track)],
-    ) -> Vec<TrackId> {
+    ) -> (Vec<TrackId>, Vec<StreamId>) {
         let named = |stream: StreamId, kind: Kind| {
             tracks.iter().find(|(id, _)| *id == TrackId { stream, kind }).map(|(_, track)| track.clone())
         };
-        let gone: Vec<StreamId> = (self.entries.iter())
-            .filter(|(stream, e)| {
-                let same = e.audio == named(**stream, Kind::Audio) && e.video == named(**stream, Kind::Video);
-                e.origin_transport() == Some(transport) && !same
-            })
-            .map(|(stream, _)| *stream)
-            .collect();
-        let mut ended = Vec::new();
-        for stream in gone {
-            let Some(entry) = self.remove(stream) else { continue };
-            for kind in [Kind::Audio, Kind::Video] {
-                let before = entry.track(kind).map(|track| (track.codec, track.payload_type));
-                let after = named(stream, kind).map(|track| (track.codec, track.payload_type));
-                if before.is_some() && before != after {
+        let (mut ended, mut changed, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+        for (&stream, entry) in &mut self.entries {
+            let own = entry.origin_transport() == Some(transport);
+            let (audio, video) = (named(stream, Kind::Audio), named(stream, Kind::Video));
+            let is_named = audio.is_some() || video.is_some();
+            if !(own || is_named) || (own && entry.audio == audio && entry.video == video) {
+                continue;
+            }
+            for (kind, after) in [(Kind::Audio, &audio), (Kind::Video, &video)] {
+                // Of another publisher only the codec matters: his numbers follow on those before.
+                let says = |track: &Track| (track.codec, if own { track.payload_type } else { 0 });
+                let before = entry.track(kind).map(says);
+                if before.is_some() && before != after.as_ref().map(says) {
                     ended.push(TrackId { stream, kind });
                 }
             }
+            if !is_named {
+                gone.push(stream);
+                continue;
+            }
+            if let Origin::Ingest(ingest) = &entry.origin {
+                ingest.stop();
+            }
+            (entry.audio, entry.video, entry.origin) = (audio, video, Origin::Transport(transport));
+            changed.push(stream);
         }
+        gone.into_iter().for_each(|stream| drop(self.remove(stream)));
         for (TrackId { stream, .. }, _) in tracks {
             self.entries.entry(*stream).or_insert_with(|| Entry {
                 room,
@@ -167,11 +209,11 @@ impl Streams {
                 audio: named(*stream, Kind::Audio),
                 video: named(*stream, Kind::Video),
                 origin: Origin::Transport(transport),
-                outlet: None,
+                feed: None,
                 idle_since: None,
             });
         }
-        ended
+        (ended, changed)
     }
 
     /// Notes what a bridged stream carries; false if it is gone.
@@ -188,10 +230,10 @@ impl Streams {
     pub fn count_memory(&self, terms: &mut Terms) {
         for entry in self.entries.values() {
             match entry.origin {
-                Origin::Transport(_) => {
+                Origin::Transport(_) | Origin::Nobody => {
                     let kinds = [Kind::Audio, Kind::Video].into_iter().filter(|kind| entry.track(*kind).is_some());
                     kinds.for_each(|kind| terms.add_ring(&self.config, kind));
-                    if entry.outlet.is_some() {
+                    if entry.feed.is_some() {
                         terms.add_pipe(EGRESS_PIPE_PACKETS);
                     }
                 }
@@ -207,7 +249,7 @@ impl Streams {
         terms.add_pipe(INGEST_PIPE_PACKETS);
     }
 
-    /// Opens a stream that is fed with tags.
+    /// Opens a stream that is fed with tags, or gives one that exists such a publisher.
     pub fn open_ingest(
         &mut self,
         room: RoomId,
@@ -215,8 +257,8 @@ impl Streams {
         stream: StreamId,
         mailbox: &Mailbox,
     ) -> Result<mpsc::Sender<Tag>, Refusal> {
-        if self.entries.contains_key(&stream) {
-            return Err(Refusal::Busy);
+        if let Some(Entry { origin: Origin::Ingest(ingest), .. }) = self.entries.get(&stream) {
+            return Ok(ingest.attach());
         }
         let bell = mailbox.bell().clone();
         let (writer, reader) = pipe(INGEST_PIPE_PACKETS, move || {
@@ -226,23 +268,31 @@ impl Streams {
         if !mailbox.send(ShardCommand::AddPipeStream { room, stream, pipe: reader }) {
             return Err(Refusal::ShuttingDown);
         }
-        let outlet = Outlet::new();
+        let entry = self.entries.entry(stream).or_insert_with(|| Entry {
+            room,
+            shard,
+            audio: None,
+            video: None,
+            origin: Origin::Nobody,
+            feed: None,
+            idle_since: None,
+        });
+        let feed = entry.feed.get_or_insert_with(Feed::new).clone();
         let (tracks, ended) = (self.events.clone(), self.events.clone());
         let sink = IngestSink {
             pipe: writer,
-            outlet: outlet.clone(),
+            feed,
             on_tracks: Box::new(move |audio, video| {
                 let _ = tracks.send(BridgeEvent::Tracks { stream, audio, video });
             }),
-            on_end: Box::new(move || {
-                let _ = ended.send(BridgeEvent::Ended { stream });
+            on_end: Box::new(move |publisher, end| {
+                let _ = ended.send(BridgeEvent::Ended { stream, publisher, end });
             }),
             clock: self.clock,
         };
-        let (tags, handle) = spawn_ingest(&self.config, sink);
-        let origin = Origin::Ingest(handle);
-        let entry = Entry { room, shard, audio: None, video: None, origin, outlet: Some(outlet), idle_since: None };
-        self.entries.insert(stream, entry);
+        let ingest = spawn_ingest(&self.config, sink);
+        let tags = ingest.attach();
+        entry.origin = Origin::Ingest(ingest);
         Ok(tags)
     }
 
@@ -250,33 +300,39 @@ impl Streams {
     pub fn attach(&mut self, stream: StreamId, mailbox: &Mailbox) -> Result<mpsc::Receiver<Tag>, Refusal> {
         let entry = self.entries.get_mut(&stream).ok_or(Refusal::NotFound)?;
         entry.idle_since = None;
-        if let Some(outlet) = &entry.outlet {
-            return Ok(outlet.attach());
+        if entry.feed.is_none() {
+            entry.feed = Some(Feed::new());
+            self.serve_players(stream, mailbox)?;
         }
+        let entry = self.entries.get(&stream).ok_or(Refusal::NotFound)?;
+        entry.feed.as_ref().map(|feed| feed.outlet().attach()).ok_or(Refusal::NotFound)
+    }
+
+    /// Has a WebRTC stream assembled and transcoded for its players as it is now, if it has had any.
+    pub fn serve_players(&mut self, stream: StreamId, mailbox: &Mailbox) -> Result<(), Refusal> {
+        let Some(entry) = self.entries.get(&stream) else { return Ok(()) };
+        let (Some(feed), Origin::Transport(_)) = (&entry.feed, &entry.origin) else { return Ok(()) };
         let (writer, reader) = pipe(EGRESS_PIPE_PACKETS, || {});
-        let outlet = Outlet::new();
         let video = entry.video.as_ref().map(|t| t.codec);
-        spawn_egress(&self.config, reader, entry.audio.is_some(), video, outlet.clone());
-        if !mailbox.send(ShardCommand::Tap { room: entry.room, stream, pipe: writer }) {
-            return Err(Refusal::ShuttingDown);
+        spawn_egress(&self.config, reader, entry.audio.is_some(), video, feed.clone());
+        match mailbox.send(ShardCommand::Tap { room: entry.room, stream, pipe: writer }) {
+            true => Ok(()),
+            false => Err(Refusal::ShuttingDown),
         }
-        let player = outlet.attach();
-        entry.outlet = Some(outlet);
-        Ok(player)
     }
 
     /// Ends the assembling of WebRTC streams that nobody has played for a while.
     pub fn tidy(&mut self) {
         let now = Instant::now();
         for (stream, entry) in &mut self.entries {
-            let Some(outlet) = entry.outlet.as_ref().filter(|_| matches!(entry.origin, Origin::Transport(_))) else {
+            let Some(feed) = entry.feed.as_ref().filter(|_| matches!(entry.origin, Origin::Transport(_))) else {
                 continue;
             };
-            if outlet.players() > 0 {
+            if feed.outlet().players() > 0 {
                 entry.idle_since = None;
             } else if now.duration_since(*entry.idle_since.get_or_insert(now)) >= IDLE_OUTLET {
-                outlet.close();
-                entry.outlet = None;
+                feed.outlet().close();
+                entry.feed = None;
                 entry.idle_since = None;
                 tracing::debug!(%stream, "nobody plays the stream any more");
             }

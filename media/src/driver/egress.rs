@@ -8,7 +8,7 @@ use std::{
 
 use tracing::error;
 
-use super::outlet::Outlet;
+use super::feed::{Feed, Source};
 use crate::{
     bridge::room_to_flv::RoomToFlv, buf::pipe::PipeReader, codec::Codec, config::MediaConfig, units::time::Time,
 };
@@ -17,9 +17,10 @@ use crate::{
 /// behind not to notice. Whoever wants it sooner may unpark the thread.
 const POLL: Duration = Duration::from_millis(10);
 
-/// Starts the thread that turns the packets of `pipe` into tags for `outlet`. `audio`: the stream has Opus audio; `video`: the
-/// codec of its video. Key frames are asked for through the pipe when none is there to start from. The thread ends, and closes
-/// the outlet, when the pipe is closed and empty; it also ends when somebody else closed the outlet.
+/// Starts the thread that turns the packets of `pipe` into tags for the players of `feed`, as its newest source. `audio`: the
+/// stream has Opus audio; `video`: the codec of its video. Key frames are asked for through the pipe when none is there to
+/// start from. The thread ends when the pipe is closed and empty, when another source takes its place, and when the outlet is
+/// closed.
 ///
 /// # Panics
 /// If the system refuses another thread.
@@ -28,25 +29,27 @@ pub fn spawn_egress(
     pipe: PipeReader,
     audio: bool,
     video: Option<Codec>,
-    outlet: Arc<Outlet>,
+    feed: Arc<Feed>,
 ) -> JoinHandle<()> {
+    let source = feed.begin();
     let aac_bitrate_bps = config.aac_bitrate_bps;
     thread::Builder::new()
         .name("egress".into())
         .spawn(move || {
             // A panic is a fault of ours; this stream's players are let go, the others do not notice.
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                feed(RoomToFlv::new(audio, video, aac_bitrate_bps), &pipe, &outlet);
+                run(RoomToFlv::new(audio, video, aac_bitrate_bps), &pipe, &feed, source);
             }));
             if outcome.is_err() {
                 error!("an egress thread panicked; its players are let go");
+                feed.outlet().close();
             }
-            outlet.close();
         })
         .expect("the system has threads left")
 }
 
-fn feed(mut bridge: RoomToFlv, pipe: &PipeReader, outlet: &Outlet) {
+fn run(mut bridge: RoomToFlv, pipe: &PipeReader, feed: &Feed, source: Source) {
+    let outlet = feed.outlet();
     let origin = Instant::now();
     let time = || Time::from_micros(origin.elapsed().as_micros() as u64);
     loop {
@@ -58,7 +61,9 @@ fn feed(mut bridge: RoomToFlv, pipe: &PipeReader, outlet: &Outlet) {
             pipe.recycle(slot);
         }
         bridge.handle_timeout(now);
-        bridge.take_tags().for_each(|tag| outlet.push(tag));
+        if !bridge.take_tags().all(|tag| feed.push(source, tag)) {
+            return;
+        }
         if bridge.poll_key_wanted(now) || outlet.take_key_wanted() {
             pipe.want_key();
         }
@@ -85,34 +90,34 @@ mod tests {
     #[test]
     fn a_stream_of_the_room_reaches_a_player_and_the_thread_ends_with_the_pipe() {
         let (writer, reader) = pipe(4_096, || ());
-        let outlet = Outlet::new();
-        let mut player = outlet.attach();
+        let feed = Feed::new();
+        let mut player = feed.outlet().attach();
         let mut room = RtmpToRoom::new(96_000, WallClock::new(0));
         for tag in tags(BASELINE_AAC44) {
             let now = Time::from_millis(5_000 + u64::from(tag.timestamp_ms));
             room.handle_tag(now, &tag, &mut |kind, packet| writer.write(kind, packet));
         }
         writer.close();
-        let thread = spawn_egress(&MediaConfig::default(), reader, true, Some(Codec::H264), outlet);
+        let thread = spawn_egress(&MediaConfig::default(), reader, true, Some(Codec::H264), feed.clone());
         thread.join().unwrap();
         let got: Vec<_> = std::iter::from_fn(|| player.try_recv().ok()).collect();
         let pictures = got.iter().filter(|t| t.kind == TagKind::Video && !t.header).count();
         let sounds = got.iter().filter(|t| t.kind == TagKind::Audio && !t.header).count();
         assert_eq!(pictures, 30);
         assert!(sounds > 85, "{sounds}");
-        assert!(player.is_closed());
+        assert!(!player.is_closed(), "another source may come");
     }
 
     #[test]
     fn a_key_frame_is_asked_for_while_there_is_none() {
         let (writer, reader) = pipe(16, || ());
-        let outlet = Outlet::new();
-        let thread = spawn_egress(&MediaConfig::default(), reader, false, Some(Codec::H264), outlet.clone());
+        let feed = Feed::new();
+        let thread = spawn_egress(&MediaConfig::default(), reader, false, Some(Codec::H264), feed.clone());
         while !writer.take_key_wanted() {
             thread::yield_now();
         }
         writer.close();
         thread.join().unwrap();
-        assert_eq!(outlet.players(), 0);
+        assert_eq!(feed.outlet().players(), 0);
     }
 }

@@ -58,11 +58,22 @@ pub enum ShardCommand {
         id: TransportId,
         downs: Vec<DownSetup>,
     },
-    /// A stream from the bridge: Opus and H.264 by pipe.
+    /// A stream from the bridge: Opus and H.264 by pipe. One that exists goes on with this source.
     AddPipeStream {
         room: RoomId,
         stream: StreamId,
         pipe: PipeReader,
+    },
+    /// Cuts the transport that publishes a stream; the stream stays, with all who receive it.
+    HoldStream {
+        room: RoomId,
+        stream: StreamId,
+    },
+    /// Whether the publisher of a track that is copied here can be asked for key frames is not what it was.
+    SetCopySource {
+        room: RoomId,
+        track: TrackId,
+        can_ask: bool,
     },
     /// Removes a stream, whatever it came by. Its transport stays.
     RemoveStream {

@@ -2,6 +2,7 @@
 
 pub mod by_destination;
 pub mod egress;
+pub mod feed;
 mod handshakes;
 pub mod ice_tcp;
 pub mod ingest;

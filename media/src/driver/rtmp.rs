@@ -266,6 +266,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn receive_tags(&mut self, tags: &mpsc::Sender<Tag>) -> Result<(), End> {
+        let mut last_ms = 0;
         loop {
             let event = tokio::select! {
                 event = self.next_event() => event?,
@@ -273,11 +274,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             };
             match event {
                 ServerEvent::Media(media) => {
+                    last_ms = media.timestamp_ms;
                     if tags.send(Tag::from(media)).await.is_err() {
                         return self.end_stream().await;
                     }
                 }
-                ServerEvent::StreamClosed => return Ok(()),
+                ServerEvent::StreamClosed => {
+                    // A full channel that nobody empties ends with the stream anyway.
+                    let _ = tags.send(Tag::end(last_ms)).await;
+                    return Ok(());
+                }
                 ServerEvent::PublishRequested(_) | ServerEvent::PlayRequested(_) => {}
             }
         }

@@ -429,6 +429,7 @@ impl Shard {
             }
             Some(TransportEvent::Closed(reason)) => {
                 let id = self.transports[key.0 as usize].id;
+                self.hold_ups(key);
                 self.remove_transport(key);
                 let _ = self.events.send(ShardEvent::Closed { id, reason });
             }
@@ -691,6 +692,7 @@ impl Shard {
                     && !self.transports[key.0 as usize].transport.set_remote(credentials, fingerprint)
                 {
                     warn!(transport = %id, "the peer came back with another certificate: the transport ends");
+                    self.hold_ups(key);
                     self.remove_transport(key);
                     let _ = self.events.send(ShardEvent::Closed { id, reason: CloseReason::DtlsFailed });
                 }
@@ -717,20 +719,24 @@ impl Shard {
             ShardCommand::SetDowns { id, downs } => self.set_downs(now, id, downs),
             ShardCommand::AddPipeStream { room, stream, pipe } => {
                 let room = self.room(now, room);
+                self.forget_publisher(room, stream);
                 let [audio, video] = tracks_of(stream).map(|track| {
                     let codec = if track.kind == Kind::Audio { Codec::Opus } else { Codec::H264 };
-                    self.rooms[room as usize].room.publish(UpSpec {
-                        id: track,
-                        source: Source::Pipe,
-                        codec,
-                        payload_type: 0,
-                        rtx_payload_type: None,
-                        ssrc: None,
-                        rtx_ssrc: None,
-                        nack: false,
-                        ring_packets: ring_packets(&self.config, track.kind),
-                        key_frame_interval: self.config.key_frame_interval,
-                    })
+                    self.publish(
+                        room,
+                        UpSpec {
+                            id: track,
+                            source: Source::Pipe,
+                            codec,
+                            payload_type: 0,
+                            rtx_payload_type: None,
+                            ssrc: None,
+                            rtx_ssrc: None,
+                            nack: false,
+                            ring_packets: ring_packets(&self.config, track.kind),
+                            key_frame_interval: self.config.key_frame_interval,
+                        },
+                    )
                 });
                 self.pipes.push(PipeSource { room, stream, pipe, audio, video, copy: false });
             }
@@ -753,6 +759,20 @@ impl Shard {
                     return pipe.close();
                 }
                 self.relays.push(RelaySource { room, track, pipe });
+            }
+            ShardCommand::HoldStream { room, stream } => {
+                let Some(&room) = self.room_by_id.get(&room) else { return };
+                self.forget_publisher(room, stream);
+                let room = &mut self.rooms[room as usize].room;
+                let keys: Vec<UpKey> = room.tracks_of(stream).map(|(_, key)| key).collect();
+                keys.into_iter().for_each(|up| room.hold(up));
+            }
+            ShardCommand::SetCopySource { room, track, can_ask } => {
+                let Some(&room) = self.room_by_id.get(&room) else { return };
+                let room = &mut self.rooms[room as usize].room;
+                if let Some(up) = room.find(track).and_then(|up| room.up_mut(up)) {
+                    up.spec.source = if can_ask { Source::Relay } else { Source::Pipe };
+                }
             }
             ShardCommand::RemoveStream { room, stream } => {
                 let Some(&room) = self.room_by_id.get(&room) else { return };
@@ -846,6 +866,29 @@ impl Shard {
         self.pipes.push(PipeSource { room, stream: track.stream, pipe, audio: up, video: up, copy: true });
     }
 
+    /// Adds an up track, or gives the one of that name to this publisher. In another codec it is another track.
+    fn publish(&mut self, room: u32, spec: UpSpec) -> UpKey {
+        if let Some(known) = self.rooms[room as usize].room.find(spec.id) {
+            if self.rooms[room as usize].room.take_over(known, spec.clone()).is_some() {
+                return known;
+            }
+            self.unpublish(room, known);
+        }
+        self.rooms[room as usize].room.publish(spec)
+    }
+
+    /// Takes a stream from whoever feeds it; its tracks stay.
+    fn forget_publisher(&mut self, room: u32, stream: StreamId) {
+        self.pipes.retain(|p| p.copy || p.stream != stream);
+        for (_, entry) in self.transports.iter_mut().filter(|(_, e)| e.room == room) {
+            let old: Vec<UpEntry> = entry.ups.iter().filter(|e| e.track.stream == stream).cloned().collect();
+            for old in old {
+                entry.ups.remove(old.track);
+                [old.ssrc, old.rtx_ssrc].into_iter().flatten().for_each(|ssrc| entry.transport.forget_ssrc(ssrc));
+            }
+        }
+    }
+
     fn set_ups(&mut self, id: TransportId, ext: ext::ExtIds, setups: Vec<UpSetup>) {
         let Some(&key) = self.by_id.get(&id) else { return };
         let entry = &mut self.transports[key.0 as usize];
@@ -859,6 +902,20 @@ impl Shard {
             [old.ssrc, old.rtx_ssrc].into_iter().flatten().for_each(|ssrc| entry.transport.forget_ssrc(ssrc));
             self.unpublish(room, old.key);
         }
+        let mut streams: Vec<StreamId> = setups.iter().map(|setup| setup.track.stream).collect();
+        streams.sort_unstable();
+        streams.dedup();
+        // What another publisher fed is ours now.
+        let own = |stream: &StreamId| self.transports[key.0 as usize].ups.iter().any(|e| e.track.stream == *stream);
+        let taken: Vec<StreamId> = streams.into_iter().filter(|stream| !own(stream)).collect();
+        for stream in &taken {
+            self.forget_publisher(room, *stream);
+            let known: Vec<_> = self.rooms[room as usize].room.tracks_of(*stream).collect();
+            for (track, up) in known.into_iter().filter(|(track, _)| setups.iter().all(|s| s.track != *track)) {
+                tracing::debug!(?track, "the stream goes on without it");
+                self.unpublish(room, up);
+            }
+        }
         for setup in setups {
             let entry = &mut self.transports[key.0 as usize];
             if let Some(up) = entry.ups.set_ssrcs(setup.track, setup.ssrc, setup.rtx_ssrc) {
@@ -868,21 +925,21 @@ impl Shard {
                 }
                 continue;
             }
-            if let Some(stray) = self.rooms[room as usize].room.find(setup.track) {
-                self.unpublish(room, stray);
-            }
-            let up = self.rooms[room as usize].room.publish(UpSpec {
-                id: setup.track,
-                source: Source::Transport(key),
-                codec: setup.codec,
-                payload_type: setup.payload_type,
-                rtx_payload_type: setup.rtx_payload_type,
-                ssrc: setup.ssrc,
-                rtx_ssrc: setup.rtx_ssrc,
-                nack: setup.nack,
-                ring_packets: ring_packets(&self.config, setup.track.kind),
-                key_frame_interval: self.config.key_frame_interval,
-            });
+            let up = self.publish(
+                room,
+                UpSpec {
+                    id: setup.track,
+                    source: Source::Transport(key),
+                    codec: setup.codec,
+                    payload_type: setup.payload_type,
+                    rtx_payload_type: setup.rtx_payload_type,
+                    ssrc: setup.ssrc,
+                    rtx_ssrc: setup.rtx_ssrc,
+                    nack: setup.nack,
+                    ring_packets: ring_packets(&self.config, setup.track.kind),
+                    key_frame_interval: self.config.key_frame_interval,
+                },
+            );
             self.transports[key.0 as usize].ups.add(UpEntry {
                 key: up,
                 track: setup.track,
@@ -932,6 +989,14 @@ impl Shard {
             }
         }
         self.relays.retain(|relay| !relay.pipe.is_closed());
+    }
+
+    /// A publisher's transport ended by itself: what it published stays.
+    fn hold_ups(&mut self, key: TransportKey) {
+        let entry = &mut self.transports[key.0 as usize];
+        let ups = std::mem::take(&mut entry.ups);
+        let room = &mut self.rooms[entry.room as usize].room;
+        ups.iter().for_each(|up| room.hold(up.key));
     }
 
     fn remove_transport(&mut self, key: TransportKey) {

@@ -255,6 +255,11 @@ pub fn avc_frame(key: bool, composition_ms: i32, nalus: &[u8]) -> Bytes {
     [&[frame << 4 | CODEC_AVC, 1, c0, c1, c2], nalus].concat().into()
 }
 
+/// The body of a tag that says that the encoder's sequence is over.
+pub fn avc_end() -> Bytes {
+    Bytes::from_static(&[FRAME_KEY << 4 | CODEC_AVC, 2, 0, 0, 0])
+}
+
 /// What every AAC tag begins with: "44 kHz, 16 bit, stereo" whatever is true (annex E.4.2.1: "If the SoundFormat indicates
 /// AAC, the SoundType should be 1 (stereo) and the SoundRate should be 3 (44 kHz)").
 const AAC_FIRST: u8 = 0xaf;

@@ -76,6 +76,24 @@ impl Room {
         key
     }
 
+    /// Gives an up track to another publisher; `None` if the codec is not the one that its subscribers know. Who listened to
+    /// it outside of the room has to listen anew.
+    pub fn take_over(&mut self, key: UpKey, spec: UpSpec) -> Option<()> {
+        let up = self.ups.get_mut(key.0 as usize).filter(|up| up.spec.codec == spec.codec)?;
+        up.taps.drain(..).for_each(|tap| tap.close());
+        up.set_spec(spec);
+        Some(())
+    }
+
+    /// Takes an up track's publisher away. Its subscribers stay and wait.
+    pub fn hold(&mut self, key: UpKey) {
+        if let Some(up) = self.ups.get_mut(key.0 as usize) {
+            up.taps.drain(..).for_each(|tap| tap.close());
+            let spec = UpSpec { source: Source::Nobody, ssrc: None, rtx_ssrc: None, nack: false, ..up.spec.clone() };
+            up.set_spec(spec);
+        }
+    }
+
     /// Removes an up track and the down tracks that copy it, which are answered: whoever holds their keys must forget
     /// them. Its pipes are closed.
     pub fn unpublish(&mut self, key: UpKey) -> Vec<(TransportKey, DownKey)> {
@@ -182,7 +200,7 @@ impl Room {
 
     /// What a newcomer begins with: the kept group of pictures, unless it is long and a key frame can be had instead.
     fn group_for_newcomer(up: &UpTrack) -> Option<RangeInclusive<u64>> {
-        let askable = up.spec.source != Source::Pipe;
+        let askable = matches!(up.spec.source, Source::Transport(_) | Source::Relay);
         up.kept_group().filter(|g| !up.muted && (!askable || g.end() - g.start() < BURST_PACKETS_MAX))
     }
 

@@ -45,6 +45,8 @@ pub enum Source {
     Pipe,
     /// The same track on another shard, whose publisher can be asked for key frames.
     Relay,
+    /// The publisher is gone and may come back.
+    Nobody,
 }
 
 /// What was agreed on with the publisher.
@@ -184,6 +186,14 @@ impl UpTrack {
         } else if self.spec.ssrc.replace(ssrc).is_some_and(|old| old != ssrc) && self.highest().is_some() {
             self.changed = true;
         }
+    }
+
+    /// Gives the track to another publisher, or to nobody. Of `spec` all but the codec and the memory may differ from what it
+    /// was. Subscribers do not notice; their numbers and timestamps go on.
+    pub fn set_spec(&mut self, spec: UpSpec) {
+        self.changed = self.highest().is_some();
+        self.spec = UpSpec { codec: self.spec.codec, ring_packets: self.spec.ring_packets, ..spec };
+        self.nacks = NackList::default();
     }
 
     /// Puts the numbers, as the publisher knows them, of packets to ask for now into `due`. Answers whether one was given up.

@@ -145,6 +145,7 @@ impl Inner {
             }
             Action::CloseTransport(transport) => self.tell(Command::CloseTransport { transport }),
             Action::CloseStream(stream) => self.tell(Command::CloseStream { stream }),
+            Action::HoldStream(stream) => self.tell(Command::HoldStream { stream }),
             Action::SetMuted { stream, kind, muted } => self.tell(Command::SetMuted { stream, kind, muted }),
         }
     }
@@ -164,7 +165,7 @@ impl Inner {
 
     /// Tells media something that has no answer and must not be lost. The order of such commands holds while media keeps up;
     /// beyond that they wait in tasks of their own, and none of them depends on another.
-    fn tell(&self, command: Command) {
+    pub(super) fn tell(&self, command: Command) {
         if let Err(TrySendError::Full(command)) = self.commands.try_send(command) {
             let commands = self.commands.clone();
             tokio::spawn(async move {

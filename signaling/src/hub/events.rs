@@ -6,7 +6,7 @@ use std::{
 };
 
 use media::{
-    Event, StreamId, TransportId,
+    Command, Event, StreamId, TransportId,
     command::{PushGrant, UrlRefusal},
 };
 use tokio::sync::mpsc;
@@ -36,9 +36,18 @@ impl Inner {
                 }
             }
             Event::StreamTracks { stream, audio, video } => {
+                match self.cell_of_stream(stream) {
+                    Some(cell) => {
+                        let now = Instant::now();
+                        self.with_cell(&cell, |cell, out| cell.room.stream_tracks(now, stream, audio, video, out));
+                    }
+                    // It ended here while somebody was about to go on with it there.
+                    None => self.tell(Command::CloseStream { stream }),
+                }
+            }
+            Event::StreamLost { stream } => {
                 if let Some(cell) = self.cell_of_stream(stream) {
-                    let now = Instant::now();
-                    self.with_cell(&cell, |cell, out| cell.room.stream_tracks(now, stream, audio, video, out));
+                    self.with_cell(&cell, |cell, out| cell.room.stream_lost(stream, out));
                 }
             }
             Event::StreamEnded { stream } => self.stream_ended(stream),

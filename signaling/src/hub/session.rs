@@ -22,7 +22,7 @@ use crate::{
     },
     code::{Code, Fault},
     member::{Newcomer, Protocol, Role},
-    message::{LeaveReason, OkBody},
+    message::OkBody,
     name::{DISPLAY_NAME_BYTES_MAX, RoomName, StreamName, has_control},
     offer,
 };
@@ -145,7 +145,7 @@ impl Hub {
         let result = hub.with_cell(&cell, |cell, out| {
             let result = cell.room.published(Instant::now(), member, answer, out);
             if result.is_err() {
-                cell.room.leave(member, LeaveReason::Failed, None, out);
+                cell.room.publish_failed(member, out);
             }
             result
         });

@@ -71,6 +71,7 @@ pub enum Action {
     },
     CloseTransport(TransportId),
     CloseStream(StreamId),
+    HoldStream(StreamId),
     SetMuted {
         stream: StreamId,
         kind: Kind,

@@ -104,14 +104,20 @@ impl Room {
             let event = Event::StreamRemoved { user: user.clone(), stream: name };
             out.push(Output::Broadcast { except: Some(member), event });
         }
-        if close {
+        // One that waits for its publisher is nobody's: media does not end it with anything else.
+        if close || stream.lost_at.is_some() {
             out.push(Output::Media(Action::CloseStream(stream.id)));
         }
         out.push(Output::Index(Index::StreamClosed { stream: stream.id, path: self.path(&user, name) }));
         for member in self.members.values_mut() {
             member.down.changed |= member.down.wanted.remove(&stream.id).is_some();
         }
-        let playing = |owner: &Owner| *owner == Owner::Player(stream.id);
+        self.end_players(stream.id, out);
+    }
+
+    /// Ends the transports of a stream's WHEP players.
+    fn end_players(&mut self, stream: StreamId, out: &mut Vec<Output>) {
+        let playing = |owner: &Owner| *owner == Owner::Player(stream);
         let players: Vec<_> = self.transports.iter().filter(|(_, o)| playing(o)).map(|(t, _)| *t).collect();
         for transport in players {
             self.close_transport(transport, out);
@@ -122,9 +128,11 @@ impl Room {
         let Some((member, name)) = self.find_stream(stream) else { return };
         self.end_stream(member, name, close, out);
         let last = self.members.get(&member).is_some_and(|m| m.streams.is_empty());
-        let pushed = |m: &Member| matches!(m.who.protocol, Protocol::Rtmp | Protocol::Test);
-        if last && self.members.get(&member).is_some_and(pushed) {
-            self.take_out(member, LeaveReason::Left, None, out);
+        // A WHIP publisher has nothing in the room but his stream either.
+        let only = |m: &Member| m.who.protocol != Protocol::Webrtc;
+        if last && self.members.get(&member).is_some_and(only) {
+            let reason = if close { LeaveReason::Disconnected } else { LeaveReason::Left };
+            self.take_out(member, reason, None, out);
         }
     }
 
@@ -160,6 +168,7 @@ impl Room {
         let Some(m) = self.members.get_mut(&member) else { return };
         let Some(stream) = m.streams.get_mut(&name) else { return };
         let before = stream.clone();
+        stream.lost_at = None;
         for (kind, codec) in [(Kind::Audio, audio), (Kind::Video, video)] {
             let track = stream.track(kind);
             let muted = track.is_some_and(|t| t.muted);
@@ -173,6 +182,13 @@ impl Room {
             return;
         }
         let (user, info) = (m.who.user.clone(), stream.info(name, m.silenced));
+        let codecs = |stream: &Stream| (stream.audio.map(|t| t.codec), stream.video.map(|t| t.codec));
+        let (old, new) = (codecs(&before), codecs(stream));
+        let other = |old: Option<Codec>, new: Option<Codec>| old.is_some() && new.is_some() && old != new;
+        if other(old.0, new.0) || other(old.1, new.1) {
+            // WHEP players cannot be offered anything new.
+            self.end_players(id, out);
+        }
         let event = match before.is_announced() {
             true => Event::StreamChanged { user, stream: info },
             false => Event::StreamAdded { user, stream: info },

@@ -58,6 +58,15 @@ impl VideoIn {
         }
     }
 
+    /// Another encoder begins: its first key frame comes with parameter sets of its own.
+    pub(super) fn begin_publisher(&mut self) {
+        self.codec = None;
+        self.sets = ParameterSets::default();
+        self.awaiting_key = true;
+        self.b_frames_seen = false;
+        self.complained = false;
+    }
+
     /// What the room gets, once that is known.
     pub(super) fn codec(&self) -> Option<Codec> {
         self.codec

@@ -238,12 +238,7 @@ async fn the_same_user_pushing_again_takes_the_stream_over() {
     alice.event("member-entered").await;
     alice.event("stream-added").await;
     let second = house.pushed("phone").await;
-    assert_ne!(first, second);
-    alice.event("stream-removed").await;
-    assert!(matches!(house.command().await, Command::CloseStream { stream } if stream == first));
-    alice.event("stream-added").await;
-    // What the old connection says when it closes concerns nobody.
-    house.event(Event::StreamEnded { stream: first }).await;
+    assert_eq!(first, second, "the stream goes on; media lets the new connection in the old one's place");
     assert_eq!(house.play(&format!("{APP}_1001_phone_main"), "").await, Ok(second));
     let query = format!("userid=phone&stream=aux&usersig={}", user_sig("phone"));
     let aux = house.push("push", "1001", &query).await.unwrap();
@@ -252,6 +247,95 @@ async fn the_same_user_pushing_again_takes_the_stream_over() {
     alice.event("stream-removed").await;
     house.event(Event::StreamEnded { stream: aux.stream }).await;
     alice.event("member-left").await;
+}
+
+#[tokio::test]
+async fn somebody_elses_ticket_takes_over_nothing() {
+    let mut house = House::new();
+    let stream = house.pushed("phone").await;
+    let query = format!("userid=phone&usersig={}", user_sig("mallory"));
+    let refused = house.push("push", "1001", &query).await.unwrap_err();
+    assert_eq!(refused.code, Code::UserSigInvalid.number());
+    assert_eq!(house.play(&format!("{APP}_1001_phone_main"), "").await, Ok(stream));
+    assert!(house.no_command());
+}
+
+#[tokio::test]
+async fn a_lost_publisher_is_waited_for_and_comes_back_to_the_same_stream() {
+    let mut house = House::new();
+    let mut alice = house.member("alice").await;
+    let stream = house.pushed("phone").await;
+    alice.event("member-entered").await;
+    alice.event("stream-added").await;
+    house.event(Event::StreamLost { stream }).await;
+    assert_eq!(alice.event("stream-changed").await["stream"]["waiting"], true);
+    assert_eq!(house.play(&format!("{APP}_1001_phone_main"), "").await, Ok(stream), "new players may wait too");
+    assert_eq!(house.pushed("phone").await, stream);
+    let back = alice.event("stream-changed").await;
+    assert_eq!(back["stream"].get("waiting"), None);
+    assert!(house.no_command());
+}
+
+#[test]
+fn who_does_not_come_back_within_15_s_leaves() {
+    let (ids, limits) = (std::sync::Arc::default(), std::sync::Arc::default());
+    let clock = super::super::clock();
+    let mut room = Room::new(APP, RoomName::Number(ROOM), 15, 0, limits, ids, clock);
+    let (start, mut out) = (clock.now, Vec::new());
+    let stream = room.push(start, phone(), StreamName::Main, &mut out).unwrap();
+    room.stream_tracks(start, stream, Some(Codec::Opus), Some(Codec::H264), &mut out);
+    room.stream_lost(stream, &mut out);
+    out.clear();
+    room.tick(start + Duration::from_millis(14_999), &mut out);
+    assert!(out.is_empty());
+    room.tick(start + Duration::from_secs(15), &mut out);
+    assert!(out.iter().any(|o| matches!(o, Output::Media(Action::CloseStream(id)) if *id == stream)));
+    assert!(room.is_empty());
+}
+
+fn phone() -> Newcomer {
+    Newcomer {
+        user: "phone".into(),
+        name: None,
+        role: Role::Anchor,
+        protocol: Protocol::Rtmp,
+        privilege: Privilege::ALL,
+        until: None,
+        reached_at: None,
+    }
+}
+
+#[tokio::test]
+async fn a_publisher_goes_on_over_the_other_protocol_in_both_directions() {
+    let mut house = House::new();
+    let mut alice = house.member("alice").await;
+    let stream = house.pushed("cam").await;
+    alice.event("member-entered").await;
+    alice.event("stream-added").await;
+    let opening = tokio::spawn({
+        let hub = house.hub.clone();
+        async move { hub.open_publish(offer("cam", "")).await }
+    });
+    assert!(matches!(house.command().await, Command::HoldStream { stream: s } if s == stream));
+    let (transport, streams) = house.answer_publish().await;
+    assert_eq!(streams, [stream]);
+    opening.await.unwrap().unwrap();
+    assert_eq!(alice.event("member-changed").await["member"]["protocol"], "whip");
+    alice.event("stream-changed").await;
+    assert_eq!(house.pushed("cam").await, stream);
+    assert!(matches!(house.command().await, Command::HoldStream { stream: s } if s == stream));
+    assert!(matches!(house.command().await, Command::CloseTransport { transport: t } if t == transport));
+    assert_eq!(alice.event("member-changed").await["member"]["protocol"], "rtmp");
+    assert_eq!(alice.event("stream-changed").await["stream"].get("waiting"), None);
+    assert_eq!(house.hub.counts().members, 2);
+}
+
+#[tokio::test]
+async fn what_nobody_here_knows_is_closed_there() {
+    let mut house = House::new();
+    let (audio, video) = (Some(Codec::Opus), None);
+    house.event(Event::StreamTracks { stream: StreamId(99), audio, video }).await;
+    assert!(matches!(house.command().await, Command::CloseStream { stream: StreamId(99) }));
 }
 
 #[tokio::test]
@@ -315,7 +399,7 @@ async fn whip_publishes_as_a_member_until_the_session_ends() {
 
 #[tokio::test]
 async fn a_whip_publisher_whose_transport_ends_leaves_and_one_refused_never_stays() {
-    let mut house = House::new();
+    let mut house = House::with(|config| config.limits.republish_within = Duration::ZERO);
     let mut alice = house.member("alice").await;
     let open = |house: &House| {
         let hub = house.hub.clone();
@@ -329,6 +413,7 @@ async fn a_whip_publisher_whose_transport_ends_leaves_and_one_refused_never_stay
     house.event(Event::TransportClosed { transport, reason: CloseReason::ConnectTimeout }).await;
     alice.event("stream-removed").await;
     assert_eq!(alice.event("member-left").await["reason"], "disconnected");
+    assert!(matches!(house.command().await, Command::CloseStream { .. }), "media holds it");
     assert_eq!(house.hub.close_session(SessionKind::Whip, &session.name), Err(Code::SessionNotFound));
     let opening = open(&house);
     let Command::Publish { reply, .. } = house.command().await else { panic!() };
@@ -373,16 +458,7 @@ fn a_push_that_carries_nothing_is_ended_after_20_s() {
     let (ids, limits) = (std::sync::Arc::default(), std::sync::Arc::default());
     let mut room = Room::new(APP, RoomName::Number(ROOM), 15, 0, limits, ids, super::super::clock());
     let (start, mut out) = (Instant::now(), Vec::new());
-    let who = Newcomer {
-        user: "phone".into(),
-        name: None,
-        role: Role::Anchor,
-        protocol: Protocol::Rtmp,
-        privilege: Privilege::ALL,
-        until: None,
-        reached_at: None,
-    };
-    let stream = room.push(start, who, StreamName::Main, &mut out).unwrap();
+    let stream = room.push(start, phone(), StreamName::Main, &mut out).unwrap();
     out.clear();
     room.tick(start + Duration::from_millis(19_999), &mut out);
     assert!(out.is_empty());

@@ -1,0 +1,145 @@
+//! A stream's tags on their way to its players, whoever makes them: publishers come and go, the players' time line goes on.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::outlet::Outlet;
+use crate::bridge::tag::Tag;
+
+/// Between the last tag of one publisher and the first of the next. Their players have played everything in between and
+/// waited; a time line with a hole of as many seconds would leave players that buffer by time waiting for ever.
+const STEP_MS: u32 = 20;
+
+/// Who may write into a feed. A newer one shuts out those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source(u64);
+
+/// The one way into an [`Outlet`]: one source at a time, on one line of time.
+pub struct Feed {
+    outlet: Arc<Outlet>,
+    line: Mutex<Line>,
+}
+
+/// Where the players' time is.
+#[derive(Default)]
+struct Line {
+    source: u64,
+    /// Added to the source's timestamps; `None` before its first picture or sound.
+    shift_ms: Option<u32>,
+    /// The latest timestamp that players have.
+    last_ms: Option<u32>,
+}
+
+impl Feed {
+    #[allow(clippy::new_ret_no_self, reason = "a feed is always shared: sources write, control keeps it")]
+    pub fn new() -> Arc<Feed> {
+        Arc::new(Feed { outlet: Outlet::new(), line: Mutex::default() })
+    }
+
+    pub fn outlet(&self) -> &Arc<Outlet> {
+        &self.outlet
+    }
+
+    /// Lets a new source write. What the one before it still writes is thrown away: there are never two.
+    pub fn begin(&self) -> Source {
+        let mut line = self.lock();
+        line.source += 1;
+        // The first source's time is the players' time, unchanged.
+        line.shift_ms = line.last_ms.is_none().then_some(0);
+        Source(line.source)
+    }
+
+    /// Sends a tag of this source to the players, on their time line. False if another source has taken its place.
+    pub fn push(&self, source: Source, tag: Tag) -> bool {
+        let mut line = self.lock();
+        if line.source != source.0 {
+            return false;
+        }
+        let tag = line.place(tag);
+        // Under the lock, so that no tag of an older source can be overtaken by its successor's.
+        self.outlet.push(tag);
+        true
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
+    fn place(&mut self, tag: Tag) -> Tag {
+        let next_ms = self.last_ms.map_or(0, |last_ms| last_ms.wrapping_add(STEP_MS));
+        let shift_ms = match self.shift_ms {
+            Some(shift_ms) => shift_ms,
+            // Headers are often stamped with zero, whatever the clock of the media says.
+            None if tag.header => return Tag { timestamp_ms: next_ms, ..tag },
+            None => *self.shift_ms.insert(next_ms.wrapping_sub(tag.timestamp_ms)),
+        };
+        let timestamp_ms = tag.timestamp_ms.wrapping_add(shift_ms);
+        if !tag.header && self.last_ms.is_none_or(|last_ms| (timestamp_ms.wrapping_sub(last_ms) as i32) > 0) {
+            self.last_ms = Some(timestamp_ms);
+        }
+        Tag { timestamp_ms, ..tag }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::bridge::tag::TagKind;
+
+    fn tag(kind: TagKind, timestamp_ms: u32, header: bool) -> Tag {
+        Tag { kind, timestamp_ms, payload: vec![1; 4].into(), key: kind == TagKind::Video && !header, header }
+    }
+
+    fn drain(player: &mut mpsc::Receiver<Tag>) -> Vec<(u32, bool)> {
+        std::iter::from_fn(|| player.try_recv().ok()).map(|tag| (tag.timestamp_ms, tag.header)).collect()
+    }
+
+    #[test]
+    fn the_first_publishers_time_is_the_players_time() {
+        let feed = Feed::new();
+        let mut player = feed.outlet().attach();
+        let source = feed.begin();
+        for tag in
+            [tag(TagKind::Video, 0, true), tag(TagKind::Video, 70_000, false), tag(TagKind::Audio, 69_990, false)]
+        {
+            assert!(feed.push(source, tag));
+        }
+        assert_eq!(drain(&mut player), [(0, true), (70_000, false), (69_990, false)]);
+    }
+
+    #[test]
+    fn the_next_publishers_time_goes_on_where_the_last_ones_ended_even_over_the_wrap() {
+        for end in [5_000, u32::MAX - 5] {
+            let feed = Feed::new();
+            let mut player = feed.outlet().attach();
+            let first = feed.begin();
+            feed.push(first, tag(TagKind::Video, end, false));
+            drain(&mut player);
+            let second = feed.begin();
+            for (kind, ms, header) in [
+                (TagKind::Video, 0, true),
+                (TagKind::Audio, 900, false),
+                (TagKind::Video, 910, false),
+                (TagKind::Video, 950, false),
+            ] {
+                assert!(feed.push(second, tag(kind, ms, header)));
+            }
+            let at = |ms: u32| end.wrapping_add(STEP_MS + ms);
+            assert_eq!(drain(&mut player), [(at(0), true), (at(0), false), (at(10), false), (at(50), false)]);
+        }
+    }
+
+    #[test]
+    fn there_are_never_two_writers() {
+        let feed = Feed::new();
+        let mut player = feed.outlet().attach();
+        let (old, new) = (feed.begin(), feed.begin());
+        assert!(!feed.push(old, tag(TagKind::Video, 1, false)));
+        assert!(feed.push(new, tag(TagKind::Video, 2, false)));
+        assert!(!feed.push(old, tag(TagKind::Video, 3, false)));
+        assert_eq!(drain(&mut player), [(2, false)]);
+    }
+}
