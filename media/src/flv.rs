@@ -46,10 +46,14 @@ impl Tag {
     pub fn new(kind: TagKind, timestamp_ms: u32, payload: Bytes) -> Tag {
         let (key, header) = match kind {
             TagKind::Script => (false, true),
-            TagKind::Audio => (false, matches!(read_audio(&payload), Ok(AudioBody::AacHeader(_)))),
+            TagKind::Audio => {
+                (false, matches!(read_audio(&payload), Ok(AudioBody::AacHeader(_) | AudioBody::OpusHeader(_))))
+            }
             TagKind::Video => match read_video(&payload) {
                 Ok(VideoBody::AvcFrame { key, .. }) => (key, false),
                 Ok(VideoBody::AvcHeader(_)) => (false, true),
+                Ok(VideoBody::Frame { key, .. }) => (key, false),
+                Ok(VideoBody::Header { .. }) => (false, true),
                 Ok(VideoBody::Other { key, header, .. }) => (key, header),
                 Ok(VideoBody::AvcEnd | VideoBody::Nothing) | Err(_) => (false, false),
             },
@@ -278,7 +282,7 @@ mod tests {
         assert_eq!(flags(&[0x17, 1, 0, 0, 0, 1]), (true, false));
         assert_eq!(flags(&[0x27, 1, 0, 0, 0, 1]), (false, false));
         assert_eq!(flags(&[0x90, b'h', b'v', b'c', b'1', 1]), (false, true));
-        assert_eq!(flags(&[0x91, b'h', b'v', b'c', b'1', 0, 0, 0]), (true, false));
+        assert_eq!(flags(&[0x91, b'h', b'v', b'c', b'1', 0, 0, 0, 1]), (true, false));
         assert_eq!(flags(&[]), (false, false));
         assert!(Tag::new(TagKind::Script, 0, Bytes::new()).header);
     }

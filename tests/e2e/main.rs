@@ -11,3 +11,4 @@ mod refusals;
 mod server;
 mod shards;
 mod streams;
+mod takeover;

@@ -65,4 +65,12 @@ impl TestServer {
         let room = RoomName::from_text(room).expect("a room's name");
         ticket::issue(self.app(sdk_app_id), TicketVersion::V2, user, &room, Privilege::ALL, 60).expect("a ticket")
     }
+
+    /// Where a member pushes to.
+    pub fn push_url(&self, ticket: &Ticket) -> String {
+        let Ticket { sdk_app_id, user_id, room_id, user_sig, private_map_key } = ticket;
+        let query =
+            format!("sdkappid={sdk_app_id}&userid={user_id}&usersig={user_sig}&privatemapkey={private_map_key}");
+        format!("rtmp://{}/push/{room_id}?{query}", self.rtmp)
+    }
 }

@@ -80,17 +80,13 @@ async fn only_listed_pages_may_play_where_pages_are_listed() {
 
 #[tokio::test]
 async fn what_ffmpeg_pushes_comes_out_as_flv_and_the_player_ends_with_it() {
-    if Command::new("ffmpeg").arg("-version").stdout(Stdio::null()).status().is_err() {
-        eprintln!("not run: there is no ffmpeg here");
+    if !Ffmpeg::exists() {
         return;
     }
-    let server = TestServer::start(&["demo.test_stream=false"]).await;
+    // Killed, it says no goodbye: the server would wait for it to come back.
+    let server = TestServer::start(&["demo.test_stream=false", "signaling.republish_seconds=0"]).await;
     let ticket = server.ticket(1_400_000_001, "pusher", "77");
-    let url = format!(
-        "rtmp://{}/push/77?sdkappid={}&userid=pusher&usersig={}&privatemapkey={}",
-        server.rtmp, ticket.sdk_app_id, ticket.user_sig, ticket.private_map_key
-    );
-    let mut ffmpeg = Ffmpeg::push(&url);
+    let mut ffmpeg = Ffmpeg::push(&server.push_url(&ticket));
     let path = "/live/1400000001_77_pusher_main.flv";
     let response = until(server.http, path, 200).await;
     let mut player = HttpPlayer::new(response.into_body());
@@ -102,7 +98,7 @@ async fn what_ffmpeg_pushes_comes_out_as_flv_and_the_player_ends_with_it() {
 }
 
 /// Asks until the answer has this status: ffmpeg takes a moment to start, and the room a moment to learn of an end.
-async fn until(server: SocketAddr, path: &str, status: u16) -> hyper::Response<Incoming> {
+pub async fn until(server: SocketAddr, path: &str, status: u16) -> hyper::Response<Incoming> {
     let answer = timeout(PIECE_MAX, async {
         loop {
             let response = open(server, "GET", path, &[], "").await;
@@ -147,7 +143,7 @@ async fn assert_starts_well(player: &mut impl Player, tags: usize) {
     assert_eq!(player.flags(), 5, "the file header promises sound and picture");
 }
 
-trait Player {
+pub trait Player {
     async fn next(&mut self) -> Option<Tag>;
     /// The flags of the file header: 1 picture, 4 sound.
     fn flags(&self) -> u8;
@@ -176,13 +172,13 @@ impl Parser {
     }
 }
 
-struct HttpPlayer {
+pub struct HttpPlayer {
     body: Incoming,
     parser: Parser,
 }
 
 impl HttpPlayer {
-    fn new(body: Incoming) -> Self {
+    pub fn new(body: Incoming) -> Self {
         HttpPlayer { body, parser: Parser::default() }
     }
 }
@@ -228,21 +224,42 @@ where
     }
 }
 
-struct Ffmpeg(Child);
+pub struct Ffmpeg(Child);
 
 impl Ffmpeg {
+    /// Whether there is one here.
+    pub fn exists() -> bool {
+        let exists = Command::new("ffmpeg").arg("-version").stdout(Stdio::null()).status().is_ok();
+        if !exists {
+            eprintln!("not run: there is no ffmpeg here");
+        }
+        exists
+    }
+
     /// A small picture and a tone, for as long as it is let.
-    fn push(url: &str) -> Ffmpeg {
-        let arguments = "-hide_banner -loglevel error -re -f lavfi -i testsrc2=size=320x180:rate=15 \
-                         -f lavfi -i sine=frequency=1000:sample_rate=48000 -t 60 \
-                         -c:v libx264 -preset ultrafast -tune zerolatency -profile:v baseline -pix_fmt yuv420p -g 15 \
-                         -b:v 200k -c:a aac -b:a 48k -f flv";
+    pub fn push(url: &str) -> Ffmpeg {
+        Ffmpeg::push_sized(url, "320x180")
+    }
+
+    pub fn push_sized(url: &str, size: &str) -> Ffmpeg {
+        let arguments = format!(
+            "-f lavfi -i testsrc2=size={size}:rate=15 -f lavfi -i sine=frequency=1000:sample_rate=48000 -t 60 \
+             -c:v libx264 -preset ultrafast -tune zerolatency -profile:v baseline -pix_fmt yuv420p -g 15 \
+             -b:v 200k -c:a aac -b:a 48k -f flv"
+        );
+        Ffmpeg::run(&arguments, url)
+    }
+
+    /// Any ffmpeg, in the time of its input.
+    pub fn run(arguments: &str, url: &str) -> Ffmpeg {
         let mut command = Command::new("ffmpeg");
+        command.args(["-hide_banner", "-loglevel", "error", "-re"]);
         command.args(arguments.split_whitespace()).arg(url).stdin(Stdio::null()).stdout(Stdio::null());
         Ffmpeg(command.spawn().expect("ffmpeg starts"))
     }
 
-    fn end(&mut self) {
+    /// Kills it: it says no goodbye.
+    pub fn end(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -1,5 +1,7 @@
 //! Frames to RTP packets: numbering, timestamps, sender reports, and how a picture is cut.
 
+mod other;
+
 use std::time::Duration;
 
 use crate::{
@@ -53,6 +55,11 @@ impl RtpStream {
             report_at: None,
             packet: vec![0; FIXED_HEADER_LEN + PAYLOAD_BYTES_MAX],
         }
+    }
+
+    /// What the packets carry from here on, see [`Codec::bridged_payload_type`](crate::codec::Codec::bridged_payload_type).
+    pub fn set_payload_type(&mut self, payload_type: u8) {
+        self.payload_type = payload_type;
     }
 
     /// The RTP timestamp of a count of this stream's timestamp units on the server's time line.

@@ -3,6 +3,7 @@
 //! Both tracks keep one clock: whatever milliseconds the publisher stamps become times on the server's line, RTP timestamps
 //! of both tracks are linear in that line, and sender reports say how.
 
+mod other_video;
 mod video;
 
 #[cfg(all(test, feature = "aac-fdk"))]
@@ -18,10 +19,10 @@ use super::{
     aac_codec::AudioError,
     clock::RtmpClock,
     packetize::{PacketSink, RtpStream},
-    transcode::{AacToOpus, OPUS_FRAME_SAMPLES},
+    transcode::{AacToOpus, OPUS_FRAME_SAMPLES, position_of_us},
 };
 use crate::{
-    codec::Codec,
+    codec::{Codec, opus},
     flv::{AudioBody, Tag, TagKind, VideoBody, read_audio, read_video},
     ids::Kind,
     units::time::{Time, WallClock},
@@ -29,15 +30,20 @@ use crate::{
 
 pub use self::video::{PARAMETER_SETS_BYTES_MAX, PICTURE_NALS_MAX};
 
-/// Payload types of the packets that are made; whoever forwards them puts its own in their place.
-pub const VIDEO_PAYLOAD_TYPE: u8 = 102;
-pub const AUDIO_PAYLOAD_TYPE: u8 = 111;
-
 /// Most that a picture may be shown before or after it is decoded; what claims more is shown when it is decoded.
 const COMPOSITION_MS_MAX: i32 = 5_000;
 
+fn composition_us(composition_ms: i32) -> i64 {
+    if composition_ms.abs() <= COMPOSITION_MS_MAX { i64::from(composition_ms) * 1000 } else { 0 }
+}
+
 /// Least time between the last frame of one publisher and the first of the next.
 const PUBLISHER_STEP_US: i64 = 20_000;
+
+/// Where the identification header of Opus tells its channels (RFC 7845 §5.1).
+const OPUS_HEAD_CHANNELS_AT: usize = 9;
+/// Samples by which a timestamp in milliseconds may miss the end of the packet before it: 20 ms.
+const OPUS_ROUNDING: i64 = 960;
 
 /// One stream's way into a room.
 pub struct RtmpToRoom {
@@ -52,6 +58,8 @@ struct AudioIn {
     bitrate_bps: u32,
     config: Bytes,
     transcoder: Option<AacToOpus>,
+    /// The publisher sends Opus, which needs nothing done.
+    opus: bool,
     /// Position behind the last packet that was sent; sound that would overlap it is left out.
     sent_until: i64,
     complained: bool,
@@ -65,10 +73,11 @@ impl RtmpToRoom {
             wall,
             video: VideoIn::new(),
             audio: AudioIn {
-                stream: RtpStream::new(Kind::Audio, AUDIO_PAYLOAD_TYPE, Codec::Opus.clock_rate()),
+                stream: RtpStream::new(Kind::Audio, Codec::Opus.bridged_payload_type(), Codec::Opus.clock_rate()),
                 bitrate_bps: opus_bitrate_bps,
                 config: Bytes::new(),
                 transcoder: None,
+                opus: false,
                 sent_until: i64::MIN,
                 complained: false,
             },
@@ -77,7 +86,8 @@ impl RtmpToRoom {
 
     /// What the room gets of this publisher, audio and video, as far as it is known yet.
     pub fn tracks(&self) -> (Option<Codec>, Option<Codec>) {
-        (self.audio.transcoder.is_some().then_some(Codec::Opus), self.video.codec())
+        let sound = self.audio.transcoder.is_some() || self.audio.opus;
+        (sound.then_some(Codec::Opus), self.video.codec())
     }
 
     /// Another publisher feeds the stream from here on, or the same one anew: nothing is known of him, but what he sends goes
@@ -99,9 +109,15 @@ impl RtmpToRoom {
                     VideoBody::AvcHeader(record) => self.video.handle_header(record),
                     VideoBody::AvcFrame { key, composition_ms, nalus } => {
                         let dts_us = self.line.map(now, Kind::Video, tag.timestamp_ms);
-                        let plausible = composition_ms.abs() <= COMPOSITION_MS_MAX;
-                        let pts_us = dts_us + if plausible { i64::from(composition_ms) * 1000 } else { 0 };
+                        let pts_us = dts_us + composition_us(composition_ms);
                         self.video.handle_frame(pts_us, key, nalus, sink);
+                        self.video.report(now, &self.wall, sink);
+                    }
+                    VideoBody::Header { codec, record } => self.video.handle_other_header(codec, record),
+                    VideoBody::Frame { codec, key, composition_ms, data } => {
+                        let dts_us = self.line.map(now, Kind::Video, tag.timestamp_ms);
+                        let pts_us = dts_us + composition_us(composition_ms);
+                        self.video.handle_other_frame(codec, pts_us, key, data, sink);
                         self.video.report(now, &self.wall, sink);
                     }
                     VideoBody::AvcEnd | VideoBody::Nothing => {}
@@ -115,6 +131,12 @@ impl RtmpToRoom {
                     AudioBody::AacFrame(unit) => {
                         let us = self.line.map(now, Kind::Audio, tag.timestamp_ms);
                         self.audio.handle_unit(us, unit, sink);
+                        self.audio.stream.report(now, &self.wall, sink);
+                    }
+                    AudioBody::OpusHeader(head) => self.audio.handle_opus_header(head),
+                    AudioBody::OpusFrame(packet) => {
+                        let us = self.line.map(now, Kind::Audio, tag.timestamp_ms);
+                        self.audio.handle_opus(us, packet, sink);
                         self.audio.stream.report(now, &self.wall, sink);
                     }
                     AudioBody::Nothing => {}
@@ -156,17 +178,44 @@ impl SourceLine {
 impl AudioIn {
     fn begin_publisher(&mut self) {
         (self.config, self.transcoder, self.complained) = (Bytes::new(), None, false);
+        self.opus = false;
     }
 
     fn handle_header(&mut self, config: &[u8]) {
         if self.config == config {
             return;
         }
+        self.opus = false;
         match AacToOpus::new(config, self.bitrate_bps) {
             Ok(transcoder) => self.transcoder = Some(transcoder),
             Err(error) => self.give_up(error),
         }
         self.config = Bytes::copy_from_slice(config);
+    }
+
+    /// Takes an identification header. More than two channels are coded as several streams, which RTP names otherwise.
+    fn handle_opus_header(&mut self, head: &[u8]) {
+        let channels = head.get(OPUS_HEAD_CHANNELS_AT).copied().unwrap_or(2);
+        (self.config, self.transcoder) = (Bytes::new(), None);
+        self.opus = channels <= 2;
+        if !self.opus {
+            self.complain(format_args!("Opus of {channels} channels"));
+        }
+    }
+
+    fn handle_opus(&mut self, us: i64, packet: &[u8], sink: &mut PacketSink<'_>) {
+        let Ok(told) = opus::Packet::parse(packet) else { return };
+        if !self.opus {
+            return;
+        }
+        // Milliseconds round; packets that follow on one another do so to the sample.
+        let at = position_of_us(us);
+        let position = if (at - self.sent_until).abs() <= OPUS_ROUNDING { self.sent_until } else { at };
+        if position >= self.sent_until {
+            let timestamp = self.stream.timestamp_of_units(position);
+            self.stream.send(timestamp, false, &[], packet, sink);
+            self.sent_until = position + i64::from(told.samples());
+        }
     }
 
     /// The stream goes on without this audio, until a configuration comes that can be used.
@@ -197,7 +246,7 @@ impl AudioIn {
     fn complain(&mut self, codec: impl Display) {
         if !self.complained {
             self.complained = true;
-            warn!("the publisher's audio codec {codec} cannot go into a room, which takes AAC from RTMP");
+            warn!("the publisher's audio codec {codec} cannot go into a room, which takes AAC and Opus from RTMP");
         }
     }
 }

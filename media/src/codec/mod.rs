@@ -4,6 +4,7 @@ pub mod aac;
 pub mod av1;
 pub mod bits;
 pub mod h264;
+pub mod h265;
 pub mod opus;
 pub mod vp8;
 pub mod vp9;
@@ -19,11 +20,12 @@ pub enum Codec {
     Vp8,
     Vp9,
     Av1,
+    H265,
     Opus,
 }
 
 impl Codec {
-    pub const ALL: [Codec; 5] = [Codec::H264, Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::Opus];
+    pub const ALL: [Codec; 6] = [Codec::H264, Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::H265, Codec::Opus];
 
     /// The encoding name of `a=rtpmap`.
     pub fn name(self) -> &'static str {
@@ -32,6 +34,7 @@ impl Codec {
             Codec::Vp8 => "VP8",
             Codec::Vp9 => "VP9",
             Codec::Av1 => "AV1",
+            Codec::H265 => "H265",
             Codec::Opus => "opus",
         }
     }
@@ -56,6 +59,23 @@ impl Codec {
         }
     }
 
+    /// The payload type by which the bridge tells the room what its packets carry.
+    pub fn bridged_payload_type(self) -> u8 {
+        match self {
+            Codec::Av1 => 45,
+            Codec::H265 => 49,
+            Codec::Vp8 => 96,
+            Codec::Vp9 => 98,
+            Codec::H264 => 102,
+            Codec::Opus => 111,
+        }
+    }
+
+    /// By [`bridged_payload_type`](Self::bridged_payload_type).
+    pub fn of_bridged(payload_type: u8) -> Option<Codec> {
+        Codec::ALL.into_iter().find(|codec| codec.bridged_payload_type() == payload_type)
+    }
+
     /// What an RTP payload says about its frame.
     pub fn inspect(self, payload: &[u8]) -> Payload {
         match self {
@@ -63,6 +83,7 @@ impl Codec {
             Codec::Vp8 => vp8::inspect(payload),
             Codec::Vp9 => vp9::inspect(payload),
             Codec::Av1 => av1::inspect(payload),
+            Codec::H265 => h265::inspect(payload),
             Codec::Opus => Payload { starts_frame: true, key: true },
         }
     }
@@ -106,6 +127,6 @@ mod tests {
     fn names_are_found_in_any_case() {
         assert_eq!(Codec::from_name("OPUS"), Some(Codec::Opus));
         assert_eq!(Codec::from_name("h264"), Some(Codec::H264));
-        assert_eq!(Codec::from_name("H265"), None);
+        assert_eq!(Codec::from_name("H266"), None);
     }
 }

@@ -344,6 +344,9 @@ impl Streams {
 fn bridged_fmtp(codec: Codec) -> &'static str {
     match codec {
         Codec::H264 => "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",
+        Codec::Vp9 => "profile-id=0",
+        Codec::Av1 => "level-idx=5;profile=0;tier=0",
+        Codec::H265 => "level-id=93;profile-id=1;tier-flag=0;tx-mode=SRST",
         Codec::Opus => "minptime=10;useinbandfec=1;stereo=1;sprop-stereo=1",
         _ => "",
     }

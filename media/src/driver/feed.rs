@@ -9,6 +9,9 @@ use crate::bridge::tag::Tag;
 /// waited; a time line with a hole of as many seconds would leave players that buffer by time waiting for ever.
 const STEP_MS: u32 = 20;
 
+/// How far apart the beginnings of a source's sound and picture may be.
+const FLOOR_MS: u32 = 2_000;
+
 /// Who may write into a feed. A newer one shuts out those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source(u64);
@@ -27,6 +30,8 @@ struct Line {
     shift_ms: Option<u32>,
     /// The latest timestamp that players have.
     last_ms: Option<u32>,
+    /// The same when the present source began: nothing of it is earlier.
+    floor_ms: Option<u32>,
 }
 
 impl Feed {
@@ -43,6 +48,7 @@ impl Feed {
     pub fn begin(&self) -> Source {
         let mut line = self.lock();
         line.source += 1;
+        line.floor_ms = line.last_ms;
         // The first source's time is the players' time, unchanged.
         line.shift_ms = line.last_ms.is_none().then_some(0);
         Source(line.source)
@@ -74,7 +80,16 @@ impl Line {
             None if tag.header => return Tag { timestamp_ms: next_ms, ..tag },
             None => *self.shift_ms.insert(next_ms.wrapping_sub(tag.timestamp_ms)),
         };
-        let timestamp_ms = tag.timestamp_ms.wrapping_add(shift_ms);
+        let mut timestamp_ms = tag.timestamp_ms.wrapping_add(shift_ms);
+        // The sound of a source may begin before the picture that came first.
+        if let Some(floor_ms) = self.floor_ms {
+            match (timestamp_ms.wrapping_sub(floor_ms) as i32) < 0 {
+                true => timestamp_ms = floor_ms,
+                // Far enough that no medium of it is still behind; and a clock that was set back later is its own affair.
+                false if timestamp_ms.wrapping_sub(floor_ms) > FLOOR_MS => self.floor_ms = None,
+                false => {}
+            }
+        }
         if !tag.header && self.last_ms.is_none_or(|last_ms| (timestamp_ms.wrapping_sub(last_ms) as i32) > 0) {
             self.last_ms = Some(timestamp_ms);
         }
@@ -130,6 +145,21 @@ mod tests {
             let at = |ms: u32| end.wrapping_add(STEP_MS + ms);
             assert_eq!(drain(&mut player), [(at(0), true), (at(0), false), (at(10), false), (at(50), false)]);
         }
+    }
+
+    #[test]
+    fn sound_that_begins_before_the_first_picture_does_not_run_backwards() {
+        let feed = Feed::new();
+        let mut player = feed.outlet().attach();
+        let first = feed.begin();
+        feed.push(first, tag(TagKind::Audio, 5_000, false));
+        drain(&mut player);
+        let second = feed.begin();
+        for (kind, ms) in [(TagKind::Video, 300), (TagKind::Audio, 260), (TagKind::Audio, 283), (TagKind::Video, 340)] {
+            feed.push(second, tag(kind, ms, false));
+        }
+        let times: Vec<u32> = drain(&mut player).into_iter().map(|(ms, _)| ms).collect();
+        assert_eq!(times, [5_020, 5_000, 5_003, 5_060]);
     }
 
     #[test]

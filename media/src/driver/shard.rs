@@ -850,7 +850,7 @@ impl Shard {
             id: track,
             source: if can_ask { Source::Relay } else { Source::Pipe },
             codec,
-            payload_type: 0,
+            payload_type: codec.bridged_payload_type(),
             rtx_payload_type: None,
             ssrc: None,
             rtx_ssrc: None,

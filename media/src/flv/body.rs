@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use crate::codec::Codec;
+
 /// A body that is shorter than its own codec bytes say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("tag body is cut short")]
@@ -21,6 +23,10 @@ pub enum VideoBody<'a> {
     },
     /// The encoder ended its sequence.
     AvcEnd,
+    /// The configuration record of another codec that we carry: `hvcC` (ISO/IEC 14496-15), `av1C` or `vpcC`.
+    Header { codec: Codec, record: &'a [u8] },
+    /// One picture of it: NAL units behind lengths for H.265, OBUs for AV1, a frame for VP8 and VP9.
+    Frame { codec: Codec, key: bool, composition_ms: i32, data: &'a [u8] },
     /// A codec that we do not read.
     Other { name: CodecName, key: bool, header: bool },
     /// Commands to the player and metadata of Enhanced RTMP: no picture.
@@ -34,6 +40,10 @@ pub enum AudioBody<'a> {
     AacHeader(&'a [u8]),
     /// One raw AAC frame, without ADTS.
     AacFrame(&'a [u8]),
+    /// An identification header (RFC 7845 §5.1).
+    OpusHeader(&'a [u8]),
+    /// One Opus packet.
+    OpusFrame(&'a [u8]),
     /// A codec that we do not read.
     Other { name: CodecName },
     /// Channel layouts and ends of sequence of Enhanced RTMP: no sound.
@@ -162,21 +172,30 @@ pub fn read_video(body: &[u8]) -> Result<VideoBody<'_>, BodyError> {
 
 fn read_enhanced_video(packet_type: u8, key: bool, command: bool, rest: &[u8]) -> Result<VideoBody<'_>, BodyError> {
     let (packet_type, rest) = skip_mod_ex(packet_type, rest)?;
-    if packet_type == MULTITRACK_VIDEO {
-        return Ok(VideoBody::Other { name: CodecName::word("multitrack"), key: false, header: false });
-    }
     // A command has one byte and no FourCC behind it, unless it is metadata.
-    if command {
+    if command && packet_type != MULTITRACK_VIDEO {
         return Ok(VideoBody::Nothing);
     }
-    let (code, data) = rest.split_first_chunk::<4>().ok_or(BodyError)?;
+    let (packet_type, code, data) = match packet_type {
+        MULTITRACK_VIDEO => match first_track(rest)? {
+            Some(track) => track,
+            None => return Ok(VideoBody::Other { name: CodecName::word("multitrack"), key: false, header: false }),
+        },
+        packet_type => {
+            let (code, data) = rest.split_first_chunk::<4>().ok_or(BodyError)?;
+            (packet_type, code, data)
+        }
+    };
     let coded = packet_type == CODED_FRAMES || packet_type == CODED_FRAMES_X;
     if code != b"avc1" {
-        let header = packet_type == SEQUENCE_START;
-        return Ok(match coded || header {
-            true => VideoBody::Other { name: CodecName::four_cc(*code), key: key && coded, header },
-            false => VideoBody::Nothing,
-        });
+        return match video_codec(code) {
+            Some(codec) => read_other_video(codec, packet_type, key, data),
+            None if coded || packet_type == SEQUENCE_START => {
+                let header = packet_type == SEQUENCE_START;
+                Ok(VideoBody::Other { name: CodecName::four_cc(*code), key: key && coded, header })
+            }
+            None => Ok(VideoBody::Nothing),
+        };
     }
     Ok(match packet_type {
         SEQUENCE_START => VideoBody::AvcHeader(data),
@@ -188,6 +207,59 @@ fn read_enhanced_video(packet_type: u8, key: bool, command: bool, rest: &[u8]) -
         SEQUENCE_END => VideoBody::AvcEnd,
         _ => VideoBody::Nothing,
     })
+}
+
+fn read_other_video(codec: Codec, packet_type: u8, key: bool, data: &[u8]) -> Result<VideoBody<'_>, BodyError> {
+    Ok(match packet_type {
+        SEQUENCE_START => VideoBody::Header { codec, record: data },
+        // Of these codecs only H.265 reorders pictures.
+        CODED_FRAMES if codec == Codec::H265 => {
+            let (time, data) = data.split_first_chunk::<3>().ok_or(BodyError)?;
+            VideoBody::Frame { codec, key, composition_ms: composition(*time), data }
+        }
+        CODED_FRAMES | CODED_FRAMES_X => VideoBody::Frame { codec, key, composition_ms: 0, data },
+        SEQUENCE_END => VideoBody::AvcEnd,
+        _ => VideoBody::Nothing,
+    })
+}
+
+/// The codec of a FourCC, of those that a room can carry besides `avc1`.
+fn video_codec(code: &[u8; 4]) -> Option<Codec> {
+    Some(match code {
+        b"hvc1" => Codec::H265,
+        b"av01" => Codec::Av1,
+        b"vp09" => Codec::Vp9,
+        b"vp08" => Codec::Vp8,
+        _ => return None,
+    })
+}
+
+/// The FourCC of a video codec.
+fn four_cc(codec: Codec) -> &'static [u8; 4] {
+    match codec {
+        Codec::H265 => b"hvc1",
+        Codec::Av1 => b"av01",
+        Codec::Vp9 => b"vp09",
+        Codec::Vp8 => b"vp08",
+        Codec::H264 => b"avc1",
+        Codec::Opus => b"Opus",
+    }
+}
+
+/// How many tracks of how many codecs a multitrack tag has.
+const ONE_TRACK: u8 = 0;
+const MANY_TRACKS: u8 = 1;
+
+/// The packet type, FourCC and data of a multitrack tag's first track, number 0, if that is all that it has: a stream has one
+/// picture and one sound here. `None` for other tracks.
+fn first_track(rest: &[u8]) -> Result<Option<(u8, &[u8; 4], &[u8])>, BodyError> {
+    let (&kinds, rest) = rest.split_first().ok_or(BodyError)?;
+    if kinds >> 4 > MANY_TRACKS {
+        return Ok(None);
+    }
+    let (code, rest) = rest.split_first_chunk::<4>().ok_or(BodyError)?;
+    let (&track, data) = rest.split_first().ok_or(BodyError)?;
+    Ok((kinds >> 4 == ONE_TRACK && track == 0).then_some((kinds & 0x0f, code, data)))
 }
 
 /// Reads the body of an audio tag.
@@ -204,13 +276,21 @@ pub fn read_audio(body: &[u8]) -> Result<AudioBody<'_>, BodyError> {
         }
         AUDIO_ENHANCED => {
             let (packet_type, rest) = skip_mod_ex(first & 0x0f, rest)?;
-            if packet_type == MULTITRACK_AUDIO {
-                return Ok(AudioBody::Other { name: CodecName::word("multitrack") });
-            }
-            let (code, data) = rest.split_first_chunk::<4>().ok_or(BodyError)?;
+            let (packet_type, code, data) = match packet_type {
+                MULTITRACK_AUDIO => match first_track(rest)? {
+                    Some(track) => track,
+                    None => return Ok(AudioBody::Other { name: CodecName::word("multitrack") }),
+                },
+                packet_type => {
+                    let (code, data) = rest.split_first_chunk::<4>().ok_or(BodyError)?;
+                    (packet_type, code, data)
+                }
+            };
             Ok(match (packet_type, code) {
                 (SEQUENCE_START, b"mp4a") => AudioBody::AacHeader(data),
                 (CODED_FRAMES, b"mp4a") => AudioBody::AacFrame(data),
+                (SEQUENCE_START, b"Opus") => AudioBody::OpusHeader(data),
+                (CODED_FRAMES, b"Opus") => AudioBody::OpusFrame(data),
                 (SEQUENCE_START | CODED_FRAMES, _) => AudioBody::Other { name: CodecName::four_cc(*code) },
                 _ => AudioBody::Nothing,
             })
@@ -253,6 +333,29 @@ pub fn avc_frame(key: bool, composition_ms: i32, nalus: &[u8]) -> Bytes {
     let frame = if key { FRAME_KEY } else { 2 };
     let [_, c0, c1, c2] = composition_ms.to_be_bytes();
     [&[frame << 4 | CODEC_AVC, 1, c0, c1, c2], nalus].concat().into()
+}
+
+/// The first byte of an enhanced video tag.
+fn enhanced_first(key: bool, packet_type: u8) -> u8 {
+    0x80 | if key { FRAME_KEY } else { 2 } << 4 | packet_type
+}
+
+/// The body of an enhanced tag with the configuration record of a codec beside H.264.
+pub fn video_header(codec: Codec, record: &[u8]) -> Bytes {
+    [&[enhanced_first(true, SEQUENCE_START)], &four_cc(codec)[..], record].concat().into()
+}
+
+/// The body of an enhanced tag with one picture of VP8, VP9 or AV1, which know no composition time.
+pub fn video_frame(codec: Codec, key: bool, data: &[u8]) -> Bytes {
+    [&[enhanced_first(key, CODED_FRAMES)], &four_cc(codec)[..], data].concat().into()
+}
+
+/// The number by which `onMetaData` names a codec: of the classic table, or the FourCC.
+pub fn video_codec_id(codec: Codec) -> f64 {
+    match codec {
+        Codec::H264 => f64::from(CODEC_AVC),
+        other => f64::from(u32::from_be_bytes(*four_cc(other))),
+    }
 }
 
 /// The body of a tag that says that the encoder's sequence is over.
@@ -320,18 +423,43 @@ mod tests {
             Ok(VideoBody::Other { name, key, header }) => (name.to_string(), key, header),
             other => panic!("{other:?}"),
         };
-        assert_eq!(video(b"\x90hvc1..."), ("hvc1".into(), false, true));
-        assert_eq!(video(b"\x91av01..."), ("av01".into(), true, false));
+        assert_eq!(video(b"\x90vvc1..."), ("vvc1".into(), false, true));
         assert_eq!(video(b"\xa1\x1b[0m"), ("?[0m".into(), false, false));
         assert_eq!(video(b"\x12.."), ("H.263".into(), true, false));
         assert_eq!(video(b"\x1c\x00..."), ("HEVC id 12".into(), false, true));
-        assert_eq!(video(b"\x96\x00..."), ("multitrack".into(), false, false));
+        assert_eq!(video(b"\x96\x20..."), ("multitrack".into(), false, false));
         let audio = |body: &[u8]| match read_audio(body) {
             Ok(AudioBody::Other { name }) => name.to_string(),
             other => panic!("{other:?}"),
         };
         assert_eq!(audio(b"\x2f.."), "MP3");
-        assert_eq!(audio(b"\x91Opus.."), "Opus");
+        assert_eq!(audio(b"\x91fLaC.."), "fLaC");
+        assert_eq!(audio(b"\x95\x11Opus\0\0\0\x01x"), "multitrack");
+    }
+
+    #[test]
+    fn enhanced_codecs_are_read_and_written() {
+        for codec in [Codec::Av1, Codec::Vp9, Codec::Vp8] {
+            assert_eq!(read_video(&video_header(codec, b"rec")), Ok(VideoBody::Header { codec, record: b"rec" }));
+            for key in [true, false] {
+                let frame = VideoBody::Frame { codec, key, composition_ms: 0, data: b"data" };
+                assert_eq!(read_video(&video_frame(codec, key, b"data")), Ok(frame));
+            }
+        }
+        let (codec, data) = (Codec::H265, &b"n"[..]);
+        let shown_at = |composition_ms| Ok(VideoBody::Frame { codec, key: true, composition_ms, data });
+        assert_eq!(read_video(b"\x91hvc1\x00\x00\x50n"), shown_at(80));
+        assert_eq!(read_video(b"\x93hvc1n"), shown_at(0));
+        assert_eq!(read_audio(b"\x90OpusOpusHead"), Ok(AudioBody::OpusHeader(b"OpusHead")));
+        assert_eq!(read_audio(b"\x91Opusx"), Ok(AudioBody::OpusFrame(b"x")));
+    }
+
+    #[test]
+    fn the_first_track_of_a_multitrack_stream_is_the_stream() {
+        let frame = VideoBody::AvcFrame { key: true, composition_ms: 0, nalus: b"n" };
+        assert_eq!(read_video(b"\x96\x03avc1\x00n"), Ok(frame));
+        assert_eq!(read_audio(b"\x95\x01mp4a\x00r"), Ok(AudioBody::AacFrame(b"r")));
+        assert!(matches!(read_video(b"\x96\x03avc1\x01n"), Ok(VideoBody::Other { key: false, header: false, .. })));
     }
 
     #[test]

@@ -31,6 +31,14 @@ pub const PING_TIMEOUT: Duration = Duration::from_secs(30);
 /// Commands on one connection: ten for a stream, the rest for pausing. More is a flood.
 pub const COMMANDS_MAX: u32 = 1_000;
 
+/// Codecs that we take, by the FourCC of Enhanced RTMP v2.
+const VIDEO_FOUR_CCS: [&str; 5] = ["avc1", "hvc1", "av01", "vp09", "vp08"];
+const AUDIO_FOUR_CCS: [&str; 2] = ["mp4a", "Opus"];
+/// `FourCcInfoMask.CanForward`.
+const CAN_FORWARD: f64 = 4.0;
+/// `CapsExMask`: ModEx, and neither reconnect requests nor multitrack.
+const CAPS_EX: f64 = 4.0;
+
 /// What the client wants, or sends.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ServerEvent {
@@ -329,9 +337,18 @@ impl ServerSession {
             // AMF0, whatever the client asked for.
             ("objectEncoding".into(), Value::Number(0.0)),
         ];
-        // Enhanced RTMP: a client that lists codecs by FourCC learns which of them we take.
-        if command.object.member("fourCcList").is_some() {
-            info.push(("fourCcList".into(), Value::StrictArray(vec![Value::string("avc1"), Value::string("mp4a")])));
+        // Enhanced RTMP: a client that names codecs by FourCC learns which of them we take. Whatever is pushed goes to players
+        // as it is, so that is all that we do with them: forward.
+        let asks = |name| command.object.member(name).is_some();
+        if asks("fourCcList") || asks("videoFourCcInfoMap") || asks("audioFourCcInfoMap") || asks("capsEx") {
+            let map = |codes: &[&str]| {
+                Value::Object(codes.iter().map(|code| ((*code).to_owned(), Value::Number(CAN_FORWARD))).collect())
+            };
+            let codes = VIDEO_FOUR_CCS.iter().chain(&AUDIO_FOUR_CCS).map(|code| Value::string(code)).collect();
+            info.push(("fourCcList".into(), Value::StrictArray(codes)));
+            info.push(("videoFourCcInfoMap".into(), map(&VIDEO_FOUR_CCS)));
+            info.push(("audioFourCcInfoMap".into(), map(&AUDIO_FOUR_CCS)));
+            info.push(("capsEx".into(), Value::Number(CAPS_EX)));
         }
         self.send_result(command.transaction, server, Value::Object(info));
         Ok(())

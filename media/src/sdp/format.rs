@@ -99,6 +99,8 @@ pub(super) fn offered_as(codec: Codec, fmtp: &str) -> Offered {
             Some("1") => offered(47, 48, "level-idx=5;profile=1;tier=0"),
             _ => offered(45, 46, "level-idx=5;profile=0;tier=0"),
         },
+        // Main profile, level 3.1; browsers do not compare levels here either.
+        Codec::H265 => offered(49, 50, "level-id=93;profile-id=1;tier-flag=0;tx-mode=SRST"),
         Codec::Opus => {
             let stereo = fmtp.is_set("stereo") || fmtp.is_set("sprop-stereo");
             let (payload_type, fmtp) = match stereo {
@@ -119,6 +121,7 @@ pub(super) fn answered_fmtp(codec: Codec, offered: &str) -> String {
         Codec::Vp8 => (&[], &[]),
         Codec::Vp9 => (&[], &["profile-id"]),
         Codec::Av1 => (&[], &["level-idx", "profile", "tier"]),
+        Codec::H265 => (&[], &["level-id", "profile-id", "tier-flag", "tx-mode"]),
         Codec::Opus => (&["minptime=10", "useinbandfec=1"], &["stereo", "sprop-stereo", "usedtx"]),
     };
     let mut parameters: Vec<String> = always.iter().map(|parameter| (*parameter).to_owned()).collect();
@@ -156,6 +159,8 @@ pub(super) fn rank(codec: Codec, offered: &Fmtp<'_>, like: Option<&Fmtp<'_>>) ->
         }
         Codec::Vp9 => same_profile(offered, like, "profile-id"),
         Codec::Av1 => same_profile(offered, like, "profile"),
+        // Profile 1 is Main, and what a missing parameter means (RFC 7798 §7.1).
+        Codec::H265 => (offered.value("profile-id").unwrap_or("1") == "1").then_some(0),
         Codec::Vp8 | Codec::Opus => Some(0),
     }
 }

@@ -118,6 +118,11 @@ impl DownTrack {
         self.state = State::AwaitingKey;
     }
 
+    /// Ends the flow until the next [`start`](Self::start).
+    pub fn stop(&mut self) {
+        self.state = State::Idle;
+    }
+
     /// Whether the subscriber may begin anew because it asked to, at most once in each `interval`.
     pub fn may_restart(&mut self, now: Time, interval: Duration) -> bool {
         let may = self.restarted_at.is_none_or(|at| now >= at + interval);

@@ -76,10 +76,11 @@ impl Room {
         key
     }
 
-    /// Gives an up track to another publisher; `None` if the codec is not the one that its subscribers know. Who listened to
-    /// it outside of the room has to listen anew.
+    /// Gives an up track to another publisher; `None` if the codec is not the one that its subscribers know. The bridge says its
+    /// codec with its packets. Who listened to it outside of the room has to listen anew.
     pub fn take_over(&mut self, key: UpKey, spec: UpSpec) -> Option<()> {
-        let up = self.ups.get_mut(key.0 as usize).filter(|up| up.spec.codec == spec.codec)?;
+        let bridged = spec.source == Source::Pipe;
+        let up = self.ups.get_mut(key.0 as usize).filter(|up| bridged || up.spec.codec == spec.codec)?;
         up.taps.drain(..).for_each(|tap| tap.close());
         up.set_spec(spec);
         Some(())
@@ -298,6 +299,10 @@ impl Room {
             out.drops.count(DropReason::UnknownSsrc);
             return;
         };
+        if up.follow_codec(slot.data()) {
+            // Under their payload types these packets would be something else.
+            up.downs.iter().for_each(|down| self.downs[down.0 as usize].stop());
+        }
         let source_changed = up.source_changed() && !via_rtx;
         let accepted = match up.accept(now, slot, via_rtx) {
             Ok(accepted) if source_changed => {
@@ -408,11 +413,13 @@ impl Room {
     pub fn handle_sender_report(&mut self, now: Time, key: UpKey, report: &SenderReport) {
         let Some(up) = self.ups.get_mut(key.0 as usize) else { return };
         up.on_sender_report(now, report);
+        // Without one it is about a source whose clock is not known here yet.
+        let Some(anchor) = up.anchor else { return };
         if !up.taps.is_empty() || !up.relays.is_empty() {
             let mut bytes = Vec::new();
             let SenderReport { ssrc, ntp, packets, bytes: sent, .. } = *report;
             // In the timestamps that the packets have in the ring.
-            let rtp_timestamp = up.anchor.map_or(report.rtp_timestamp, |anchor| anchor.rtp);
+            let rtp_timestamp = anchor.rtp;
             rtcp::write_sender_report(&mut bytes, &SenderInfo { ssrc, ntp, rtp_timestamp, packets, bytes: sent }, &[]);
             for pipe in up.taps.iter().chain(&up.relays) {
                 pipe.write(up.spec.id.kind, &bytes);

@@ -192,8 +192,29 @@ impl UpTrack {
     /// was. Subscribers do not notice; their numbers and timestamps go on.
     pub fn set_spec(&mut self, spec: UpSpec) {
         self.changed = self.highest().is_some();
-        self.spec = UpSpec { codec: self.spec.codec, ring_packets: self.spec.ring_packets, ..spec };
+        let payload_type =
+            if spec.source == Source::Pipe { self.spec.codec.bridged_payload_type() } else { spec.payload_type };
+        self.spec = UpSpec { codec: self.spec.codec, ring_packets: self.spec.ring_packets, payload_type, ..spec };
         self.nacks = NackList::default();
+        self.anchor = None;
+    }
+
+    /// Takes the codec of a packet of the bridge, which says it by its payload type; true if that is another than before, so
+    /// that subscribers have to be offered it first.
+    pub fn follow_codec(&mut self, packet: &[u8]) -> bool {
+        let payload_type = packet.get(1).map_or(0, |byte| byte & 0x7f);
+        if self.spec.source != Source::Pipe || payload_type == self.spec.payload_type {
+            return false;
+        }
+        let Some(codec) = Codec::of_bridged(payload_type).filter(|codec| codec.kind() == self.kind()) else {
+            return false;
+        };
+        let other = std::mem::replace(&mut self.spec.codec, codec) != codec;
+        self.spec.payload_type = payload_type;
+        if other {
+            self.newest_key = None;
+        }
+        other
     }
 
     /// Puts the numbers, as the publisher knows them, of packets to ask for now into `due`. Answers whether one was given up.
@@ -374,6 +395,10 @@ impl UpTrack {
     }
 
     pub fn on_sender_report(&mut self, now: Time, report: &SenderReport) {
+        // What a new source's clock is called here is not known before its first packet.
+        if self.changed {
+            return;
+        }
         let rtp = report.rtp_timestamp.wrapping_add(self.timestamp_shift);
         self.anchor = Some(ClockAnchor { ntp: report.ntp, rtp, received: now });
         self.reception.on_sender_report(now, report.ntp);

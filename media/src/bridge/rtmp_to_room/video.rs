@@ -5,7 +5,6 @@ use std::fmt::Display;
 use bytes::Bytes;
 use tracing::{debug, warn};
 
-use super::VIDEO_PAYLOAD_TYPE;
 use crate::{
     bridge::packetize::{PacketSink, RtpStream},
     codec::{
@@ -28,13 +27,15 @@ pub const PARAMETER_SETS_BYTES_MAX: usize = 4_096;
 
 /// A publisher's video on its way into a room.
 pub(super) struct VideoIn {
-    stream: RtpStream,
+    pub(super) stream: RtpStream,
     /// Seen at all: this is what the room is told.
     codec: Option<Codec>,
-    length_size: u8,
+    pub(super) length_size: u8,
     pub(super) sets: ParameterSets,
     /// Nothing can be decoded until a key frame: none came yet, or a part was lost on the way to the room.
-    awaiting_key: bool,
+    pub(super) awaiting_key: bool,
+    /// What goes before key frames of other codecs than H.264.
+    pub(super) preamble: Vec<Bytes>,
     pub(super) b_frames_seen: bool,
     complained: bool,
 }
@@ -48,11 +49,12 @@ pub(super) struct ParameterSets {
 impl VideoIn {
     pub(super) fn new() -> Self {
         VideoIn {
-            stream: RtpStream::new(Kind::Video, VIDEO_PAYLOAD_TYPE, Codec::H264.clock_rate()),
+            stream: RtpStream::new(Kind::Video, Codec::H264.bridged_payload_type(), Codec::H264.clock_rate()),
             codec: None,
             length_size: 4,
             sets: ParameterSets::default(),
             awaiting_key: true,
+            preamble: Vec::new(),
             b_frames_seen: false,
             complained: false,
         }
@@ -63,6 +65,7 @@ impl VideoIn {
         self.codec = None;
         self.sets = ParameterSets::default();
         self.awaiting_key = true;
+        self.preamble = Vec::new();
         self.b_frames_seen = false;
         self.complained = false;
     }
@@ -83,7 +86,7 @@ impl VideoIn {
             debug!("an AVC sequence header cannot be read");
             return;
         };
-        self.codec = Some(Codec::H264);
+        self.set_codec(Codec::H264);
         self.length_size = config.length_size;
         let copied = |set: &[u8]| Bytes::copy_from_slice(set);
         let sets = ParameterSets { sps: config.sps().map(copied).collect(), pps: config.pps().map(copied).collect() };
@@ -125,7 +128,7 @@ impl VideoIn {
             if self.sets.sps.is_empty() || self.sets.pps.is_empty() {
                 return;
             }
-            self.codec = Some(Codec::H264);
+            self.set_codec(Codec::H264);
             // In band before every key frame: whoever joins or lost packets can start here.
             picture.extend(self.sets.iter());
             nals.retain(|unit| !matches!(nal::kind(unit), NalKind::Sps | NalKind::Pps));
@@ -155,7 +158,14 @@ impl VideoIn {
         slices.all(|unit| nal::ref_idc(unit) == 0)
     }
 
-    fn lose(&mut self) {
+    pub(super) fn set_codec(&mut self, codec: Codec) {
+        if self.codec.replace(codec) != Some(codec) {
+            self.stream.set_payload_type(codec.bridged_payload_type());
+            self.awaiting_key = true;
+        }
+    }
+
+    pub(super) fn lose(&mut self) {
         self.awaiting_key = true;
     }
 
@@ -163,7 +173,9 @@ impl VideoIn {
     pub(super) fn complain(&mut self, codec: impl Display) {
         if !self.complained {
             self.complained = true;
-            warn!("the publisher's video codec {codec} cannot go into a room, which takes H.264 from RTMP");
+            warn!(
+                "the publisher's video codec {codec} cannot go into a room, which takes H.264, H.265, AV1, VP9 and VP8 from RTMP"
+            );
         }
     }
 }
