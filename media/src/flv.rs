@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 pub use body::{
     AudioBody, BodyError, VideoBody, aac_frame, aac_header, avc_end, avc_frame, avc_header, read_audio, read_video,
+    video_frame, video_header,
 };
 pub use metadata::Metadata;
 

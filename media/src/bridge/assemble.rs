@@ -1,5 +1,7 @@
 //! RTP packets to frames: the jitter buffer that only this direction has, and H.264 pictures out of their packets.
 
+pub mod frames;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;

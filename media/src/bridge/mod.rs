@@ -7,6 +7,8 @@ pub mod assemble;
 #[cfg(all(test, feature = "aac-fdk"))]
 mod chain_tests;
 pub mod clock;
+#[cfg(test)]
+mod enhanced_tests;
 #[cfg(all(test, feature = "aac-fdk"))]
 pub(crate) mod fixture;
 pub mod gop;

@@ -5,7 +5,10 @@ use std::time::Duration;
 use tracing::{debug, warn};
 
 use super::{
-    assemble::{H264Assembler, JitterBuffer, Packet, Picture},
+    assemble::{
+        H264Assembler, JitterBuffer, Packet,
+        frames::{FrameAssembler, record_of},
+    },
     clock::{LipSync, TrackClock},
     resample::OUTPUT_RATE_HZ,
     transcode::{OpusToAac, position_of_us, us_of_position},
@@ -15,7 +18,7 @@ use crate::{
         Codec,
         h264::{Sps, config::write_avc_config},
     },
-    flv::{Metadata, Tag, TagKind, aac_frame, aac_header, avc_frame, avc_header},
+    flv::{Metadata, Tag, TagKind, aac_frame, aac_header, avc_frame, avc_header, video_frame, video_header},
     ids::Kind,
     rtp::{
         packet::{Header, is_rtcp},
@@ -64,14 +67,48 @@ struct AudioOut {
 }
 
 struct VideoOut {
+    codec: Codec,
     input: Input,
-    assembler: H264Assembler,
+    assembler: Assembler,
     lip_sync: LipSync,
     /// The AVCDecoderConfigurationRecord that players have.
     record: Vec<u8>,
     size: Option<(u32, u32)>,
     /// When the newest key frame arrived.
     key_at: Option<Time>,
+}
+
+/// Puts a track's packets together.
+enum Assembler {
+    H264(H264Assembler),
+    /// VP8, VP9, AV1.
+    Other(FrameAssembler),
+}
+
+impl Assembler {
+    fn new(codec: Codec) -> Self {
+        match codec {
+            Codec::H264 => Assembler::H264(H264Assembler::default()),
+            other => Assembler::Other(FrameAssembler::new(other)),
+        }
+    }
+
+    fn awaits_key(&self) -> bool {
+        match self {
+            Assembler::H264(assembler) => assembler.awaits_key(),
+            Assembler::Other(assembler) => assembler.awaits_key(),
+        }
+    }
+}
+
+/// A picture, whole, as a tag carries it.
+struct Shot {
+    timestamp: u32,
+    arrival: Time,
+    key: bool,
+    data: Vec<u8>,
+    /// What goes before it, if that is new.
+    record: Option<Vec<u8>>,
 }
 
 /// The receiving side of one track.
@@ -83,16 +120,16 @@ struct Input {
 }
 
 impl RoomToFlv {
-    /// `audio`: the stream has Opus audio. `video`: the codec of its video; other than H.264 it cannot be carried and is said
-    /// so once in the log. `aac_bitrate_bps`: of the audio that comes out.
+    /// `audio`: the stream has Opus audio. `video`: the codec of its video; H.264 leaves as every player knows it, VP8, VP9 and
+    /// AV1 as Enhanced RTMP. H.265 from a room is not carried, and that is said once in the log. `aac_bitrate_bps`: of the audio that comes out.
     pub fn new(audio: bool, video: Option<Codec>, aac_bitrate_bps: u32) -> Self {
         let audio = if audio { AudioOut::new(aac_bitrate_bps) } else { None };
         let video = match video {
-            Some(Codec::H264) => Some(VideoOut::new()),
-            Some(other) => {
-                warn!("FLV cannot carry {other}: players of this stream get audio only");
+            Some(other @ (Codec::H265 | Codec::Opus)) => {
+                warn!("{other} from a room is not put into FLV: players of this stream get audio only");
                 None
             }
+            Some(codec) => Some(VideoOut::new(codec)),
             None => None,
         };
         RoomToFlv { audio, video, zero_us: None, metadata: None, key_asked_at: None, tags: Vec::new() }
@@ -119,7 +156,7 @@ impl RoomToFlv {
             && kind == Kind::Video
             && let Some(video) = &mut self.video
         {
-            video.assembler = H264Assembler::default();
+            video.assembler = Assembler::new(video.codec);
         }
         self.input(kind, |input| input.jitter.push(now, &header, header.payload(packet)));
         self.drain(now);
@@ -177,8 +214,8 @@ impl RoomToFlv {
                 video.take(&packet, &mut pictures);
             }
         }
-        for (picture, record) in pictures {
-            self.handle_picture(&picture, record);
+        for shot in pictures {
+            self.handle_picture(shot);
         }
     }
 
@@ -211,8 +248,9 @@ impl RoomToFlv {
         }
     }
 
-    fn handle_picture(&mut self, picture: &Picture, record: Option<Vec<u8>>) {
+    fn handle_picture(&mut self, picture: Shot) {
         let Some(video) = &mut self.video else { return };
+        let codec = video.codec;
         if video.record.is_empty() {
             // Parameter sets that fit no record: no player could decode this.
             return;
@@ -228,13 +266,16 @@ impl RoomToFlv {
         }
         self.begin_line(us);
         let timestamp_ms = self.timestamp_ms(us);
-        if let Some(record) = record {
+        if let Some(record) = picture.record {
             self.emit_metadata();
-            let payload = avc_header(&record);
+            let payload = if codec == Codec::H264 { avc_header(&record) } else { video_header(codec, &record) };
             self.tags.push(Tag { kind: TagKind::Video, timestamp_ms, payload, key: false, header: true });
         }
         // Publishers in a room send no B-frames, so pictures are shown in the order in which they are decoded.
-        let payload = avc_frame(picture.key, 0, &picture.nals);
+        let payload = match codec {
+            Codec::H264 => avc_frame(picture.key, 0, &picture.data),
+            other => video_frame(other, picture.key, &picture.data),
+        };
         self.tags.push(Tag { kind: TagKind::Video, timestamp_ms, payload, key: picture.key, header: false });
     }
 
@@ -245,7 +286,7 @@ impl RoomToFlv {
             width: size.map(|(width, _)| width),
             height: size.map(|(_, height)| height),
             framerate: None,
-            has_video: self.video.is_some(),
+            video: self.video.as_ref().map(|video| video.codec),
             has_audio: self.audio.is_some(),
             audio_sample_rate: self.audio.as_ref().map(|_| OUTPUT_RATE_HZ),
             stereo: true,
@@ -329,10 +370,11 @@ impl AudioOut {
 }
 
 impl VideoOut {
-    fn new() -> Self {
+    fn new(codec: Codec) -> Self {
         VideoOut {
-            input: Input::new(Codec::H264),
-            assembler: H264Assembler::default(),
+            codec,
+            input: Input::new(codec),
+            assembler: Assembler::new(codec),
             lip_sync: LipSync::default(),
             record: Vec::new(),
             size: None,
@@ -341,12 +383,25 @@ impl VideoOut {
     }
 
     /// Gives each picture that is complete, with the configuration record if that is a new one.
-    fn take(&mut self, packet: &Packet, pictures: &mut Vec<(Picture, Option<Vec<u8>>)>) {
-        let (record, size) = (&mut self.record, &mut self.size);
-        self.assembler.push(packet, &mut |assembler, picture| {
-            let new = picture.key.then(|| new_record(assembler, record, size)).flatten();
-            pictures.push((picture, new));
-        });
+    fn take(&mut self, packet: &Packet, pictures: &mut Vec<Shot>) {
+        let (codec, known, size) = (self.codec, &mut self.record, &mut self.size);
+        match &mut self.assembler {
+            Assembler::H264(assembler) => assembler.push(packet, &mut |assembler, picture| {
+                let record = picture.key.then(|| new_record(assembler, known, size)).flatten();
+                let (timestamp, arrival, key) = (picture.timestamp, picture.arrival, picture.key);
+                pictures.push(Shot { timestamp, arrival, key, data: picture.nals, record });
+            }),
+            Assembler::Other(assembler) => assembler.push(packet, &mut |frame| {
+                let told = if frame.key { record_of(codec, &frame.data) } else { None };
+                let record = told.filter(|told| (&told.0, told.1) != (&*known, *size)).map(|told| {
+                    known.clone_from(&told.0);
+                    *size = told.1;
+                    told.0
+                });
+                let (timestamp, arrival, key) = (frame.timestamp, frame.arrival, frame.key);
+                pictures.push(Shot { timestamp, arrival, key, data: frame.data, record });
+            }),
+        }
     }
 }
 

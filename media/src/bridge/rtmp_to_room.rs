@@ -210,7 +210,8 @@ impl AudioIn {
         }
         // Milliseconds round; packets that follow on one another do so to the sample.
         let at = position_of_us(us);
-        let position = if (at - self.sent_until).abs() <= OPUS_ROUNDING { self.sent_until } else { at };
+        let position =
+            if at.saturating_sub(self.sent_until).saturating_abs() <= OPUS_ROUNDING { self.sent_until } else { at };
         if position >= self.sent_until {
             let timestamp = self.stream.timestamp_of_units(position);
             self.stream.send(timestamp, false, &[], packet, sink);

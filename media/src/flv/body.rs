@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::codec::Codec;
+use crate::{codec::Codec, ids::Kind};
 
 /// A body that is shorter than its own codec bytes say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -356,6 +356,11 @@ pub fn video_codec_id(codec: Codec) -> f64 {
         Codec::H264 => f64::from(CODEC_AVC),
         other => f64::from(u32::from_be_bytes(*four_cc(other))),
     }
+}
+
+/// By [`video_codec_id`].
+pub fn video_codec_of_id(id: f64) -> Option<Codec> {
+    Codec::ALL.into_iter().filter(|codec| codec.kind() == Kind::Video).find(|codec| video_codec_id(*codec) == id)
 }
 
 /// The body of a tag that says that the encoder's sequence is over.

@@ -2,7 +2,11 @@
 
 use bytes::Bytes;
 
-use crate::rtmp::amf0::{self, AmfError, Value};
+use super::body::{video_codec_id, video_codec_of_id};
+use crate::{
+    codec::Codec,
+    rtmp::amf0::{self, AmfError, Value},
+};
 
 /// The fields that players look at. `None` is left out.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -12,8 +16,8 @@ pub struct Metadata {
     pub height: Option<u32>,
     /// Frames per second.
     pub framerate: Option<f64>,
-    /// H.264 video is there.
-    pub has_video: bool,
+    /// The codec of the video, if there is one.
+    pub video: Option<Codec>,
     /// AAC audio is there.
     pub has_audio: bool,
     /// Samples per second.
@@ -24,8 +28,7 @@ pub struct Metadata {
     pub encoder: String,
 }
 
-/// FLV's numbers for the codecs.
-const VIDEO_CODEC_AVC: f64 = 7.0;
+/// FLV's number for the codec.
 const AUDIO_CODEC_AAC: f64 = 10.0;
 
 impl Metadata {
@@ -39,11 +42,11 @@ impl Metadata {
         number("width", self.width.map(f64::from));
         number("height", self.height.map(f64::from));
         number("framerate", self.framerate);
-        number("videocodecid", self.has_video.then_some(VIDEO_CODEC_AVC));
+        number("videocodecid", self.video.map(video_codec_id));
         number("audiocodecid", self.has_audio.then_some(AUDIO_CODEC_AAC));
         number("audiosamplerate", self.audio_sample_rate.map(f64::from));
         number("audiosamplesize", self.has_audio.then_some(16.0));
-        members.push(("hasVideo".into(), Value::Boolean(self.has_video)));
+        members.push(("hasVideo".into(), Value::Boolean(self.video.is_some())));
         members.push(("hasAudio".into(), Value::Boolean(self.has_audio)));
         if self.has_audio {
             members.push(("stereo".into(), Value::Boolean(self.stereo)));
@@ -71,7 +74,7 @@ impl Metadata {
             width: whole("width"),
             height: whole("height"),
             framerate: number("framerate").filter(|rate| rate.is_finite() && *rate > 0.0),
-            has_video: flag("hasVideo").unwrap_or(fields.member("videocodecid").is_some()),
+            video: number("videocodecid").and_then(video_codec_of_id),
             has_audio: flag("hasAudio").unwrap_or(fields.member("audiocodecid").is_some()),
             audio_sample_rate: whole("audiosamplerate"),
             stereo: flag("stereo").unwrap_or(false),
@@ -90,7 +93,7 @@ mod tests {
             width: Some(360),
             height: Some(640),
             framerate: Some(15.0),
-            has_video: true,
+            video: Some(Codec::Av1),
             has_audio: true,
             audio_sample_rate: Some(48_000),
             stereo: true,
