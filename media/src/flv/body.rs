@@ -250,9 +250,12 @@ fn four_cc(codec: Codec) -> &'static [u8; 4] {
 const ONE_TRACK: u8 = 0;
 const MANY_TRACKS: u8 = 1;
 
+/// Packet type, FourCC and data of one track.
+type Track<'a> = (u8, &'a [u8; 4], &'a [u8]);
+
 /// The packet type, FourCC and data of a multitrack tag's first track, number 0, if that is all that it has: a stream has one
 /// picture and one sound here. `None` for other tracks.
-fn first_track(rest: &[u8]) -> Result<Option<(u8, &[u8; 4], &[u8])>, BodyError> {
+fn first_track(rest: &[u8]) -> Result<Option<Track<'_>>, BodyError> {
     let (&kinds, rest) = rest.split_first().ok_or(BodyError)?;
     if kinds >> 4 > MANY_TRACKS {
         return Ok(None);

@@ -137,8 +137,11 @@ impl Current {
     }
 }
 
+/// Width and height in pixels, if they are known.
+pub type Size = Option<(u32, u32)>;
+
 /// The configuration record that introduces a key frame, and the size of its picture. `None` if it cannot be read.
-pub fn record_of(codec: Codec, key_frame: &[u8]) -> Option<(Vec<u8>, Option<(u32, u32)>)> {
+pub fn record_of(codec: Codec, key_frame: &[u8]) -> Option<(Vec<u8>, Size)> {
     match codec {
         Codec::Av1 => {
             let obus = av1::obus(key_frame, usize::MAX)?;
@@ -163,14 +166,14 @@ fn vpcc(profile: u8) -> Vec<u8> {
 }
 
 /// RFC 6386 §9.1.
-fn vp8_size(frame: &[u8]) -> Option<(u32, u32)> {
+fn vp8_size(frame: &[u8]) -> Size {
     let &[_, _, _, 0x9d, 0x01, 0x2a, w0, w1, h0, h1, ..] = frame.first_chunk::<10>()? else { return None };
     let side = |low, high: u8| u32::from(u16::from_le_bytes([low, high & 0x3f]));
     Some((side(w0, w1), side(h0, h1)))
 }
 
 /// Profile and size of a key frame (VP9 bitstream specification §6.2); the size of profile 0 only.
-fn vp9_header(frame: &[u8]) -> Option<(u8, Option<(u32, u32)>)> {
+fn vp9_header(frame: &[u8]) -> Option<(u8, Size)> {
     let mut bits = BitReader::new(frame);
     if bits.bits(2)? != 2 {
         return None;
@@ -265,8 +268,8 @@ mod tests {
     fn records_tell_the_size() {
         assert_eq!(record_of(Codec::Vp8, &vp8(true, 10)), Some((vpcc(0), Some((320, 180)))));
         // Profile 0, key, shown; sync code; BT.601, studio range; 640 x 360.
-        let bits: u128 = 0b10_0_0_0_0_1_0 << 24 | u128::from(VP9_SYNC_CODE);
-        let bits = (bits << 4 | 0b001_0) << 32 | 639 << 16 | 359;
+        let bits: u128 = 0b1000_0010 << 24 | u128::from(VP9_SYNC_CODE);
+        let bits = (bits << 4 | 0b0010) << 32 | 639 << 16 | 359;
         let frame = (bits << 4).to_be_bytes()[7..].to_vec();
         assert_eq!(record_of(Codec::Vp9, &frame), Some((vpcc(0), Some((640, 360)))));
         assert_eq!(record_of(Codec::Vp9, &[0x00]), None);
