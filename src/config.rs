@@ -200,10 +200,13 @@ settings! {
         callback_queue: Whole<1, 1000000> = "1000",
     }
 
-    /// RTMP: push and play.
+    /// RTMP and RTMPS: push and play. RTMPS is served on the same ports, with the certificate of HTTPS: who begins with TLS gets
+    /// it.
     rtmp: RtmpSettings {
         /// Address and port, or "off".
         listen: Listen = "0.0.0.0:1935",
+        /// Another address and port for the same, like ":443" for clients that take RTMPS there; or "off".
+        listen_also: Listen = "off",
         /// Connections at once.
         connections_max: Whole<1, 1000000> = "2000",
     }
@@ -444,6 +447,8 @@ impl Config {
             first_port: media.first_port.get() as u16,
             public_ips: media.public_ips.0.clone(),
             rtmp: self.rtmp.listen.addr(),
+            rtmp_also: self.rtmp.listen_also.addr(),
+            rtmp_tls: None,
             video_codecs: media.video_codecs.0.clone(),
             video_ring_packets: media.video_ring_packets.get() as usize,
             audio_ring_packets: media.audio_ring_packets.get() as usize,

@@ -67,7 +67,8 @@ fn listening(config: &Config, addresses: &Addresses) -> Vec<(&'static str, Strin
         let note = if own { "" } else { "  (self-made certificate: browsers ask once)" };
         ("HTTPS", format!("{addr}{note}"))
     }));
-    lines.extend(addresses.rtmp.map(|addr| ("RTMP", addr.to_string())));
+    lines.extend(addresses.rtmp.map(|addr| ("RTMP", format!("{addr}  (RTMPS too)"))));
+    lines.extend(addresses.rtmp_also.map(|addr| ("RTMPS", format!("{addr}  (RTMP too)"))));
     let media: Vec<String> = addresses.media.iter().map(SocketAddr::to_string).collect();
     if !media.is_empty() {
         lines.push(("Media", format!("{} (UDP and TCP)", media.join(", "))));

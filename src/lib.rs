@@ -93,7 +93,9 @@ fn media_advice(error: &io::Error) -> &'static str {
 pub struct Addresses {
     pub http: Option<SocketAddr>,
     pub https: Option<SocketAddr>,
+    /// RTMP, and RTMPS on the same port.
     pub rtmp: Option<SocketAddr>,
+    pub rtmp_also: Option<SocketAddr>,
     /// UDP; ICE-TCP has the same numbers.
     pub media: Vec<SocketAddr>,
 }
@@ -128,15 +130,17 @@ impl Server {
         // The ports that most likely are taken come first, before any thread runs.
         let http = bind("HTTP", "http.listen", config.http.listen.addr()).await?;
         let https = bind("HTTPS", "https.listen", config.https.listen.addr()).await?;
-        let acceptor = match https {
-            Some(_) => Some(tls::acceptor(&tls_files(config, &data)?)?),
-            None => None,
-        };
-        let media = media::control::start(config.media()).await.map_err(StartError::Media)?;
+        let rtmp_on = config.rtmp.listen.addr().or(config.rtmp.listen_also.addr()).is_some();
+        let files = if https.is_some() || rtmp_on { Some(tls_files(config, &data)?) } else { None };
+        let acceptor = files.as_ref().filter(|_| https.is_some()).map(tls::acceptor).transpose()?;
+        let mut media_config = config.media();
+        media_config.rtmp_tls = files.as_ref().map(tls::server_config).transpose()?.map(Arc::new);
+        let media = media::control::start(media_config).await.map_err(StartError::Media)?;
         let addresses = Addresses {
             http: local_addr(&http),
             https: local_addr(&https),
             rtmp: media.rtmp_addr,
+            rtmp_also: media.rtmp_also_addr,
             media: media.udp_addrs.clone(),
         };
         let counters = media.counters.clone();

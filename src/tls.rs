@@ -1,4 +1,4 @@
-//! TLS for the HTTPS face: a PEM certificate and key become an acceptor.
+//! TLS for HTTPS and RTMPS: a PEM certificate and key become what is served with them.
 
 use std::sync::Arc;
 
@@ -17,22 +17,32 @@ pub fn install_crypto() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
 
+/// TLS for HTTPS.
+///
+/// # Errors
+/// As [`server_config`].
+pub fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, DataError> {
+    let mut config = server_config(files)?;
+    // HTTP/2 has no plain WebSocket upgrade, and the page needs one.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// TLS with this certificate, for any protocol.
+///
 /// # Errors
 /// Names the file that holds no certificate or no key, or says that the two do not belong together.
-pub fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, DataError> {
+pub fn server_config(files: &TlsFiles) -> Result<ServerConfig, DataError> {
     let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(files.certificate_pem.as_bytes())
         .collect::<Result<_, _>>()
         .map_err(|error| DataError::Unusable { path: files.certificate_path.clone(), why: error.to_string() })?;
     let key_error = |why: String| DataError::Unusable { path: files.private_key_path.clone(), why };
     let key = PrivateKeyDer::from_pem_slice(files.private_key_pem.expose().as_bytes())
         .map_err(|error| key_error(error.to_string()))?;
-    let mut config = ServerConfig::builder()
+    ServerConfig::builder()
         .with_no_client_auth()
         .with_single_cert(certificates, key)
-        .map_err(|error| key_error(error.to_string()))?;
-    // HTTP/2 has no plain WebSocket upgrade, and the page needs one.
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+        .map_err(|error| key_error(error.to_string()))
 }
 
 #[cfg(test)]

@@ -133,6 +133,8 @@ pub enum Event {
     TransportClosed { transport: TransportId, reason: CloseReason },
     /// What an RTMP (or ingest) stream carries became known, or changed.
     StreamTracks { stream: StreamId, audio: Option<Codec>, video: Option<Codec> },
+    /// The pictures of an RTMP (or ingest) stream come in another order than they are shown: WebRTC gets some of them only.
+    BFrames { stream: StreamId },
     /// The publisher of an RTMP (or ingest) stream is gone without a word. The stream is held.
     StreamLost { stream: StreamId },
     /// An RTMP (or ingest) stream ended by itself.

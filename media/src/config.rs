@@ -3,9 +3,11 @@
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
+
+use rustls::ServerConfig;
 
 use crate::codec::Codec;
 
@@ -24,6 +26,10 @@ pub struct MediaConfig {
     pub public_ips: Vec<IpAddr>,
     /// Where RTMP listens. Default `0.0.0.0:1935`; `None` switches RTMP off.
     pub rtmp: Option<SocketAddr>,
+    /// A second address for RTMP. Default: none.
+    pub rtmp_also: Option<SocketAddr>,
+    /// What RTMPS is served with, on the same addresses: who begins with a TLS handshake gets one. Default: nothing.
+    pub rtmp_tls: Option<Arc<ServerConfig>>,
     /// Video codecs that publishers may use, most wanted first. H.264 leads so that RTMP players need no transcoding.
     pub video_codecs: Vec<Codec>,
     /// Packets kept per video track. Default 1024: two seconds at 5 Mbit/s.
@@ -81,6 +87,8 @@ impl Default for MediaConfig {
             first_port: 8000,
             public_ips: Vec::new(),
             rtmp: Some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 1935))),
+            rtmp_also: None,
+            rtmp_tls: None,
             video_codecs: vec![Codec::H264, Codec::Vp8, Codec::Vp9, Codec::Av1],
             video_ring_packets: 1024,
             audio_ring_packets: 256,

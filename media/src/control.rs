@@ -68,6 +68,8 @@ pub struct MediaHandle {
     pub events: mpsc::Receiver<Event>,
     /// Where RTMP listens, if it does.
     pub rtmp_addr: Option<SocketAddr>,
+    /// Where else it does.
+    pub rtmp_also_addr: Option<SocketAddr>,
     /// Where media arrives: one address for each shard, the same number for UDP and TCP.
     pub udp_addrs: Vec<SocketAddr>,
     pub counters: Counters,
@@ -146,10 +148,11 @@ pub async fn start(config: MediaConfig) -> io::Result<MediaHandle> {
     }
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let (events, events_out) = mpsc::channel(EVENTS_MAX);
-    let mut rtmp_addr = None;
-    if let Some(addr) = config.rtmp {
+    let mut rtmp_addrs = [None, None];
+    for (wanted, bound) in [config.rtmp, config.rtmp_also].into_iter().zip(&mut rtmp_addrs) {
+        let Some(addr) = wanted else { continue };
         let listener = TcpListener::bind(addr).await.map_err(|e| named(addr, "RTMP", e))?;
-        rtmp_addr = Some(listener.local_addr()?);
+        *bound = Some(listener.local_addr()?);
         listeners.spawn(rtmp::serve(listener, config.clone(), commands.clone(), events.clone()));
     }
     let (stop, stop_asked) = oneshot::channel();
@@ -169,7 +172,18 @@ pub async fn start(config: MediaConfig) -> io::Result<MediaHandle> {
         backlog: VecDeque::new(),
     };
     tokio::spawn(control.run(inbox, from_shards, from_bridge, events, stop_asked, stopped_tell));
-    Ok(MediaHandle { commands, events: events_out, rtmp_addr, udp_addrs, counters, listeners, stop, stopped })
+    let [rtmp_addr, rtmp_also_addr] = rtmp_addrs;
+    Ok(MediaHandle {
+        commands,
+        events: events_out,
+        rtmp_addr,
+        rtmp_also_addr,
+        udp_addrs,
+        counters,
+        listeners,
+        stop,
+        stopped,
+    })
 }
 
 fn named(addr: SocketAddr, what: &str, error: io::Error) -> io::Error {
@@ -202,6 +216,7 @@ fn lacks_ipv6(error: &io::Error) -> bool {
 /// What threads of the bridge tell control.
 pub(crate) enum BridgeEvent {
     Tracks { stream: StreamId, audio: Option<Codec>, video: Option<Codec> },
+    BFrames { stream: StreamId },
     Ended { stream: StreamId, publisher: u64, end: PublisherEnd },
 }
 
@@ -356,6 +371,7 @@ impl Control {
                     self.backlog.push_back(Event::StreamTracks { stream, audio, video });
                 }
             }
+            BridgeEvent::BFrames { stream } => self.backlog.push_back(Event::BFrames { stream }),
             // Another publisher may have taken the stream over meanwhile: the end of the one before him is no news.
             BridgeEvent::Ended { stream, publisher, .. } if !self.streams.is_publisher(stream, publisher) => {}
             BridgeEvent::Ended { stream, end: PublisherEnd::Lost, .. } => {

@@ -86,6 +86,8 @@ pub struct Stream {
     pub audio: Option<Track>,
     pub video: Option<Track>,
     pub opened_at: Instant,
+    /// Its pictures come in another order than they are shown; of such a stream WebRTC gets some only.
+    pub b_frames: bool,
     /// Since when the stream waits for its publisher.
     pub lost_at: Option<Instant>,
 }
@@ -179,7 +181,7 @@ impl Member {
 impl Stream {
     /// A stream of which it is not known yet what it carries.
     pub fn new(id: StreamId, opened_at: Instant) -> Stream {
-        Stream { id, audio: None, video: None, opened_at, lost_at: None }
+        Stream { id, audio: None, video: None, opened_at, b_frames: false, lost_at: None }
     }
 
     /// Others know of it: it carries something.
@@ -201,6 +203,7 @@ impl Stream {
             stream: name,
             audio: info(self.audio, silenced.audio),
             video: info(self.video, silenced.video),
+            b_frames: self.b_frames,
             waiting: self.lost_at.is_some(),
         }
     }

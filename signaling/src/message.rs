@@ -194,6 +194,9 @@ pub struct StreamInfo {
     pub stream: StreamName,
     pub audio: Option<TrackInfo>,
     pub video: Option<TrackInfo>,
+    /// Its publisher sends B-frames: over WebRTC some pictures are left out, and motion is not smooth.
+    #[serde(default, rename = "bFrames", skip_serializing_if = "std::ops::Not::not")]
+    pub b_frames: bool,
     /// Its publisher is gone without a word, and may come back within some seconds.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub waiting: bool,

@@ -257,6 +257,7 @@ impl Room {
         if let Some(known) = self.members.get_mut(&member).and_then(|m| m.streams.get_mut(&name)) {
             // He has as long again to send something.
             known.lost_at = known.lost_at.map(|_| now);
+            known.b_frames = false;
             let stream = known.id;
             self.settle(out);
             return Ok(stream);

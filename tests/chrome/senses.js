@@ -12,6 +12,7 @@ export class Eye {
   /** When the last new stamp was seen, and the longest wait for one since it was asked for last. */ changedAt = performance.now()
   longestWaitMs = 0
   /** Different stamps seen: a frozen picture stays at one. */ changes = 0
+  /** Pictures that are older than the one before them. */ backwards = 0
   /** When the first good picture came, on the page's clock. @type {number | null} */ firstAt = null
   /** @type {[number, number, number] | null} */ colour = null
 
@@ -35,6 +36,7 @@ export class Eye {
           this.longestWaitMs = Math.max(this.longestWaitMs, performance.now() - this.changedAt)
           this.changedAt = performance.now()
         }
+        if (this.value !== null && value < this.value) this.backwards++
         this.value = value
         this.ages.push(ageMs(value))
         const at = 4 * (Math.floor(0.9 * height) * width + Math.floor(0.9 * width))
@@ -54,9 +56,9 @@ export class Eye {
 
   read() {
     const sorted = [...this.ages].sort((a, b) => a - b)
-    const { good, spoilt, changes, value, firstAt, colour, video } = this
+    const { good, spoilt, changes, backwards, value, firstAt, colour, video } = this
     const part = (/** @type {number} */ share) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]
-    return { good, spoilt, changes, value, firstAt, colour, width: video.videoWidth, height: video.videoHeight, medianAgeMs: part(0.5), p99AgeMs: part(0.99) }
+    return { good, spoilt, changes, backwards, value, firstAt, colour, width: video.videoWidth, height: video.videoHeight, medianAgeMs: part(0.5), p99AgeMs: part(0.99) }
   }
 
   /** Forgets the ages of the pictures so far, those of the start. */

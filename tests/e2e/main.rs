@@ -8,6 +8,7 @@ mod house;
 mod http;
 mod program;
 mod refusals;
+mod rtmps;
 mod server;
 mod shards;
 mod streams;

@@ -28,7 +28,7 @@ use crate::{
     units::time::{Time, WallClock},
 };
 
-pub use self::video::{PARAMETER_SETS_BYTES_MAX, PICTURE_NALS_MAX};
+pub use self::video::{HELD_BYTES_MAX, PARAMETER_SETS_BYTES_MAX, PICTURE_NALS_MAX};
 
 /// Most that a picture may be shown before or after it is decoded; what claims more is shown when it is decoded.
 const COMPOSITION_MS_MAX: i32 = 5_000;
@@ -88,6 +88,11 @@ impl RtmpToRoom {
     pub fn tracks(&self) -> (Option<Codec>, Option<Codec>) {
         let sound = self.audio.transcoder.is_some() || self.audio.opus;
         (sound.then_some(Codec::Opus), self.video.codec())
+    }
+
+    /// Whether the present publisher's pictures come in another order than they are shown, so that some are left out.
+    pub fn has_b_frames(&self) -> bool {
+        self.video.b_frames_seen
     }
 
     /// Another publisher feeds the stream from here on, or the same one anew: nothing is known of him, but what he sends goes

@@ -278,12 +278,15 @@ impl Streams {
             idle_since: None,
         });
         let feed = entry.feed.get_or_insert_with(Feed::new).clone();
-        let (tracks, ended) = (self.events.clone(), self.events.clone());
+        let (tracks, b_frames, ended) = (self.events.clone(), self.events.clone(), self.events.clone());
         let sink = IngestSink {
             pipe: writer,
             feed,
             on_tracks: Box::new(move |audio, video| {
                 let _ = tracks.send(BridgeEvent::Tracks { stream, audio, video });
+            }),
+            on_b_frames: Box::new(move || {
+                let _ = b_frames.send(BridgeEvent::BFrames { stream });
             }),
             on_end: Box::new(move |publisher, end| {
                 let _ = ended.send(BridgeEvent::Ended { stream, publisher, end });

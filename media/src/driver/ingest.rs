@@ -55,6 +55,8 @@ pub struct IngestSink {
     /// To the players that take the tags as they are.
     pub feed: Arc<Feed>,
     pub on_tracks: OnTracks,
+    /// Called when a publisher's pictures turn out to come in another order than they are shown.
+    pub on_b_frames: Box<dyn Fn() + Send>,
     pub on_end: OnEnd,
     /// The wall clock of sender reports, and the instant that is [`Time::ZERO`].
     pub clock: (WallClock, Instant),
@@ -166,6 +168,7 @@ struct Publisher {
     tags: mpsc::Receiver<Tag>,
     source: Source,
     told: (Option<Codec>, Option<Codec>),
+    told_b_frames: bool,
     first_track_at: Option<Time>,
     /// The last tag said that it is the last.
     over: bool,
@@ -186,6 +189,7 @@ impl<'a> Ingest<'a> {
                     tags,
                     source: self.sink.feed.begin(),
                     told: (None, None),
+                    told_b_frames: false,
                     first_track_at: None,
                     over: false,
                 });
@@ -212,6 +216,9 @@ impl<'a> Ingest<'a> {
         let now = Time::from_micros(sink.clock.1.elapsed().as_micros() as u64);
         bridge.handle_tag(now, &tag, &mut |kind, packet| sink.pipe.write(kind, packet));
         publisher.over = tag.is_end();
+        if bridge.has_b_frames() && !std::mem::replace(&mut publisher.told_b_frames, true) {
+            (sink.on_b_frames)();
+        }
         let tracks = bridge.tracks();
         if tracks != publisher.told {
             let since = *publisher.first_track_at.get_or_insert(now);
@@ -265,6 +272,7 @@ mod tests {
             pipe: writer,
             feed: feed.clone(),
             on_tracks: Box::new(move |audio, video| on_tracks.send((audio, video)).unwrap()),
+            on_b_frames: Box::new(|| ()),
             on_end: Box::new(move |number, end| on_end.send((number, end)).unwrap()),
             clock: (WallClock::new(0), Instant::now()),
         };

@@ -13,13 +13,15 @@ use std::{
 };
 
 use bytes::Buf;
+use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc, oneshot},
     task::JoinSet,
     time::{Sleep, sleep, sleep_until, timeout},
 };
+use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
 use crate::{
@@ -29,7 +31,7 @@ use crate::{
     rtmp::{
         RtmpError, STREAM_ID,
         chunk::ChunkRun,
-        server::{RefusalKind, ServerEvent, ServerSession},
+        server::{HANDSHAKE_TIMEOUT, RefusalKind, ServerEvent, ServerSession},
         url::StreamPath,
     },
     units::time::Time,
@@ -89,24 +91,52 @@ pub async fn serve(
             debug!(%remote, %error, "RTMP connection lost at once");
             continue;
         }
-        let (commands, events) = (commands.clone(), events.clone());
+        let (commands, events, tls) = (commands.clone(), events.clone(), config.rtmp_tls.clone());
         tasks.spawn(async move {
-            serve_connection(stream, remote, commands, events).await;
+            let accepted = Instant::now();
+            match open_tls(&stream, tls).await {
+                Ok(None) => serve_connection(stream, remote, accepted, commands, events).await,
+                Ok(Some(acceptor)) => match timeout(left_of_handshake(accepted), acceptor.accept(stream)).await {
+                    Ok(Ok(stream)) => serve_connection(stream, remote, accepted, commands, events).await,
+                    Ok(Err(error)) => debug!(%remote, %error, "RTMPS: the TLS handshake failed"),
+                    Err(_) => debug!(%remote, "RTMPS: the TLS handshake took too long"),
+                },
+                Err(reason) => debug!(%remote, reason, "RTMP connection ends"),
+            }
             drop(permit);
         });
     }
 }
 
-/// Serves one connection to its end; RTMPS gives its TLS stream.
+/// The first byte of a TLS handshake; that of RTMP is its version.
+const TLS_HANDSHAKE: u8 = 22;
+
+fn left_of_handshake(accepted: Instant) -> Duration {
+    HANDSHAKE_TIMEOUT.saturating_sub(accepted.elapsed())
+}
+
+/// Whether the client begins with TLS, and what it is served with then.
+async fn open_tls(stream: &TcpStream, tls: Option<Arc<ServerConfig>>) -> Result<Option<TlsAcceptor>, &'static str> {
+    let Some(tls) = tls else { return Ok(None) };
+    let mut first = [0];
+    match timeout(HANDSHAKE_TIMEOUT, stream.peek(&mut first)).await {
+        Ok(Ok(1)) => Ok((first[0] == TLS_HANDSHAKE).then(|| TlsAcceptor::from(tls))),
+        Ok(_) => Err("closed before its first byte"),
+        Err(_) => Err("not a byte"),
+    }
+}
+
+/// Serves one connection to its end; RTMPS gives its TLS stream. `accepted`: when the connection came.
 pub async fn serve_connection<S>(
     stream: S,
     remote: SocketAddr,
+    accepted: Instant,
     commands: mpsc::Sender<Command>,
     events: mpsc::Sender<Event>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut connection = Connection::new(stream, remote, commands, events);
+    let mut connection = Connection::new(stream, remote, accepted, commands, events);
     let end = connection.run().await;
     debug!(%remote, reason = %end, "RTMP connection ends");
     if matches!(end, End::Told) {
@@ -148,11 +178,17 @@ struct Connection<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    fn new(stream: S, remote: SocketAddr, commands: mpsc::Sender<Command>, events: mpsc::Sender<Event>) -> Self {
+    fn new(
+        stream: S,
+        remote: SocketAddr,
+        accepted: Instant,
+        commands: mpsc::Sender<Command>,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
         Connection {
             stream,
             remote,
-            origin: Instant::now(),
+            origin: accepted,
             session: ServerSession::new(Time::ZERO),
             input: vec![0; READ_BYTES],
             start: 0,

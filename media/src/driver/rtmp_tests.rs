@@ -36,7 +36,7 @@ impl Bench {
         let (commands, commands_out) = mpsc::channel(8);
         let (events, events_out) = mpsc::channel(8);
         let remote = SocketAddr::from(([192, 0, 2, 1], 5000));
-        tokio::spawn(serve_connection(ours, remote, commands, events));
+        tokio::spawn(serve_connection(ours, remote, Instant::now(), commands, events));
         let session = ClientSession::new(Time::ZERO, RtmpUrl::parse(url).unwrap(), purpose);
         let client = Client { stream: theirs, session, input: Vec::new() };
         Bench { client, commands: commands_out, events: events_out }
@@ -274,7 +274,7 @@ async fn connections_above_the_limit_are_closed_and_room_is_made_by_those_that_l
 async fn a_half_open_connection_costs_under_8_kib() {
     let (ours, _theirs) = tokio::io::duplex(1);
     let remote = SocketAddr::from(([192, 0, 2, 1], 5000));
-    let task = serve_connection(ours, remote, mpsc::channel(1).0, mpsc::channel(1).0);
+    let task = serve_connection(ours, remote, Instant::now(), mpsc::channel(1).0, mpsc::channel(1).0);
     // The task itself, what it reads into, and then either half of C1 or, once that is answered and gone, S0, S1 and S2.
     let heap = READ_BYTES + 1 + 2 * crate::rtmp::handshake::PACKET_BYTES;
     assert!(size_of_val(&task) + heap <= 8 << 10, "{}", size_of_val(&task));

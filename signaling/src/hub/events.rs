@@ -45,6 +45,11 @@ impl Inner {
                     None => self.tell(Command::CloseStream { stream }),
                 }
             }
+            Event::BFrames { stream } => {
+                if let Some(cell) = self.cell_of_stream(stream) {
+                    self.with_cell(&cell, |cell, out| cell.room.b_frames_seen(stream, out));
+                }
+            }
             Event::StreamLost { stream } => {
                 if let Some(cell) = self.cell_of_stream(stream) {
                     self.with_cell(&cell, |cell, out| cell.room.stream_lost(stream, out));

@@ -62,6 +62,7 @@ impl Room {
             // Before its transport is closed, which would take it along.
             out.push(Output::Media(Action::HoldStream(stream.id)));
             stream.lost_at = Some(self.clock().now);
+            stream.b_frames = false;
             self.streams.insert(stream.id, (id, *name));
         }
         for transport in [member.up.transport, member.down.transport].into_iter().flatten() {

@@ -88,6 +88,19 @@ impl Room {
         }
     }
 
+    /// The publisher of an RTMP stream sends B-frames.
+    pub fn b_frames_seen(&mut self, stream: StreamId, out: &mut Vec<Output>) {
+        let Some((member, name)) = self.find_stream(stream) else { return };
+        let Some(m) = self.members.get_mut(&member) else { return };
+        let Some(stream) = m.streams.get_mut(&name).filter(|stream| !stream.b_frames) else { return };
+        stream.b_frames = true;
+        // Of one that is not announced yet others hear when it is.
+        if stream.is_announced() {
+            let event = Event::StreamChanged { user: m.who.user.clone(), stream: stream.info(name, m.silenced) };
+            out.push(Output::Broadcast { except: Some(member), event });
+        }
+    }
+
     /// An RTMP or built-in stream ended by itself. With his last stream such a member leaves.
     pub fn stream_ended(&mut self, stream: StreamId, out: &mut Vec<Output>) {
         self.end_pushed(stream, false, out);

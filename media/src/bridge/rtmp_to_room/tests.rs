@@ -112,6 +112,68 @@ fn b_frames_that_nobody_refers_to_are_left_out_and_the_rest_is_in_order() {
     assert_consecutive(&got.video);
 }
 
+/// A picture of one slice: first_mb_in_slice 0, then its type.
+fn slice(header: u8, b: bool, fill: u8) -> Vec<u8> {
+    vec![0, 0, 0, 4, header, if b { 0xa0 } else { 0xc0 }, fill, fill]
+}
+
+/// The bytes of each picture that was sent, in order.
+fn bytes_of_pictures(got: &Got) -> Vec<Vec<u8>> {
+    got.video
+        .chunk_by(|a, b| a.0.timestamp == b.0.timestamp)
+        .map(|of_one| of_one.iter().flat_map(|p| p.1.clone()).collect())
+        .collect()
+}
+
+#[test]
+fn a_b_frame_that_others_refer_to_leaves_with_the_next_picture_and_time_never_runs_backwards() {
+    let (mut bridge, mut got) = run(BFRAMES, 0);
+    got.video.clear();
+    let mut time_ms = 10_000;
+    let mut send = |composition_ms: i32, key: bool, nals: &[u8]| {
+        let tag = Tag::new(TagKind::Video, time_ms, avc_frame(key, composition_ms, nals));
+        run_into(&mut bridge, &mut got, &[tag], 0);
+        time_ms += 40;
+    };
+    send(40, true, &slice(0x65, false, 1));
+    send(160, false, &slice(0x41, false, 4));
+    send(40, false, &slice(0x41, true, 2));
+    send(0, false, &slice(0x01, true, 3));
+    send(160, false, &slice(0x41, false, 8));
+    send(40, false, &slice(0x41, true, 6));
+    send(40, true, &slice(0x65, false, 9));
+    let pictures = bytes_of_pictures(&got);
+    let ends: Vec<u8> = pictures.iter().map(|bytes| *bytes.last().unwrap()).collect();
+    assert_eq!(ends, [1, 4, 8, 9]);
+    assert!(pictures[2].windows(2).any(|pair| pair == [2, 2]), "the picture that the next one refers to comes with it");
+    assert!(!pictures.iter().flatten().any(|byte| *byte == 3), "nobody refers to it");
+    assert!(!pictures[3].windows(2).any(|pair| pair == [6, 6]), "a key frame refers to nothing before it");
+    assert!(got.picture_times().is_sorted());
+    assert_consecutive(&got.video);
+}
+
+#[test]
+fn held_pictures_at_the_bound_wait_and_over_it_a_key_frame_is_waited_for() {
+    for (over, pictures) in [(0, 3), (1, 2)] {
+        let (mut bridge, mut got) = run(BFRAMES, 0);
+        got.video.clear();
+        let mut long = (HELD_BYTES_MAX as u32 - 4 + over).to_be_bytes().to_vec();
+        long.extend([0x41, 0xa0]);
+        long.resize(HELD_BYTES_MAX + over as usize, 7);
+        let frames = [
+            (80, true, slice(0x65, false, 1)),
+            (200, false, slice(0x41, false, 4)),
+            (40, false, long),
+            (200, false, slice(0x41, false, 8)),
+        ];
+        for (n, (composition_ms, key, nals)) in frames.into_iter().enumerate() {
+            let tag = Tag::new(TagKind::Video, 10_000 + n as u32 * 40, avc_frame(key, composition_ms, &nals));
+            run_into(&mut bridge, &mut got, &[tag], 0);
+        }
+        assert_eq!(bytes_of_pictures(&got).len(), pictures, "{over}");
+    }
+}
+
 #[test]
 fn a_new_sequence_header_in_mid_stream_changes_what_goes_before_key_frames() {
     let (mut bridge, mut got) = run(BASELINE_AAC44, 0);

@@ -11,7 +11,7 @@ use crate::{
         Codec,
         h264::{
             AvcConfig, NalKind, is_b_slice,
-            nal::{self, avcc},
+            nal::{self, avcc, write_avcc},
         },
     },
     ids::Kind,
@@ -21,6 +21,9 @@ use crate::{
 /// Most NAL units of one picture. A picture of 4K in slices of one macroblock row has 135; each unit costs a packet, so a
 /// picture of a million empty ones must not pass.
 pub const PICTURE_NALS_MAX: usize = 256;
+
+/// Most bytes of pictures that wait for the next one: a few of an ordinary stream, one of 100 Mbit/s.
+pub const HELD_BYTES_MAX: usize = 1 << 20;
 
 /// Most bytes of parameter sets that go before each key frame; real ones have less than a hundred.
 pub const PARAMETER_SETS_BYTES_MAX: usize = 4_096;
@@ -37,6 +40,10 @@ pub(super) struct VideoIn {
     /// What goes before key frames of other codecs than H.264.
     pub(super) preamble: Vec<Bytes>,
     pub(super) b_frames_seen: bool,
+    /// When the latest picture that was sent is shown.
+    latest_us: Option<i64>,
+    /// Pictures that are shown before one that was sent already, each unit behind a length of four bytes.
+    held: Vec<u8>,
     complained: bool,
 }
 
@@ -56,6 +63,8 @@ impl VideoIn {
             awaiting_key: true,
             preamble: Vec::new(),
             b_frames_seen: false,
+            latest_us: None,
+            held: Vec::new(),
             complained: false,
         }
     }
@@ -67,6 +76,7 @@ impl VideoIn {
         self.awaiting_key = true;
         self.preamble = Vec::new();
         self.b_frames_seen = false;
+        self.held.clear();
         self.complained = false;
     }
 
@@ -120,9 +130,18 @@ impl VideoIn {
         if !nals.iter().any(|unit| nal::kind(unit).is_slice()) || (self.awaiting_key && !key) {
             return;
         }
-        if self.is_disposable_b_frame(&nals) {
-            return;
+        if nals.iter().any(|unit| is_b_slice(unit)) {
+            self.see_b_frames();
+            let mut slices = nals.iter().filter(|unit| nal::kind(unit).is_slice());
+            // One to which no other picture refers: without it the others are whole.
+            if slices.all(|unit| nal::ref_idc(unit) == 0) {
+                return;
+            }
+            if self.latest_us.is_some_and(|latest_us| pts_us < latest_us) {
+                return self.hold(&nals);
+            }
         }
+        let held = std::mem::take(&mut self.held);
         let mut picture: Vec<&[u8]> = Vec::with_capacity(nals.len() + 2);
         if key {
             if self.sets.sps.is_empty() || self.sets.pps.is_empty() {
@@ -132,30 +151,38 @@ impl VideoIn {
             // In band before every key frame: whoever joins or lost packets can start here.
             picture.extend(self.sets.iter());
             nals.retain(|unit| !matches!(nal::kind(unit), NalKind::Sps | NalKind::Pps));
+        } else {
+            // What is behind a key frame refers to nothing before it.
+            picture.extend(avcc(&held, 4).flatten());
         }
         picture.extend(nals);
         self.awaiting_key = false;
+        self.latest_us = self.latest_us.max(Some(pts_us));
         let timestamp = self.stream.timestamp_of_us(pts_us);
         if !self.stream.send_h264(timestamp, &picture, sink) {
             self.lose();
         }
     }
 
-    /// A B-frame to which no other picture refers. WebRTC receivers show pictures in the order in which they come, so it
-    /// would be late; without it the others are in order.
-    fn is_disposable_b_frame(&mut self, nals: &[&[u8]]) -> bool {
-        let mut slices = nals.iter().filter(|unit| nal::kind(unit).is_slice());
-        if !slices.clone().any(|unit| is_b_slice(unit)) {
-            return false;
+    /// Keeps a picture that others refer to, but that would be shown too late: receivers of WebRTC show pictures in the order
+    /// in which they come, and so would run backwards for a moment. It leaves together with the next picture, as one frame, of
+    /// which they show the end.
+    fn hold(&mut self, nals: &[&[u8]]) {
+        let bytes: usize = nals.iter().map(|unit| unit.len() + 4).sum();
+        if self.held.len() + bytes > HELD_BYTES_MAX {
+            self.held.clear();
+            return self.lose();
         }
-        if !self.b_frames_seen {
-            self.b_frames_seen = true;
+        nals.iter().for_each(|unit| write_avcc(&mut self.held, unit));
+    }
+
+    fn see_b_frames(&mut self) {
+        if !std::mem::replace(&mut self.b_frames_seen, true) {
             warn!(
-                "the publisher sends B-frames, which WebRTC cannot show: some are left out and motion will not be smooth; \
+                "the publisher sends B-frames, which WebRTC cannot show: they are left out and motion will not be smooth; \
                  switch them off in the encoder (ffmpeg: -bf 0, OBS: bf=0)"
             );
         }
-        slices.all(|unit| nal::ref_idc(unit) == 0)
     }
 
     pub(super) fn set_codec(&mut self, codec: Codec) {
