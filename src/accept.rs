@@ -93,23 +93,25 @@ impl Front {
         // Signaling messages and media tags are small and must not wait for one another.
         let _ = stream.set_nodelay(true);
         match tls {
-            None => self.exchange(Placed::new(stream, place), remote, local).await,
+            None => self.exchange(Placed::new(stream, place), remote, ReachedAt::plain(local.ip())).await,
             Some(acceptor) => match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => self.exchange(Placed::new(stream, place), remote, local).await,
+                Ok(Ok(stream)) => {
+                    self.exchange(Placed::new(stream, place), remote, ReachedAt::secure(local.ip())).await
+                }
                 Ok(Err(error)) => debug!(%remote, %error, "TLS handshake failed"),
                 Err(_) => debug!(%remote, "TLS handshake took too long"),
             },
         }
     }
 
-    async fn exchange<S>(self, stream: S, remote: SocketAddr, local: SocketAddr)
+    async fn exchange<S>(self, stream: S, remote: SocketAddr, reached_at: ReachedAt)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let app = TowerToHyperService::new(self.app);
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(remote));
-            request.extensions_mut().insert(ReachedAt(local.ip()));
+            request.extensions_mut().insert(reached_at);
             hyper::service::Service::call(&app, request)
         });
         let connection = http1::Builder::new()

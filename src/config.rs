@@ -14,7 +14,7 @@ use media::{codec::Codec, config::MediaConfig};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use signaling::{
     ApiConfig, AppConfig, CallbackConfig, CallbackUrl, ConfigError as SignalingError, PlayPolicy, PrivateMapKeyPolicy,
-    RightsEnd, RoomName, SignalingConfig,
+    RightsEnd, RoomName, RoomServiceConfig, SignalingConfig,
 };
 use toml::de::{DeTable, DeValue};
 
@@ -200,6 +200,30 @@ settings! {
         callback_queue: Whole<1, 1000000> = "1000",
     }
 
+    /// The vendor's room services for mini-programs (/weapp, /webrtc/weapp); see docs/moving.md.
+    weapp: WeappSettings {
+        /// Whether they are served.
+        enabled: bool = "true",
+        /// Pushers of a room of double_room.
+        double_room_members: Whole<1, 1000> = "2",
+        /// Pushers of a room of multi_room.
+        multi_room_members: Whole<1, 1000> = "4",
+        /// Pushers of a room of live_room.
+        live_room_members: Whole<1, 1000> = "4",
+        /// Viewers of a room of live_room that are listed.
+        audiences_max: Whole<0, 100000> = "30",
+        /// A pusher who gave no sign of life for this many seconds and sends nothing is gone.
+        heartbeat_timeout_seconds: Whole<5, 3600> = "20",
+        /// A room that nobody entered is off the list after this many seconds.
+        idle_seconds: Whole<5, 86400> = "30",
+        /// Bytes of roomInfo.
+        room_info_bytes: Whole<1, 65536> = "1024",
+        /// How long push and play URLs are good, in hours.
+        url_hours: Whole<1, 87600> = "168",
+        /// Users who are logged in at once.
+        logins_max: Whole<1, 10000000> = "100000",
+    }
+
     /// RTMP and RTMPS: push and play. RTMPS is served on the same ports, with the certificate of HTTPS: who begins with TLS gets
     /// it.
     rtmp: RtmpSettings {
@@ -304,6 +328,8 @@ settings! {
         play: PlayPolicy = "open",
         /// The key of txSecret/txTime URLs. Without it such URLs are refused.
         push_key: Secret = "",
+        /// With what stream names begin that the room services hand out. Empty: the sdkAppID.
+        bizid: String = "",
         /// How many of the last text messages to a room its newcomers are told. 0: none.
         history_messages: Whole<0, 1000> = "0",
         /// Where your server is told what happens in the app's rooms, like "https://example.com/roomcast".
@@ -329,6 +355,7 @@ pub struct Config {
     pub https: HttpsSettings,
     pub signaling: SignalingSettings,
     pub api: ApiSettings,
+    pub weapp: WeappSettings,
     pub rtmp: RtmpSettings,
     pub hls: HlsSettings,
     pub media: MediaSettings,
@@ -355,6 +382,7 @@ impl AppSettings {
             private_map_key: self.private_map_key,
             play: self.play,
             push_key: text(&self.push_key),
+            bizid: Some(self.bizid.clone()).filter(|bizid| !bizid.is_empty()),
             callback_url: Some(self.callback_url.clone()).filter(|url| !url.is_empty()),
             callback_key: text(&self.callback_key),
             callback_private: self.callback_private,
@@ -380,6 +408,7 @@ const SECTIONS: [Section; 9] = [
     HttpsSettings::SECTION,
     SignalingSettings::SECTION,
     ApiSettings::SECTION,
+    WeappSettings::SECTION,
     RtmpSettings::SECTION,
     HlsSettings::SECTION,
     MediaSettings::SECTION,
@@ -496,6 +525,19 @@ impl Config {
             origins: ours.origins.0.clone(),
             ..SignalingConfig::default()
         };
+        let weapp = &self.weapp;
+        config.room_service = RoomServiceConfig {
+            enabled: weapp.enabled,
+            double_members: weapp.double_room_members.get() as usize,
+            multi_members: weapp.multi_room_members.get() as usize,
+            live_members: weapp.live_room_members.get() as usize,
+            audiences: weapp.audiences_max.get() as usize,
+            heartbeat_within: Duration::from_secs(weapp.heartbeat_timeout_seconds.get()),
+            idle_within: Duration::from_secs(weapp.idle_seconds.get()),
+            room_info_bytes: weapp.room_info_bytes.get() as usize,
+            url_life: Duration::from_secs(weapp.url_hours.get() * 3600),
+            logins: weapp.logins_max.get() as usize,
+        };
         let api = &self.api;
         let roots = match api.callback_ca.as_path() {
             Some(path) => read_certificates(path).map_err(|complaint| ConfigError { complaints: vec![complaint] })?,
@@ -548,6 +590,7 @@ impl Config {
             "https" => self.https.set(name, text),
             "signaling" => self.signaling.set(name, text),
             "api" => self.api.set(name, text),
+            "weapp" => self.weapp.set(name, text),
             "rtmp" => self.rtmp.set(name, text),
             "hls" => self.hls.set(name, text),
             "media" => self.media.set(name, text),

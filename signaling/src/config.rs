@@ -3,7 +3,7 @@
 
 use std::{fmt, net::IpAddr, time::Duration};
 
-use crate::{api::ApiConfig, callback::CallbackConfig};
+use crate::{api::ApiConfig, callback::CallbackConfig, dialect::weapp::RoomServiceConfig};
 
 /// Settings of the signaling side. [`Default`] has no app: at least one must be given.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct SignalingConfig {
     pub api: ApiConfig,
     /// How the owner's server is told what happens.
     pub callbacks: CallbackConfig,
+    /// The vendor's room services.
+    pub room_service: RoomServiceConfig,
 }
 
 impl Default for SignalingConfig {
@@ -47,6 +49,7 @@ impl Default for SignalingConfig {
             limits: Limits::default(),
             api: ApiConfig::default(),
             callbacks: CallbackConfig::default(),
+            room_service: RoomServiceConfig::default(),
         }
     }
 }
@@ -73,6 +76,8 @@ pub struct AppConfig {
     pub history_messages: usize,
     /// The key of `txSecret`/`txTime` URLs. Without it such URLs are refused.
     pub push_key: Option<String>,
+    /// With what the stream names of push URLs begin that the room services hand out. Default: the sdkAppID.
+    pub bizid: Option<String>,
     /// When what a ticket allows ends for somebody who is in. Default: with the privateMapKey.
     pub rights_end: RightsEnd,
     /// Each privateMapKey opens the door once. Default: as often as wanted until it expires.
@@ -105,6 +110,7 @@ impl Default for AppConfig {
             play: PlayPolicy::Open,
             history_messages: 0,
             push_key: None,
+            bizid: None,
             callback_url: None,
             callback_key: None,
             callback_private: false,
@@ -261,7 +267,21 @@ impl Default for Limits {
 /// The address by which a client reached us. Whoever accepts the connection may put it among the request's extensions, so
 /// that the media candidate of the same address leads; without it the `Host` header is asked.
 #[derive(Clone, Copy, Debug)]
-pub struct ReachedAt(pub IpAddr);
+pub struct ReachedAt {
+    pub ip: IpAddr,
+    /// Whether he came over TLS.
+    pub over_tls: bool,
+}
+
+impl ReachedAt {
+    pub fn plain(ip: IpAddr) -> ReachedAt {
+        ReachedAt { ip, over_tls: false }
+    }
+
+    pub fn secure(ip: IpAddr) -> ReachedAt {
+        ReachedAt { ip, over_tls: true }
+    }
+}
 
 /// Why the settings cannot be used. No message contains a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -11,6 +11,7 @@ mod gate;
 mod keep;
 mod line;
 pub mod notice;
+pub(crate) mod push_name;
 mod resume;
 mod rights;
 mod session;
@@ -75,6 +76,7 @@ struct Inner {
     /// Streams by full name, as URLs say them.
     by_path: DashMap<String, (StreamPath, StreamId)>,
     sessions: DashMap<String, session::Session>,
+    push_names: push_name::PushNames,
     /// The members who may come back, by what they show then.
     resumable: DashMap<String, Comeback>,
     connections: Mutex<HashMap<IpAddr, usize>>,
@@ -149,6 +151,7 @@ impl Hub {
             by_transport: DashMap::new(),
             by_path: DashMap::new(),
             sessions: DashMap::new(),
+            push_names: push_name::PushNames::new(),
             resumable: DashMap::new(),
             connections: Mutex::default(),
             listeners: notice::Listeners::default(),
@@ -468,4 +471,4 @@ async fn tick(hub: Weak<Inner>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

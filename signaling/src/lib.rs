@@ -36,6 +36,7 @@ pub use auth::{
 pub use callback::{CallbackConfig, Callbacks, target::Url as CallbackUrl};
 pub use code::Code;
 pub use config::{AppConfig, ConfigError, PlayPolicy, PrivateMapKeyPolicy, RightsEnd, SignalingConfig};
+pub use dialect::weapp::RoomServiceConfig;
 pub use hub::Hub;
 pub use name::{RoomName, StreamName};
 pub use rest::router;

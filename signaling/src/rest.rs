@@ -30,7 +30,7 @@ use crate::{
     code::{Code, Fault},
     config::ReachedAt,
     connection,
-    dialect::whip,
+    dialect::{weapp, whip},
     hub::Hub,
     name::{RoomName, is_user_id},
 };
@@ -49,6 +49,7 @@ pub fn router(hub: Hub) -> Router {
     Router::new()
         .route("/demo/ticket", get(demo_ticket))
         .merge(whip::routes(sdp_bytes))
+        .merge(weapp::routes(&hub))
         .layer(middleware::from_fn_with_state(hub.clone(), cross_origin))
         .route("/signal", get(signal))
         .merge(sign::routes())
@@ -97,7 +98,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Peer {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Peer, Infallible> {
         let remote = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-        let told = parts.extensions.get::<ReachedAt>().map(|at| at.0);
+        let told = parts.extensions.get::<ReachedAt>().map(|at| at.ip);
         Ok(Peer { remote, reached_at: told.or_else(|| host_address(&parts.headers)) })
     }
 }

@@ -6,6 +6,7 @@ mod hls;
 mod hostile;
 mod house;
 mod http;
+mod moving;
 mod program;
 mod refusals;
 mod rtmps;

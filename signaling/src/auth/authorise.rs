@@ -213,6 +213,12 @@ impl Authority {
         Ok(grant)
     }
 
+    /// Says until when a userSig proves who somebody is, in Unix seconds.
+    pub fn user(&self, now_s: u64, sdk_app_id: u32, user: &str, user_sig: &str) -> Result<u64, Code> {
+        let (sdk_app_id, app) = self.app(Some(sdk_app_id)).ok_or(Code::UnknownApp)?;
+        self.user_sig(now_s, app, sdk_app_id, user, user_sig)
+    }
+
     /// Whether `secret` is the one of this app, by which its own server is known. Takes the same time for an app that is not
     /// known, or has none.
     pub fn is_owner(&self, sdk_app_id: u32, secret: &str) -> bool {

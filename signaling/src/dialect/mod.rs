@@ -2,4 +2,5 @@
 //! [`crate::hub`], and the answers back. Nothing is decided here.
 
 pub mod native;
+pub mod weapp;
 pub mod whip;

@@ -77,6 +77,23 @@ impl Hub {
         Ok(())
     }
 
+    /// Says until when (Unix seconds) a user is who he says he is, whatever the room.
+    pub fn authorise_user(
+        &self,
+        remote: Option<IpAddr>,
+        sdk_app_id: u32,
+        user: &str,
+        user_sig: &str,
+    ) -> Result<u64, Code> {
+        self.0.may_try(remote)?;
+        let judged = self.0.gate.apps().authority.user(unix_ms() / 1000, sdk_app_id, user, user_sig);
+        if let Err(code) = &judged {
+            self.0.guessed_wrong(remote);
+            info!(code = code.number(), reason = code.name(), remote = ?remote, "refused");
+        }
+        judged
+    }
+
     /// Lets in an app's own server, which shows the app's secret. An app that is not known is refused like a wrong secret.
     pub fn authorise_owner(&self, remote: Option<IpAddr>, sdk_app_id: u32, secret: Option<&str>) -> Result<(), Code> {
         self.0.may_try(remote)?;

@@ -34,18 +34,30 @@ impl Inner {
     /// Lets an RTMP publisher into a room.
     pub(super) fn push(self: &Arc<Self>, url: &StreamUrl) -> Result<PushGrant, Fault> {
         let query = Query::parse(&url.query);
-        let path = push_path(url, &query, self.only_app())?;
-        let full_name = path.to_string();
-        let shown = Presented {
-            sdk_app_id: Some(path.sdk_app_id),
-            user: &path.user,
-            room: &path.room,
-            credential: credential(&query, &full_name),
-            purpose: Purpose::Member,
+        let remote = Some(url.remote.ip());
+        let made_up = (url.app == APP_LIVE).then(|| percent_decode(&url.name));
+        let made_up = made_up.and_then(|name| Some((self.push_names.path(&name)?, name)));
+        let (path, grant) = match made_up {
+            Some((path, name)) => {
+                let grant = self.authorise_named(remote, &path, &name, &query)?;
+                (path, grant)
+            }
+            None => {
+                let path = push_path(url, &query, self.only_app())?;
+                let full_name = path.to_string();
+                let shown = Presented {
+                    sdk_app_id: Some(path.sdk_app_id),
+                    user: &path.user,
+                    room: &path.room,
+                    credential: credential(&query, &full_name),
+                    purpose: Purpose::Member,
+                };
+                // RTMP cannot say beforehand what it will carry, so it needs the bits for both media.
+                let needed = Privilege::JOIN | Privilege::whole(path.stream, Privilege::to_send);
+                let grant = self.authorise(remote, &shown, needed)?;
+                (path, grant)
+            }
         };
-        // RTMP cannot say beforehand what it will carry, so it needs the bits for both media.
-        let needed = Privilege::JOIN | Privilege::whole(path.stream, Privilege::to_send);
-        let grant = self.authorise(Some(url.remote.ip()), &shown, needed)?;
         let name = query.value("name").filter(|name| name.len() <= DISPLAY_NAME_BYTES_MAX && !has_control(name));
         let who = Newcomer {
             user: path.user.clone(),
@@ -79,10 +91,17 @@ impl Inner {
         let name = percent_decode(name);
         let query = Query::parse(query);
         // A live stream's name means its room and user, however many `_` they contain; other names are taken apart.
-        let (path, stream) = match self.by_path.get(&name) {
-            Some(entry) => (entry.0.clone(), Some(entry.1)),
-            None => (StreamPath::parse(&name, None).ok_or(Code::NoSuchStream)?, None),
+        let made_up = self.push_names.path(&name);
+        let full_name = made_up.as_ref().map_or_else(|| name.clone(), StreamPath::to_string);
+        let (path, stream) = match (self.by_path.get(&full_name), made_up) {
+            (Some(entry), _) => (entry.0.clone(), Some(entry.1)),
+            (None, Some(path)) => (path, None),
+            (None, None) => (StreamPath::parse(&name, None).ok_or(Code::NoSuchStream)?, None),
         };
+        if full_name != name && query.value("txsecret").is_some() {
+            self.authorise_named(remote, &path, &name, &query)?;
+            return Ok(PlayGrant { stream: stream.ok_or(Code::NoSuchStream)?, until: None });
+        }
         let shown = Presented {
             sdk_app_id: Some(path.sdk_app_id),
             user: query.value("userid").unwrap_or_default(),
