@@ -8,13 +8,16 @@ use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
-    extract::{ConnectInfo, State},
-    http::{HeaderMap, StatusCode, header},
+    extract::{
+        ConnectInfo, State,
+        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
+    },
+    http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::{any, get},
 };
 use media::Command;
-use signaling::{Api, Hub};
+use signaling::{Api, Hub, dialect::trtc, rest::Peer};
 use tokio::sync::mpsc;
 
 use crate::{config::setting::Secret, metrics, metrics::Metrics, shutdown::Stopping};
@@ -37,6 +40,7 @@ pub struct Face {
 /// Every path of the server.
 pub fn router(face: Face) -> Router {
     Router::new()
+        .route("/", any(root))
         .route("/live/{name}", any(flv::live))
         .route("/live/{name}/{folder}/{file}", any(hls::folder))
         .route("/healthz", get(healthz))
@@ -46,6 +50,22 @@ pub fn router(face: Face) -> Router {
         .with_state(face.clone())
         .merge(signaling::api::router(face.api))
         .merge(signaling::router(face.hub))
+}
+
+/// The page; and, since their clients are told no path, the WebSocket of the vendor's browser library.
+async fn root(
+    State(face): State<Face>,
+    peer: Peer,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let query = uri.query().unwrap_or_default();
+    match upgrade {
+        Ok(upgrade) if trtc::is_meant(query) => trtc::upgrade(face.hub, peer, query, upgrade),
+        _ => page::page(method, uri, headers).await,
+    }
 }
 
 /// The process runs.

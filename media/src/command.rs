@@ -39,7 +39,9 @@ pub enum Command {
     Subscribe {
         room: RoomId,
         transport: Option<TransportId>,
-        /// Everything that is wanted from now on, not a difference.
+        /// Everything that is wanted from now on, not a difference. The place in the list goes into bits 16 to 23 of the SSRCs:
+        /// sound has 1, the picture of the first stream 2, pictures of others 7. A stream that does not exist takes a place
+        /// and is left out.
         wanted: Vec<Wanted>,
         reached_at: Option<IpAddr>,
         /// Offers new ICE credentials, and the addresses that we have now (RFC 8445 §9).

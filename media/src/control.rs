@@ -674,7 +674,7 @@ impl Control {
     /// The tracks of what somebody wants, as the offer describes them.
     fn wanted_tracks(&self, wanted: &[Wanted]) -> Vec<DownWanted> {
         let mut tracks = Vec::new();
-        for want in wanted {
+        for (index, want) in wanted.iter().enumerate() {
             let Some(entry) = self.streams.get(want.stream) else { continue };
             let audio = entry.audio.as_ref().filter(|_| want.audio).map(|t| (Kind::Audio, t));
             let video = entry.video.as_ref().filter(|_| want.video).map(|t| (Kind::Video, t));
@@ -684,6 +684,7 @@ impl Control {
                     codec: track.codec,
                     fmtp: track.fmtp.clone(),
                     stream_label: want.stream.to_string(),
+                    ssrc_mark: Some(ssrc_mark(kind, index)),
                 });
             }
         }
@@ -755,6 +756,16 @@ impl Control {
         let accepted = negotiated.media.into_iter().filter(|m| m.accepted);
         let tracks = accepted.map(|m| negotiated_track(m.mid, m.track, m.codec)).collect();
         Ok(PlayAnswer { transport: id, answer: negotiated.answer, tracks })
+    }
+}
+
+/// How the vendor's browser library tells tracks apart: sound has 1, the picture of the first stream 2 (it knows one stream for
+/// each connection), that of any other 7 (a screen).
+fn ssrc_mark(kind: Kind, index: usize) -> u8 {
+    match (kind, index) {
+        (Kind::Audio, _) => 1,
+        (Kind::Video, 0) => 2,
+        (Kind::Video, _) => 7,
     }
 }
 

@@ -260,18 +260,18 @@ fn broken(error: tungstenite::Error) -> End {
 }
 
 /// Lets messages through at a steady rate with some at once. Who sends faster is read later, so that TCP slows him down.
-struct Bucket {
+pub(crate) struct Bucket {
     tokens: f64,
     filled_at: Instant,
     started: bool,
 }
 
 impl Bucket {
-    fn new() -> Bucket {
+    pub(crate) fn new() -> Bucket {
         Bucket { tokens: 0.0, filled_at: Instant::now(), started: false }
     }
 
-    async fn take(&mut self, per_second: u32, burst: u32) {
+    pub(crate) async fn take(&mut self, per_second: u32, burst: u32) {
         let wait = self.wait(Instant::now(), per_second, burst);
         if !wait.is_zero() {
             sleep(wait).await;

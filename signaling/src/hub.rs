@@ -10,12 +10,14 @@ mod events;
 mod gate;
 mod keep;
 mod line;
+pub(crate) mod peer;
 pub mod notice;
 pub(crate) mod push_name;
 mod resume;
 mod rights;
 mod session;
 mod url;
+mod waiting;
 
 use std::{
     collections::HashMap,
@@ -77,6 +79,7 @@ struct Inner {
     by_path: DashMap<String, (StreamPath, StreamId)>,
     sessions: DashMap<String, session::Session>,
     push_names: push_name::PushNames,
+    waiting: waiting::WaitingSessions,
     /// The members who may come back, by what they show then.
     resumable: DashMap<String, Comeback>,
     connections: Mutex<HashMap<IpAddr, usize>>,
@@ -152,6 +155,7 @@ impl Hub {
             by_path: DashMap::new(),
             sessions: DashMap::new(),
             push_names: push_name::PushNames::new(),
+            waiting: waiting::WaitingSessions::default(),
             resumable: DashMap::new(),
             connections: Mutex::default(),
             listeners: notice::Listeners::default(),

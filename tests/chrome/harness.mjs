@@ -50,6 +50,7 @@ export class Server {
     this.#folder = folder
     this.#settings = settings
     /** Host and port of the page. */ this.http = ''
+    /** Host and port of HTTPS, where it is on. */ this.https = ''
     /** Host and port of RTMP. */ this.rtmp = ''
   }
 
@@ -162,6 +163,7 @@ export class Server {
     if (!http || !rtmp) throw new Error(`the server did not start:\n${this.#output}`)
     this.http = http
     this.rtmp = rtmp
+    this.https = port('HTTPS') ?? ''
     await until(async () => (await fetch(`http://${http}/readyz`)).ok, START_MS, 'the server to be ready')
   }
 }

@@ -98,7 +98,7 @@ function videoOf(srcObject) {
 }
 
 /** A track of stamped pictures on a ground of one colour. @param {number} width @param {number} height @param {number} hue */
-function picture(width, height, hue) {
+export function picture(width, height, hue) {
   const canvas = Object.assign(document.createElement('canvas'), { width, height })
   const context = canvas.getContext('2d')
   let n = 0

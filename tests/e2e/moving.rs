@@ -129,12 +129,14 @@ async fn sign_login_create_push_enter_play_leave_and_the_room_is_gone() {
 async fn played(url: &str) -> (usize, f64) {
     let folder = tempfile::tempdir().expect("a folder");
     let (pictures, sound) = (folder.path().join("pictures"), folder.path().join("sound"));
-    let mut command = tokio::process::Command::new("ffmpeg");
+    let mut command = Command::new("ffmpeg");
     command.args(["-hide_banner", "-loglevel", "error", "-i", url]);
     command.args("-map 0:v -t 2 -vf scale=32:18 -pix_fmt gray -f rawvideo".split(' ')).arg(&pictures);
     command.args("-map 0:a -t 2 -ac 1 -ar 8000 -f s16le".split(' ')).arg(&sound);
-    let status = timeout(PATIENCE, command.stdin(Stdio::null()).status()).await;
-    assert!(status.expect("ffmpeg comes to its end").expect("ffmpeg runs").success(), "{url}");
+    command.stdin(Stdio::null());
+    let status = timeout(PATIENCE, tokio::task::spawn_blocking(move || command.status())).await;
+    let status = status.expect("ffmpeg comes to its end").expect("the thread ends").expect("ffmpeg runs");
+    assert!(status.success(), "{url}");
     let pictures = std::fs::read(&pictures).expect("pictures");
     let mut different: Vec<&[u8]> = pictures.chunks_exact(32 * 18).collect();
     different.dedup();

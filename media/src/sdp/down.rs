@@ -202,7 +202,7 @@ impl DownSession {
             },
         };
         let (stream_label, track_label) = labels(wanted);
-        let ssrc = self.ssrcs.draw();
+        let ssrc = self.ssrcs.draw_marked(wanted.ssrc_mark);
         let rtx_ssrc = offered.rtx_payload_type.map(|_| self.ssrcs.draw());
         let line = Line {
             kind,
@@ -359,8 +359,14 @@ pub(super) struct SsrcSource(HashSet<u32>);
 
 impl SsrcSource {
     pub fn draw(&mut self) -> u32 {
+        self.draw_marked(None)
+    }
+
+    /// With this mark in bits 16 to 23.
+    pub fn draw_marked(&mut self, mark: Option<u8>) -> u32 {
         loop {
-            let ssrc = rand::random::<u32>();
+            let random = rand::random::<u32>();
+            let ssrc = mark.map_or(random, |mark| random & 0xff00_ffff | u32::from(mark) << 16);
             if ssrc != 0 && self.0.insert(ssrc) {
                 return ssrc;
             }

@@ -152,6 +152,8 @@ pub struct DownWanted {
     pub fmtp: String,
     /// Tracks of one label are played in sync (`a=msid`, RFC 8830). Characters that are not of a token become `_`.
     pub stream_label: String,
+    /// What bits 16 to 23 of the SSRC are, if that matters: some clients read the kind of track there.
+    pub ssrc_mark: Option<u8>,
 }
 
 /// One m-line that carries a track to a subscriber.

@@ -2,5 +2,6 @@
 //! [`crate::hub`], and the answers back. Nothing is decided here.
 
 pub mod native;
+pub mod trtc;
 pub mod weapp;
 pub mod whip;

@@ -55,6 +55,7 @@ pub fn local() -> LocalSide {
 pub fn wanted(stream: u64, codec: Codec, fmtp: &str) -> DownWanted {
     DownWanted {
         key: TrackId { stream: StreamId(stream), kind: codec.kind() },
+        ssrc_mark: None,
         codec,
         fmtp: fmtp.to_owned(),
         stream_label: format!("stream-{stream}"),
