@@ -200,7 +200,7 @@ settings! {
         callback_queue: Whole<1, 1000000> = "1000",
     }
 
-    /// The vendor's room services for mini-programs (/weapp, /webrtc/weapp); see docs/moving.md.
+    /// The vendor's room services for mini-programs (/weapp, /webrtc/weapp); see docs/moving/.
     weapp: WeappSettings {
         /// Whether they are served.
         enabled: bool = "true",

@@ -51,8 +51,10 @@ class Guest {
     const key = `${stream.getType()}/${stream.getUserId()}`
     this.streams.set(key, stream)
     const [picture, sound] = [stream.getVideoTrack(), stream.getAudioTrack()]
-    if (picture) this.eyes.set(key, new Eye(new MediaStream([picture])))
-    if (sound) this.ears.set(key, new Ear(this.audio, new MediaStream([sound])))
+    // In one element: Chromium hears a remote track only while an element has it.
+    const media = new MediaStream([picture, sound].filter(Boolean))
+    if (picture) this.eyes.set(key, new Eye(media))
+    if (sound) this.ears.set(key, new Ear(new MediaStreamAudioSourceNode(this.audio, { mediaStream: media })))
   }
 
   sees(userID, kind = 'main') {

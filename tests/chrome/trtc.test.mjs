@@ -4,6 +4,8 @@
  */
 
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { connect, createServer } from 'node:net'
 import { after, before, test } from 'node:test'
 
 import { play, pushPhone } from '../tools/media-tools.mjs'
@@ -65,6 +67,8 @@ test('two pages of theirs, a page of ours, a phone that pushes and a player are 
   const anna = await guest('anna', 4001, { publish: { toneHz: 700, hue: 0 } })
   const bert = await guest('bert', 4001, { publish: { toneHz: 1300, hue: 220 } })
   await Promise.all([anna.sees('bert'), anna.hears('bert', 1300), bert.sees('anna'), bert.hears('anna', 700)])
+  const [red, blue] = [await bert.page.evaluate(() => window.guest.sees('anna').colour), await anna.page.evaluate(() => window.guest.sees('bert').colour)]
+  assert.ok(red[0] > red[2] && blue[2] > blue[0], `whose picture is whose: ${red} and ${blue}`)
 
   const carl = await browser.peer(server, await server.ticket('carl', 4001), { toneHz: 900 })
   assert.deepEqual(carl.members.map(({ userID }) => userID).sort(), ['anna', 'bert'])
@@ -75,9 +79,18 @@ test('two pages of theirs, a page of ours, a phone that pushes and a player are 
   await Promise.all([anna.sees('phone'), bert.sees('phone'), bert.hears('phone', 1000), carl.sees('phone')])
   const player = play(server.playUrls(await server.ticket('x', 4001), 'anna').flv)
   t.after(() => player.stop())
-  await Promise.all([player.stamps(20, 20_000), player.tone(700, 10_000)])
-  await player.stop()
+  await Promise.all([player.stamps(20, 20_000), player.tone(700, 20_000)])
 
+  await phone.stop()
+  await Promise.all([anna.event('peer-leave', 'phone'), bert.event('stream-removed', 'phone')])
+  for (const { page } of [anna, bert, carl]) await page.close()
+})
+
+test('who mutes, unpublishes and leaves is seen to, on their pages and on ours', async () => {
+  const anna = await guest('anna', 4002, { publish: { toneHz: 700 } })
+  const bert = await guest('bert', 4002)
+  const carl = await browser.peer(server, await server.ticket('carl', 4002))
+  await bert.hears('anna', 700)
   await anna.page.evaluate(() => window.guest.local.muteAudio())
   await bert.event('mute-audio', 'anna')
   const { detail } = await carl.event('muted', 'anna')
@@ -86,11 +99,105 @@ test('two pages of theirs, a page of ours, a phone that pushes and a player are 
   await anna.page.evaluate(() => window.guest.local.unmuteAudio())
   await Promise.all([bert.event('unmute-audio', 'anna'), bert.hears('anna', 700)])
 
-  await phone.stop()
-  await Promise.all([anna.event('peer-leave', 'phone'), bert.event('stream-removed', 'phone')])
   await anna.page.evaluate(() => window.guest.client.unpublish(window.guest.local))
   await Promise.all([bert.event('peer-leave', 'anna'), carl.event('stream-removed', 'anna')])
-  await bert.page.evaluate(() => window.guest.client.leave())
-  await carl.event('member-left', 'bert')
+  await bert.page.evaluate(() => window.guest.ears.clear())
+  await anna.page.evaluate(() => window.guest.publish({ toneHz: 500 }))
+  await bert.hears('anna', 500)
+  await anna.page.evaluate(() => window.guest.client.leave())
+  await carl.event('member-left', 'anna')
   for (const { page } of [anna, bert, carl]) await page.close()
 })
+
+test('who wants sound only gets no picture until he wants it', async () => {
+  const anna = await guest('anna', 4003, { publish: { toneHz: 700 } })
+  const bert = await guest('bert', 4003, { options: { audio: true, video: false } })
+  await bert.hears('anna', 700)
+  await bert.page.waitForFunction(() => window.guest.streams.get('main/anna')?.hasVideo() === false)
+  await bert.page.evaluate(() => {
+    window.guest.eyes.clear()
+    return window.guest.client.subscribe(window.guest.streams.get('main/anna'), { audio: true, video: true })
+  })
+  await bert.sees('anna')
+  for (const { page } of [anna, bert]) await page.close()
+})
+
+test('who is sent away is told, and so is who enters twice', async () => {
+  const owner = await browser.peer(server, await server.ticket('owner', 'a room by name'), { toneHz: 700 })
+  const anna = await guest('anna', 'a room by name', { useStringRoomId: true, mode: 'live', role: 'audience' })
+  await anna.sees('owner')
+  assert.equal((await owner.event('member-entered', 'anna')).detail.member.role, 'audience')
+  await owner.page.evaluate(() => window.peer.room.kick('anna'))
+  await anna.event('client-banned')
+  await owner.event('member-left', 'anna')
+
+  const first = await guest('bert', 'a room by name', { useStringRoomId: true })
+  const second = await guest('bert', 'a room by name', { useStringRoomId: true })
+  await Promise.all([first.event('client-banned'), second.sees('owner')])
+  for (const { page } of [owner, anna, first, second]) await page.close()
+})
+
+test('a channel that breaks and is back after 5 s is not noticed by the others, and nothing is missed', async (t) => {
+  const cable = await Cable.to(server.https)
+  t.after(() => cable.close())
+  const anna = await guest('anna', 4005, { publish: { toneHz: 700 }, proxy: `wss://localhost:${cable.port}` })
+  const carl = await browser.peer(server, await server.ticket('carl', 4005))
+  await carl.sees('anna')
+  cable.cut(5_000)
+  await anna.page.waitForFunction(() => window.guest.events.some(({ state }) => state === 'RECONNECTING'))
+  // What happens meanwhile she hears when she is back.
+  await carl.page.evaluate(() => window.peer.publish({ toneHz: 900 }))
+  await Promise.all([anna.sees('carl'), anna.hears('carl', 900)])
+  assert.ok(cable.isWhole, 'not before the cable is whole again')
+  const events = await carl.page.evaluate(() => window.peer.events.map(({ type }) => type))
+  assert.ok(!events.includes('member-left') && !events.includes('stream-removed'), `${events}`)
+  await carl.sees('anna', { changes: (await carl.page.evaluate(() => window.peer.sees('anna').changes)) + 10 })
+  for (const { page } of [anna, carl]) await page.close()
+})
+
+test('a refused ticket fails the join with its code', async () => {
+  const page = await guest('dora', 4006).then((dora) => dora.page)
+  const proxy = `wss://${server.https.replace('127.0.0.1', 'localhost')}`
+  const ticket = { ...(await server.ticket('dora', 4006)), userID: 'somebody-else' }
+  const error = await page.evaluate(([ticket, proxy]) => window.guest.join(ticket, { proxy }).catch((error) => error.message), [ticket, proxy])
+  assert.match(error, /70003/)
+  await page.close()
+})
+
+/** A cable that can be cut: whoever connects while it is cut waits until it is whole. */
+class Cable {
+  /** @type {Set<import('node:net').Socket>} */ #sockets = new Set()
+  /** @type {Promise<void>} */ #whole = Promise.resolve()
+  isWhole = true
+
+  /** @param {string} address */
+  static async to(address) {
+    const [host, port] = address.split(':')
+    const cable = new Cable()
+    cable.server = createServer(async (near) => {
+      near.on('error', () => {})
+      await cable.#whole
+      const far = connect(Number(port), host)
+      for (const [one, other] of [[near, far], [far, near]]) {
+        cable.#sockets.add(one)
+        one.on('error', () => other.destroy()).on('close', () => other.destroy())
+        one.pipe(other)
+      }
+    })
+    await once(cable.server.listen(0, '127.0.0.1'), 'listening')
+    cable.port = cable.server.address().port
+    return cable
+  }
+
+  cut(milliseconds) {
+    this.isWhole = false
+    this.#whole = new Promise((resolve) => setTimeout(resolve, milliseconds)).then(() => void (this.isWhole = true))
+    for (const socket of this.#sockets) socket.destroy()
+    this.#sockets.clear()
+  }
+
+  close() {
+    for (const socket of this.#sockets) socket.destroy()
+    this.server.close()
+  }
+}

@@ -206,7 +206,9 @@ impl Session {
                 let tracks = tracks.map(|line| TrackOf { mid: line.mid, stream: StreamName::Main }).collect();
                 self.request(Asked::Publish, Request::Publish(Publish { sdp, tracks }));
             }
-            Said::ClosePeer => self.request(Asked::Unpublish, Request::Unpublish(Unpublish { stream: StreamName::Main })),
+            Said::ClosePeer => {
+                self.request(Asked::Unpublish, Request::Unpublish(Unpublish { stream: StreamName::Main }))
+            }
             Said::Mute { audio, video } => {
                 for (kind, muted) in [(TrackKind::Audio, audio), (TrackKind::Video, video)] {
                     self.request(Asked::Other, Request::Mute(Mute { stream: StreamName::Main, kind, muted }));
@@ -367,7 +369,8 @@ impl Session {
     fn done(&mut self, done: Done) {
         match done {
             Done::Offered { user, generation, result: Ok(offer) } => {
-                let Some(watched) = self.watched.get_mut(&user).filter(|watched| watched.generation == generation) else {
+                let Some(watched) = self.watched.get_mut(&user).filter(|watched| watched.generation == generation)
+                else {
                     return self.close(Some(offer.transport));
                 };
                 watched.transport = Some(offer.transport);

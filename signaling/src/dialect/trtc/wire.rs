@@ -3,12 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    fields::read_object,
-    hub::peer::PeerWish,
-    member::Role,
-    message::StreamInfo,
-    name::RoomName,
-    name::StreamName,
+    fields::read_object, hub::peer::PeerWish, member::Role, message::StreamInfo, name::RoomName, name::StreamName,
 };
 
 /// `cmd` of messages to clients.
@@ -39,14 +34,28 @@ const ROLE_AUDIENCE: u64 = 21;
 pub enum Said {
     Join(Join),
     /// An offer of what he sends; `again` if it changes one of before.
-    Offer { sdp: String, again: bool },
+    Offer {
+        sdp: String,
+        again: bool,
+    },
     /// His answer about a peer.
-    Answer { peer: String, sdp: String },
+    Answer {
+        peer: String,
+        sdp: String,
+    },
     ClosePeer,
-    Mute { audio: bool, video: bool },
-    Subscribe { peer: String, wish: PeerWish },
+    Mute {
+        audio: bool,
+        video: bool,
+    },
+    Subscribe {
+        peer: String,
+        wish: PeerWish,
+    },
     /// A peer's connection broke: he wants another.
-    Recreate { peer: String },
+    Recreate {
+        peer: String,
+    },
     /// His channel is back, with all that it had.
     Rebuild,
     /// Reports, settings and what newer builds may add.
@@ -119,7 +128,9 @@ fn peer(value: Option<&Value>) -> Option<String> {
 
 /// The number by which clients know a user: the same wherever he comes from, below 2^53 as JavaScript wants it.
 pub fn tiny_id(user: &str) -> String {
-    let hash = user.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    let hash = user
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
     // Never 0, which is the uplink.
     ((hash >> 12) | 1).to_string()
 }
@@ -175,12 +186,15 @@ mod tests {
         assert_eq!(read(answer), Some(Said::Answer { peer: "17".into(), sdp: "v=0".into() }));
         let mute = r#"{"tag_key":"on_change_av_state","data":{"srctinyid":0,"userid":"a","flag":4}}"#;
         assert_eq!(read(mute), Some(Said::Mute { audio: true, video: false }));
-        let wish = r#"{"tag_key":"on_subscribe","data":{"srctinyid":"17","audio":false,"bigVideo":true,"auxVideo":true}}"#;
+        let wish =
+            r#"{"tag_key":"on_subscribe","data":{"srctinyid":"17","audio":false,"bigVideo":true,"auxVideo":true}}"#;
         let wanted = PeerWish { audio: false, video: true, screen: true };
         assert_eq!(read(wish), Some(Said::Subscribe { peer: "17".into(), wish: wanted }));
         assert_eq!(read(r#"{"tag_key":"on_close_peer","data":""}"#), Some(Said::ClosePeer));
         assert_eq!(read(r#"{"tag_key":"on_quality_report","data":{}}"#), Some(Said::Nothing));
-        for bad in ["", "[]", "{}", r#"{"tag_key":5}"#, r#"{"tag_key":"on_peer_sdp"}"#, r#"{"tag_key":"on_create_room"}"#] {
+        for bad in
+            ["", "[]", "{}", r#"{"tag_key":5}"#, r#"{"tag_key":"on_peer_sdp"}"#, r#"{"tag_key":"on_create_room"}"#]
+        {
             assert_eq!(read(bad), None, "{bad}");
         }
     }
@@ -196,6 +210,9 @@ mod tests {
     fn labels_become_those_that_clients_know() {
         let sdp = "a=msid:s12 audio-s12\r\na=ssrc:5 msid:s12 x\r\na=msid:s1 video-s1\r\n";
         let out = relabel(sdp, Some("s12"), Some("s1"));
-        assert_eq!(out, format!("a=msid:{MSID_MAIN} audio-s12\r\na=ssrc:5 msid:{MSID_MAIN} x\r\na=msid:{MSID_AUX} video-s1\r\n"));
+        assert_eq!(
+            out,
+            format!("a=msid:{MSID_MAIN} audio-s12\r\na=ssrc:5 msid:{MSID_MAIN} x\r\na=msid:{MSID_AUX} video-s1\r\n")
+        );
     }
 }
