@@ -401,7 +401,7 @@ impl From<SignalingError> for ConfigError {
 }
 
 /// The sections that occur once.
-const SECTIONS: [Section; 9] = [
+const SECTIONS: [Section; 10] = [
     ServerSettings::SECTION,
     DemoSettings::SECTION,
     HttpSettings::SECTION,

@@ -91,7 +91,7 @@ class Peer {
 }
 
 /** @param {MediaStream} srcObject */
-function videoOf(srcObject) {
+export function videoOf(srcObject) {
   const video = Object.assign(document.createElement('video'), { autoplay: true, playsInline: true, muted: true, srcObject })
   document.body.append(video)
   return video

@@ -3,7 +3,7 @@
  * by tests through `window.guest`; pictures and sound are read as in `page.js`.
  */
 
-import { picture } from '/test/chrome/page.js'
+import { picture, videoOf } from '/test/chrome/page.js'
 import { Ear, Eye } from '/test/chrome/senses.js'
 
 class Guest {
@@ -53,7 +53,8 @@ class Guest {
     const [picture, sound] = [stream.getVideoTrack(), stream.getAudioTrack()]
     // In one element: Chromium hears a remote track only while an element has it.
     const media = new MediaStream([picture, sound].filter(Boolean))
-    if (picture) this.eyes.set(key, new Eye(media))
+    const video = videoOf(media)
+    if (picture) this.eyes.set(key, new Eye(video))
     if (sound) this.ears.set(key, new Ear(new MediaStreamAudioSourceNode(this.audio, { mediaStream: media })))
   }
 

@@ -259,6 +259,10 @@ impl Ffmpeg {
     }
 
     /// Kills it: it says no goodbye.
+    pub fn has_ended(&mut self) -> bool {
+        self.0.try_wait().expect("ffmpeg is our child").is_some()
+    }
+
     pub fn end(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
