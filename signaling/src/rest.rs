@@ -30,7 +30,7 @@ use crate::{
     code::{Code, Fault},
     config::ReachedAt,
     connection,
-    dialect::{weapp, whip},
+    dialect::{cloud, weapp, whip},
     hub::Hub,
     name::{RoomName, is_user_id},
 };
@@ -53,6 +53,7 @@ pub fn router(hub: Hub) -> Router {
         .layer(middleware::from_fn_with_state(hub.clone(), cross_origin))
         .route("/signal", get(signal))
         .merge(sign::routes())
+        .merge(cloud::routes(&hub))
         .with_state(hub)
 }
 

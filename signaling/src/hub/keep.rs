@@ -42,6 +42,12 @@ impl Hub {
         let _ = self.0.store.set(store.clone());
     }
 
+    /// Waits until everything that happened so far is durable. Without a store, nothing has to be.
+    pub(crate) async fn settled(&self) -> Result<(), Fault> {
+        let Some(pending) = self.0.store.get().map(|store| store.submit(Vec::new())) else { return Ok(()) };
+        pending.durable().await
+    }
+
     fn restore(&self, store: &Store) {
         let facts = store.read().clone();
         for ((app, room), record) in facts.rooms {
