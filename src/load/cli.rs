@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, value_parser};
 
-use super::pool::Sharing;
+use super::{pool::Sharing, split::Split};
 
 const EXAMPLES: &str = "\
 Examples, with a server on this machine whose demo room is 1001:
@@ -101,7 +101,7 @@ pub enum Task {
 }
 
 /// What is published.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct MediaArgs {
     /// Scale the pictures to this rate. The clip has about 340 kbit/s: above, they are filled with data that decoders skip;
     /// below, they are cut short, right in number and size but not to be watched.
@@ -110,6 +110,9 @@ pub struct MediaArgs {
     /// An FLV file with H.264 and AAC instead of the built-in clip.
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// How WebRTC publishers cut a picture into packets.
+    #[arg(long, value_enum, default_value_t)]
+    pub split: Split,
 }
 
 /// How WebRTC clients receive.

@@ -50,8 +50,8 @@ struct Track {
     reported: (u64, u64),
     last_report: Option<(Ntp, Time)>,
     frame: FirstFrame,
-    /// RTP timestamp of the picture that is coming in, and when it was sent.
-    sent: Option<(u32, u64)>,
+    /// RTP timestamp of the picture that is coming in, and when it was sent, if it says so.
+    sent: Option<(u32, Option<u64>)>,
 }
 
 /// How much of the first key frame has come.
@@ -127,11 +127,15 @@ impl Ear for Listener {
             }
         }
         if track.kind == Kind::Video {
-            if let Some(sent_us) = stamp::read(payload) {
-                track.sent = Some((header.timestamp, sent_us));
-            }
+            // It says so once, at the beginning; behind parameter sets that is not the first packet.
+            let known = track.sent.filter(|(timestamp, _)| *timestamp == header.timestamp);
+            let sent_us = match known {
+                Some((_, Some(sent_us))) => Some(sent_us),
+                _ => stamp::read(payload),
+            };
+            track.sent = Some((header.timestamp, sent_us));
             // All packets of a picture are sent at once, and what counts is when the last one is here, not the first.
-            if let Some((_, sent_us)) = track.sent.filter(|(timestamp, _)| *timestamp == header.timestamp) {
+            if let Some(sent_us) = sent_us {
                 self.seat.delay(sent_us, unix_us);
             }
         }

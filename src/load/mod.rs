@@ -22,6 +22,7 @@ mod reel;
 mod report;
 mod rooms;
 mod source;
+mod split;
 mod stamp;
 #[cfg(test)]
 mod tests;

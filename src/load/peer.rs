@@ -27,6 +27,9 @@ use super::{
 
 /// Longest datagram that is sent.
 const DATAGRAM_BYTES_MAX: usize = 2048;
+/// What one run may hold: the kernel cuts 64 datagrams from one that fits into an IP packet.
+const RUN_PACKETS_MAX: usize = 64;
+const RUN_BYTES_MAX: usize = 65_000;
 /// How often a connected client reports and looks at its timers.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -95,7 +98,15 @@ struct Inner {
     transport: Transport,
     outbox: Outbox,
     sealed: Vec<u8>,
+    burst: Burst,
     report_at: Time,
+}
+
+/// Sealed packets that are to leave together, one behind the other.
+#[derive(Default)]
+struct Burst {
+    bytes: Vec<u8>,
+    lens: Vec<usize>,
 }
 
 impl Peer {
@@ -131,6 +142,7 @@ impl Peer {
                 transport: Transport::new(now, pool.identity.clone(), params),
                 outbox: Outbox::default(),
                 sealed: Vec::with_capacity(DATAGRAM_BYTES_MAX),
+                burst: Burst::default(),
                 report_at: now,
             }),
             ear,
@@ -211,14 +223,14 @@ impl Peer {
         }
     }
 
-    /// Does what is due.
-    pub fn care(&self, now: Time) {
+    /// Does what is due; true once connected.
+    pub fn care(&self, now: Time) -> bool {
         let mut inner = self.inner.borrow_mut();
         let connected = inner.transport.is_connected();
         if connected && now < inner.report_at {
-            return;
+            return true;
         }
-        let Inner { transport, outbox, sealed, report_at } = &mut *inner;
+        let Inner { transport, outbox, sealed, report_at, .. } = &mut *inner;
         let event = transport.handle_timeout(now, outbox);
         self.flush(outbox);
         if connected {
@@ -234,13 +246,37 @@ impl Peer {
         if let Some(event) = event {
             self.become_what(event);
         }
+        connected
     }
 
-    /// Sends an RTP packet; false if it could not be sealed or the socket is full.
-    pub fn send_rtp(&self, header: &[u8], payload: &[u8]) -> bool {
-        let mut out = [0; DATAGRAM_BYTES_MAX];
-        let sealed = self.inner.borrow_mut().transport.protect_rtp(header, payload, &mut out);
-        sealed.and_then(|len| out.get(..len)).is_some_and(|packet| self.place.send(self.path.remote, packet))
+    /// Seals an RTP packet that leaves with the next [`flush_rtp`](Self::flush_rtp); false if it could not be sealed.
+    pub fn queue_rtp(&self, header: &[u8], payload: &[u8]) -> bool {
+        let Inner { transport, burst, .. } = &mut *self.inner.borrow_mut();
+        let start = burst.bytes.len();
+        burst.bytes.resize(start + DATAGRAM_BYTES_MAX, 0);
+        let space = burst.bytes.get_mut(start..).unwrap_or_default();
+        let len = transport.protect_rtp(header, payload, space);
+        burst.bytes.truncate(start + len.unwrap_or(0));
+        burst.lens.extend(len);
+        len.is_some()
+    }
+
+    /// Sends what is queued, what is of one size in one run: as a network card hands a burst to the server. True if the socket
+    /// took all of it.
+    pub fn flush_rtp(&self) -> bool {
+        let burst = &mut self.inner.borrow_mut().burst;
+        let (mut at, mut rest, mut took_all) = (0, &burst.lens[..], true);
+        while let Some((&segment, _)) = rest.split_first() {
+            let count = run_len(rest);
+            let (run, behind) = rest.split_at(count);
+            let len: usize = run.iter().sum();
+            took_all &=
+                self.place.send_run(self.path.remote, burst.bytes.get(at..at + len).unwrap_or_default(), segment);
+            (at, rest) = (at + len, behind);
+        }
+        burst.bytes.clear();
+        burst.lens.clear();
+        took_all
     }
 
     /// Sends an RTCP compound packet.
@@ -278,6 +314,14 @@ impl Peer {
     }
 }
 
+/// How many of these packets make one run: all but the last have the size of the first, and the last is not larger.
+fn run_len(lens: &[usize]) -> usize {
+    let Some(first) = lens.first() else { return 0 };
+    let equal = lens.iter().take_while(|len| *len == first).count();
+    let shorter = usize::from(lens.get(equal).is_some_and(|len| len < first));
+    (equal + shorter).min(RUN_PACKETS_MAX).min(RUN_BYTES_MAX / first.max(&1))
+}
+
 /// The candidate to use: the address that signaling was reached at, else the most preferred one of its family.
 fn choose(candidates: &[CandidateLine], reached: IpAddr) -> Option<SocketAddr> {
     let udp = || candidates.iter().filter(|c| !c.tcp);
@@ -290,6 +334,12 @@ fn choose(candidates: &[CandidateLine], reached: IpAddr) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_is_of_one_size_and_ends_with_a_shorter_packet() {
+        assert_eq!([run_len(&[9, 9, 9, 5, 5]), run_len(&[9, 10]), run_len(&[7]), run_len(&[])], [4, 1, 1, 0]);
+        assert_eq!([run_len(&[1_000; 100]), run_len(&[1_200; 100])], [64, 54]);
+    }
 
     #[test]
     fn the_address_that_signaling_was_reached_at_is_the_best_candidate() {

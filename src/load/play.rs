@@ -8,7 +8,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use super::{
     LoadError,
     board::Seat,
-    cli::{PlayArgs, PoolArgs},
+    cli::{MediaArgs, PlayArgs, PoolArgs},
     crowd::{self, Crowd, Life, Plan, Storm},
     http::Url,
     play_rtc, play_tcp,
@@ -51,8 +51,7 @@ pub async fn run(args: PlayArgs) -> Result<bool, LoadError> {
         storm,
         pid: args.pid,
     };
-    let (report, complete) =
-        measure(&plan, stream, args.token, goal, &args.pool, args.media.video_kbps, args.media.file.as_deref()).await?;
+    let (report, complete) = measure(&plan, stream, args.token, goal, &args.pool, &args.media).await?;
     print(args.json, &report, &report.rows());
     Ok(complete)
 }
@@ -64,12 +63,11 @@ pub async fn measure(
     token: Option<String>,
     goal: Option<Goal>,
     pool_args: &PoolArgs,
-    video_kbps: Option<u32>,
-    file: Option<&std::path::Path>,
+    media: &MediaArgs,
 ) -> Result<(Report, bool), LoadError> {
     let pool = Pool::new(pool_args.sharing())?;
     let publisher = match goal {
-        Some(goal) => Some(Publisher::start(&pool, goal, video_kbps, file).await?),
+        Some(goal) => Some(Publisher::start(&pool, goal, media.clone()).await?),
         None => None,
     };
     let crowd = Rc::new(Players { stream, token, pool: pool.clone(), verify: pool_args.verify });
@@ -90,19 +88,13 @@ struct Publisher {
 }
 
 impl Publisher {
-    async fn start(
-        pool: &Rc<Pool>,
-        goal: Goal,
-        video_kbps: Option<u32>,
-        file: Option<&std::path::Path>,
-    ) -> Result<Publisher, LoadError> {
-        let footage = publish::footage(file, video_kbps)?;
+    async fn start(pool: &Rc<Pool>, goal: Goal, media: MediaArgs) -> Result<Publisher, LoadError> {
         let sent = Rc::new(Sent::default());
         let (stop, mut stopped) = watch::channel(false);
         let (told, pool) = (sent.clone(), pool.clone());
         let mut task = tokio::task::spawn_local(async move {
             let for_ever = Duration::from_secs(365 * 24 * 3600);
-            publish::publish(&told, &pool, &goal, footage, for_ever, async move {
+            publish::publish(&told, &pool, &goal, &media, for_ever, async move {
                 let _ = stopped.wait_for(|stopped| *stopped).await;
             })
             .await

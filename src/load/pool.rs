@@ -13,30 +13,27 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::{LoadError, peer::Peer, stamp};
 use media::{
     io::gather::{GatherBatch, GatherSocket},
     transport::DtlsIdentity,
     units::time::{Ntp, Time, WallClock},
 };
-use tokio::io::unix::AsyncFd;
 
-use super::{LoadError, peer::Peer, stamp};
-
-/// Clients of one socket. The bursts of all of them have to fit into its buffer.
+/// Clients of one socket, if the kernel grants it the buffer below; else fewer. The bursts of all of them have to fit in.
 const PEERS_PER_PORT: usize = 16;
 /// Receive buffer of a socket: half a second of what 16 players of 2 Mbit/s get, as the kernel counts.
 const PORT_BUFFER_BYTES: usize = 8 * 1024 * 1024;
 /// How often clients that are not connected yet are looked after: finer than the first retransmission of ICE and DTLS.
 const CARE_INTERVAL: Duration = Duration::from_millis(20);
-/// Receive calls on one socket before the others get their turn.
-const CALLS_PER_TURN: usize = 8;
-/// How long what comes may gather before it is taken, and how often. A burst then costs one waking instead of dozens, for us
-/// and for the server, which pays for waking us where both are on one machine. Delays do not suffer: the kernel notes when
-/// each datagram came.
-const NAP: Duration = Duration::from_micros(400);
-const NAP_INTERVAL: Duration = Duration::from_millis(1);
-/// Who had more than this to take since the last nap has no time for another.
-const DATAGRAMS_BETWEEN_NAPS_MAX: usize = 1_000;
+/// How often the sockets are looked into: while somebody connects, so that answers are not late, and else. Nothing sleeps on a
+/// socket: a receiver that does has to be woken, and where both are on one machine the kernel does that on the server's
+/// account, for every burst. Between two looks datagrams gather in the sockets' buffers. Delays do not suffer: the kernel
+/// notes when each datagram came.
+const CONNECTING_TICK: Duration = Duration::from_millis(1);
+const TICK: Duration = Duration::from_millis(5);
+/// Added for each socket, so that looking into many that are empty does not become work of its own.
+const TICK_PER_PORT: Duration = Duration::from_micros(20);
 /// The first of the addresses that clients are given; 127.0.0.1 and its neighbours belong to others.
 const FIRST_ADDRESS: u32 = 0x7f10_0001;
 /// Addresses before they come round again.
@@ -60,19 +57,20 @@ pub struct Pool {
     ports: RefCell<Vec<Rc<Port>>>,
     batch: RefCell<GatherBatch>,
     next_address: Cell<u32>,
-    napped: Cell<Instant>,
-    taken_since_nap: Cell<usize>,
     /// Of sockets that are closed.
     drops_gone: Cell<u64>,
+    /// Clients that are not connected yet.
+    connecting: Cell<usize>,
 }
 
 /// One socket and its clients.
 pub struct Port {
-    socket: AsyncFd<GatherSocket>,
+    socket: GatherSocket,
     /// By their address of this machine; where the socket has one client only, whatever the address.
     peers: RefCell<Vec<(IpAddr, Rc<Peer>)>>,
     /// Places that are given out, those of peers that are not made yet included.
     taken: Cell<usize>,
+    places: usize,
     shared: bool,
 }
 
@@ -94,10 +92,10 @@ impl Pool {
             ports: RefCell::default(),
             batch: RefCell::new(GatherBatch::new()),
             next_address: Cell::new(0),
-            napped: Cell::new(Instant::now()),
-            taken_since_nap: Cell::new(0),
             drops_gone: Cell::new(0),
+            connecting: Cell::new(0),
         });
+        tokio::task::spawn_local(receive(Rc::downgrade(&pool)));
         tokio::task::spawn_local(care(Rc::downgrade(&pool)));
         Ok(pool)
     }
@@ -112,21 +110,21 @@ impl Pool {
 
     /// Datagrams, or runs of them, that this process did not take from its sockets in time.
     pub fn drops(&self) -> u64 {
-        let open: u64 = self.ports.borrow().iter().map(|port| port.socket.get_ref().drops()).sum();
+        let open: u64 = self.ports.borrow().iter().map(|port| port.socket.drops()).sum();
         self.drops_gone.get() + open
     }
 
     /// A place from which `remote` can be reached.
     pub fn place(self: &Rc<Self>, remote: SocketAddr) -> io::Result<Place> {
         let shared = remote.is_ipv4() && remote.ip().is_loopback() && !self.sharing.own_sockets;
-        let free = |port: &&Rc<Port>| shared && port.shared && port.taken.get() < PEERS_PER_PORT;
+        let free = |port: &&Rc<Port>| shared && port.shared && port.taken.get() < port.places;
         let existing = self.ports.borrow().iter().find(free).cloned();
         let port = match existing {
             Some(port) => port,
             None => self.open(remote, shared)?,
         };
         port.taken.set(port.taken.get() + 1);
-        let ip = if shared { self.address() } else { port.socket.get_ref().local_addr().ip() };
+        let ip = if shared { self.address() } else { port.socket.local_addr().ip() };
         Ok(Place { pool: Rc::downgrade(self), port, ip })
     }
 
@@ -137,23 +135,13 @@ impl Pool {
         Ipv4Addr::from(FIRST_ADDRESS + next).into()
     }
 
-    /// Lets more come, if there is time for it.
-    fn nap(&self) {
-        let now = Instant::now();
-        if now.duration_since(self.napped.get()) >= NAP_INTERVAL {
-            if self.taken_since_nap.replace(0) < DATAGRAMS_BETWEEN_NAPS_MAX {
-                std::thread::sleep(NAP);
-            }
-            self.napped.set(Instant::now());
-        }
-    }
-
-    fn open(self: &Rc<Self>, remote: SocketAddr, shared: bool) -> io::Result<Rc<Port>> {
+    fn open(&self, remote: SocketAddr, shared: bool) -> io::Result<Rc<Port>> {
         let any: IpAddr = if remote.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let socket = GatherSocket::bind(SocketAddr::new(any, 0), PORT_BUFFER_BYTES, self.sharing.gro)?;
-        let port = Rc::new(Port { socket: socket.watched()?, peers: RefCell::default(), taken: Cell::new(0), shared });
+        let granted = socket.receive_buffer_bytes() * PEERS_PER_PORT / PORT_BUFFER_BYTES;
+        let places = if shared { granted.clamp(1, PEERS_PER_PORT) } else { 1 };
+        let port = Rc::new(Port { socket, peers: RefCell::default(), taken: Cell::new(0), places, shared });
         self.ports.borrow_mut().push(port.clone());
-        tokio::task::spawn_local(receive(Rc::downgrade(self), Rc::downgrade(&port)));
         Ok(port)
     }
 }
@@ -162,6 +150,9 @@ impl Place {
     /// From now on, what comes in here is `peer`'s.
     pub fn seat(&self, peer: Rc<Peer>) {
         self.port.peers.borrow_mut().push((self.ip, peer));
+        if let Some(pool) = self.pool.upgrade() {
+            pool.connecting.set(pool.connecting.get() + 1);
+        }
     }
 
     /// Nothing more is for the client.
@@ -170,7 +161,12 @@ impl Place {
     }
 
     pub fn send(&self, to: SocketAddr, datagram: &[u8]) -> bool {
-        self.port.socket.get_ref().send(self.ip, to, datagram)
+        self.send_run(to, datagram, datagram.len())
+    }
+
+    /// Sends datagrams of `segment` bytes, the last may be shorter, at once.
+    pub fn send_run(&self, to: SocketAddr, run: &[u8], segment: usize) -> bool {
+        self.port.socket.send(self.ip, to, run, segment)
     }
 }
 
@@ -178,18 +174,18 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.port.taken.set(self.port.taken.get() - 1);
         let Some(pool) = self.pool.upgrade().filter(|_| !self.port.shared) else { return };
-        pool.drops_gone.set(pool.drops_gone.get() + self.port.socket.get_ref().drops());
+        pool.drops_gone.set(pool.drops_gone.get() + self.port.socket.drops());
         pool.ports.borrow_mut().retain(|port| !Rc::ptr_eq(port, &self.port));
     }
 }
 
 impl Port {
+    /// Takes in what is there; true if there may be more.
     fn deliver(&self, pool: &Pool) -> io::Result<bool> {
         let now = pool.now();
         let peers = self.peers.borrow();
-        let (mut last, mut taken) = (0, 0);
-        let more = self.socket.get_ref().receive(&mut pool.batch.borrow_mut(), |gathered| {
-            taken += 1;
+        let mut last = 0;
+        self.socket.receive(&mut pool.batch.borrow_mut(), |gathered| {
             let is_meant = |(ip, _): &(IpAddr, Rc<Peer>)| !self.shared || *ip == gathered.local_ip;
             if !peers.get(last).is_some_and(is_meant) {
                 let Some(found) = peers.iter().position(is_meant) else { return };
@@ -198,35 +194,27 @@ impl Port {
             if let Some((_, peer)) = peers.get(last) {
                 peer.datagram(now, gathered.unix_us, gathered.datagram);
             }
-        });
-        pool.taken_since_nap.set(pool.taken_since_nap.get() + taken);
-        more
+        })
     }
 }
 
-/// Takes in what comes to a port, as long as it is there.
-async fn receive(pool: Weak<Pool>, port: Weak<Port>) {
+/// Takes in what comes to the sockets, tick by tick, as long as there is a pool.
+async fn receive(pool: Weak<Pool>) {
     loop {
-        let Some(open) = port.upgrade() else { return };
-        // A port that nothing comes to is looked at now and then, so that it can end.
-        let Ok(readable) = tokio::time::timeout(Duration::from_secs(1), open.socket.readable()).await else { continue };
-        let (Ok(mut guard), Some(pool)) = (readable, pool.upgrade()) else { return };
-        pool.nap();
-        for _ in 0..CALLS_PER_TURN {
-            match open.deliver(&pool) {
-                Ok(true) => {}
-                Ok(false) => {
-                    guard.clear_ready();
-                    break;
-                }
-                Err(error) => {
-                    eprintln!("roomcast-load: receiving: {error}");
-                    return;
+        let Some(open) = pool.upgrade() else { return };
+        let ports = open.ports.borrow().clone();
+        for port in &ports {
+            loop {
+                match port.deliver(&open) {
+                    Ok(true) => tokio::task::yield_now().await,
+                    Ok(false) => break,
+                    Err(error) => return eprintln!("roomcast-load: receiving: {error}"),
                 }
             }
         }
-        drop(guard);
-        tokio::task::yield_now().await;
+        let tick = if open.connecting.get() > 0 { CONNECTING_TICK } else { TICK };
+        drop(open);
+        tokio::time::sleep(tick + TICK_PER_PORT * ports.len() as u32).await;
     }
 }
 
@@ -238,10 +226,12 @@ async fn care(pool: Weak<Pool>) {
         ticks.tick().await;
         let Some(pool) = pool.upgrade() else { return };
         let now = pool.now();
+        let mut connecting = 0;
         for port in pool.ports.borrow().iter() {
             for (_, peer) in port.peers.borrow().iter() {
-                peer.care(now);
+                connecting += usize::from(!peer.care(now));
             }
         }
+        pool.connecting.set(connecting);
     }
 }

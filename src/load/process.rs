@@ -1,11 +1,10 @@
-//! What another process on this machine has used, from `/proc`.
+//! What another process on this machine has used.
 
 use std::fs;
 
-use super::LoadError;
+use nix::{time::clock_getcpuclockid, unistd::Pid};
 
-/// Ticks per second of the times in `/proc/PID/stat`: `USER_HZ`, which is 100 on every Linux that Rust runs on.
-const TICKS_PER_SECOND: u64 = 100;
+use super::LoadError;
 
 /// A reading.
 #[derive(Clone, Copy, Debug)]
@@ -16,29 +15,22 @@ pub struct Usage {
     pub rss_kb: u64,
 }
 
-/// Reads what `pid` has used so far.
+/// Reads what `pid` has used so far. The processor time is that of the process's own clock, in nanoseconds: `/proc/PID/stat`
+/// counts in hundredths of a second, which is a lot for a server that has little to do.
 pub fn usage(pid: u32) -> Result<Usage, LoadError> {
-    let read = |name: &str| {
-        fs::read_to_string(format!("/proc/{pid}/{name}"))
-            .map_err(|error| LoadError::new(format!("cannot look at process {pid}: {error}")))
-    };
-    let unreadable = || LoadError::new(format!("cannot read /proc/{pid}"));
-    let cpu_us = cpu_us(&read("stat")?).ok_or_else(unreadable)?;
-    let rss_kb = rss_kb(&read("status")?).ok_or_else(unreadable)?;
+    let unreadable = |error: String| LoadError::new(format!("cannot look at process {pid}: {error}"));
+    let number = i32::try_from(pid).map_err(|error| unreadable(error.to_string()))?;
+    let clock = clock_getcpuclockid(Pid::from_raw(number)).map_err(|error| unreadable(error.to_string()))?;
+    let spent = clock.now().map_err(|error| unreadable(error.to_string()))?;
+    let cpu_us = spent.tv_sec() as u64 * 1_000_000 + spent.tv_nsec() as u64 / 1_000;
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).map_err(|error| unreadable(error.to_string()))?;
+    let rss_kb = rss_kb(&status).ok_or_else(|| unreadable("it has no memory".to_owned()))?;
     Ok(Usage { cpu_us, rss_kb })
 }
 
 /// Reads what this process has used so far.
 pub fn own_usage() -> Result<Usage, LoadError> {
     usage(std::process::id())
-}
-
-/// proc(5): `utime` and `stime` are the 14th and 15th field. The second, the program's name, may hold spaces and brackets.
-fn cpu_us(stat: &str) -> Option<u64> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_ascii_whitespace().skip(11);
-    let ticks = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
-    Some(ticks * 1_000_000 / TICKS_PER_SECOND)
 }
 
 fn rss_kb(status: &str) -> Option<u64> {
@@ -50,15 +42,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_with_spaces_and_brackets_does_not_move_the_fields() {
-        let stat = "42 (a ) b) S 1 42 42 0 -1 4194560 900 0 0 0 150 50 0 0 20 0 9 0 100 1000 200";
-        assert_eq!(cpu_us(stat), Some(2_000_000));
-        assert_eq!(cpu_us("nonsense"), None);
-    }
-
-    #[test]
-    fn this_process_uses_memory() {
-        assert!(usage(std::process::id()).unwrap().rss_kb > 0);
-        assert!(usage(u32::MAX).is_err());
+    fn this_process_uses_memory_and_time() {
+        let before = own_usage().unwrap();
+        let until = before.cpu_us + 3_000;
+        while own_usage().unwrap().cpu_us < until {}
+        assert!(before.rss_kb > 0);
+        assert!(usage(u32::MAX).is_err() && usage(i32::MAX as u32).is_err());
     }
 }

@@ -4,7 +4,6 @@ use std::{
     cell::Cell,
     future::Future,
     io::{IsTerminal, Write},
-    path::Path,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -14,7 +13,7 @@ use tokio::time::interval;
 
 use super::{
     LoadError,
-    cli::PublishArgs,
+    cli::{MediaArgs, PublishArgs},
     clip::Clip,
     http::Url,
     pool::Pool,
@@ -65,8 +64,8 @@ impl Goal {
 }
 
 /// The clip, or the file, at the wanted rate.
-pub fn footage(file: Option<&Path>, video_kbps: Option<u32>) -> Result<Rc<Footage>, LoadError> {
-    Ok(Rc::new(Footage::new(Clip::load(file)?, video_kbps)?))
+pub fn footage(media: &MediaArgs) -> Result<Rc<Footage>, LoadError> {
+    Ok(Rc::new(Footage::new(Clip::load(media.file.as_deref())?, media.video_kbps)?))
 }
 
 /// Publishes for `duration` from the server's consent on, or until `stopped`.
@@ -74,14 +73,15 @@ pub async fn publish(
     sent: &Rc<Sent>,
     pool: &Rc<Pool>,
     goal: &Goal,
-    footage: Rc<Footage>,
+    media: &MediaArgs,
     duration: Duration,
     stopped: impl Future<Output = ()>,
 ) -> Result<(), LoadError> {
+    let footage = footage(media)?;
     match goal {
         Goal::Rtmp(url) => publish_rtmp::publish(sent, url.clone(), Source::new(footage), duration, stopped).await,
         Goal::Whip { url, token } => {
-            let cursor = publish_rtc::cursor(&Rc::new(Reel::new(&footage)?), 0);
+            let cursor = publish_rtc::cursor(&Rc::new(Reel::new(&footage, media.split)?), 0);
             publish_rtc::publish(sent, pool, url, token.as_deref(), cursor, duration, stopped).await
         }
     }
@@ -89,7 +89,6 @@ pub async fn publish(
 
 /// Publishes, and prints what was sent. True if it went on to the end.
 pub async fn run(args: PublishArgs) -> Result<bool, LoadError> {
-    let footage = footage(args.media.file.as_deref(), args.media.video_kbps)?;
     let goal = Goal::new(args.whip.as_deref(), args.rtmp.as_deref(), args.token)?;
     // The command line asks for exactly one.
     let goal = goal.ok_or_else(|| LoadError::new("one of --whip and --rtmp is needed"))?;
@@ -100,7 +99,7 @@ pub async fn run(args: PublishArgs) -> Result<bool, LoadError> {
         let _ = tokio::signal::ctrl_c().await;
     };
     let outcome = tokio::select! {
-        outcome = publish(&sent, &pool, &goal, footage, Duration::from_secs(args.seconds), stopped) => outcome,
+        outcome = publish(&sent, &pool, &goal, &args.media, Duration::from_secs(args.seconds), stopped) => outcome,
         () = show(&sent, began) => Ok(()),
     };
     if std::io::stderr().is_terminal() {

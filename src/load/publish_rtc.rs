@@ -1,4 +1,4 @@
-//! Publishes by WebRTC: the packets of the reel in time, sender reports, and a key frame when one is asked for.
+//! Publishes by WebRTC: the packets of the reel in time, each picture as one burst, sender reports, and a key frame when one is asked for.
 
 use std::{
     cell::{Cell, RefCell},
@@ -41,8 +41,6 @@ const KEY_INTERVAL: Duration = Duration::from_millis(300);
 const HEADER_BYTES: usize = 12;
 /// Longest payload that is sent.
 const PAYLOAD_BYTES_MAX: usize = 1_400;
-/// Packets sent in one go before others get their turn.
-const PACKETS_PER_TURN: usize = 32;
 /// What a publisher offers.
 pub const CODECS: [Codec; 2] = [Codec::Opus, Codec::H264];
 
@@ -106,13 +104,11 @@ pub async fn send(
         }
         for index in 0..cursor.len() {
             if let Some(packet) = cursor.packet(index) {
-                outs.send(sent, peer, next.kind, next.timestamp, packet);
-            }
-            // Large pictures must not keep the players of this process from emptying their sockets.
-            if index % PACKETS_PER_TURN == PACKETS_PER_TURN - 1 {
-                tokio::task::yield_now().await;
+                outs.queue(sent, peer, next.kind, next.timestamp, packet);
             }
         }
+        // What the socket has no room for is lost, as on any network.
+        peer.flush_rtp();
         cursor.advance();
         if due >= report_at {
             outs.report(pool, peer, start_time);
@@ -153,7 +149,7 @@ impl Outs {
         Outs(offered.iter().filter_map(out).collect())
     }
 
-    fn send(
+    fn queue(
         &mut self,
         sent: &Sent,
         peer: &Peer,
@@ -179,9 +175,8 @@ impl Outs {
             }
             _ => payload,
         };
-        // A number is used up in any case: what the socket has no room for is lost.
         out.seq = out.seq.wrapping_add(1);
-        if new.write(&mut header).is_some() && peer.send_rtp(&header, payload) {
+        if new.write(&mut header).is_some() && peer.queue_rtp(&header, payload) {
             sent.packet(HEADER_BYTES + payload.len());
             out.packets = out.packets.wrapping_add(1);
             out.bytes = out.bytes.wrapping_add(payload.len() as u32);

@@ -11,7 +11,12 @@ use media::{
     units::time::{Time, WallClock},
 };
 
-use super::{LoadError, source::Footage, stamp};
+use super::{
+    LoadError,
+    source::Footage,
+    split::{Split, evenly},
+    stamp,
+};
 
 /// Bit rate of the Opus that the clip's sound becomes.
 const OPUS_BITRATE_BPS: u32 = 64_000;
@@ -64,30 +69,28 @@ pub struct Next {
 impl Reel {
     /// # Errors
     /// If the bridge makes no pictures of it.
-    pub fn new(footage: &Footage) -> Result<Reel, LoadError> {
+    pub fn new(footage: &Footage, split: Split) -> Result<Reel, LoadError> {
         let mut bridge = RtmpToRoom::new(OPUS_BITRATE_BPS, WallClock::new(0));
         for tag in &footage.headers {
             bridge.handle_tag(Time::ZERO, tag, &mut |_, _| true);
         }
         let (mut pictures, mut sounds) = (Vec::new(), Vec::new());
         for tag in &footage.tags {
-            let mut packets = Vec::new();
+            let mut payloads = Vec::new();
             let now = Time::from_millis(u64::from(tag.timestamp_ms));
             bridge.handle_tag(now, tag, &mut |kind, packet| {
                 if let (false, Ok(header)) = (is_rtcp(packet), Header::parse(packet)) {
                     let payload = header.payload(packet).to_vec();
                     match kind {
                         Kind::Audio => sounds.push(payload),
-                        Kind::Video => {
-                            let stamp_at = stamp::position(&payload);
-                            packets.push(Packet { marker: header.marker, payload, stamp_at });
-                        }
+                        Kind::Video => payloads.push(payload),
                     }
                 }
                 true
             });
             if tag.kind == TagKind::Video {
-                pictures.push(Picture { key: tag.key, packets });
+                let payloads = if split == Split::Even { evenly(&payloads) } else { payloads };
+                pictures.push(Picture { key: tag.key, packets: packets(payloads) });
             }
         }
         if pictures.iter().all(|picture| picture.packets.is_empty()) {
@@ -100,6 +103,16 @@ impl Reel {
     pub fn has_sound(&self) -> bool {
         !self.sounds.is_empty()
     }
+}
+
+fn packets(payloads: Vec<Vec<u8>>) -> Vec<Packet> {
+    let last = payloads.len().saturating_sub(1);
+    let packet = |(index, payload): (usize, Vec<u8>)| Packet {
+        marker: index == last,
+        stamp_at: stamp::position(&payload),
+        payload,
+    };
+    payloads.into_iter().enumerate().map(packet).collect()
 }
 
 impl Cursor {
@@ -174,16 +187,18 @@ mod tests {
     #[test]
     fn a_reel_has_every_picture_with_its_time_and_all_the_sound() {
         let footage = Footage::new(Clip::load(None).unwrap(), Some(1_350)).unwrap();
-        let reel = Rc::new(Reel::new(&footage).unwrap());
-        assert_eq!((reel.pictures.len(), reel.picture_us), (400, 40_000));
-        assert!((795..=805).contains(&reel.sounds.len()), "{}", reel.sounds.len());
-        for picture in &reel.pictures {
-            assert_eq!(picture.packets.iter().filter(|packet| packet.marker).count(), 1);
-            assert_eq!(picture.packets.iter().filter(|packet| packet.stamp_at.is_some()).count(), 1);
+        let [even, reel] = [Split::Even, Split::ShortLast].map(|split| Rc::new(Reel::new(&footage, split).unwrap()));
+        for reel in [&even, &reel] {
+            assert_eq!((reel.pictures.len(), reel.picture_us), (400, 40_000));
+            assert!((795..=805).contains(&reel.sounds.len()), "{}", reel.sounds.len());
+            for picture in &reel.pictures {
+                assert_eq!(picture.packets.iter().filter(|packet| packet.marker).count(), 1);
+                assert_eq!(picture.packets.iter().filter(|packet| packet.stamp_at.is_some()).count(), 1);
+            }
+            // 1,350 kbit/s are about 150 packets a second.
+            let packets: usize = reel.pictures.iter().map(|picture| picture.packets.len()).sum();
+            assert!((130..=185).contains(&(packets / 16)), "{}", packets / 16);
         }
-        // 1,350 kbit/s are about 140 packets a second.
-        let packets: usize = reel.pictures.iter().map(|picture| picture.packets.len()).sum();
-        assert!((130..=185).contains(&(packets / 16)), "{}", packets / 16);
 
         let mut cursor = Cursor::new(reel.clone(), 0);
         let mut last = (0, 0);

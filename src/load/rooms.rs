@@ -72,7 +72,7 @@ pub async fn measure(args: RoomsArgs) -> Result<(Report, bool), LoadError> {
     };
     let pool = Pool::new(args.pool.sharing())?;
     let reel = match args.publish {
-        true => Some(Rc::new(Reel::new(&*publish::footage(args.media.file.as_deref(), args.media.video_kbps)?)?)),
+        true => Some(Rc::new(Reel::new(&*publish::footage(&args.media)?, args.media.split)?)),
         false => None,
     };
     let plan = Plan {

@@ -144,11 +144,12 @@ fn write_cut(out: &mut BytesMut, mut nalus: &[u8], left: f64) {
     }
 }
 
-/// Writes an SEI unit of `bytes` or up to two fewer, behind a four-byte length, with room for the time in front. It goes
-/// before the slices (H.264 §7.4.1.2.3).
-fn write_sei(out: &mut BytesMut, bytes: usize) {
-    // Every 255 bytes of payload cost one of size.
-    let size = ((bytes - SEI_AROUND) * 255 / 256).max(UUID.len() + STAMP_BYTES);
+/// Writes an SEI unit of `bytes`, or one fewer where no size comes out at that, behind a four-byte length, with room for the
+/// time in front. It goes before the slices (H.264 §7.4.1.2.3).
+pub fn write_sei(out: &mut BytesMut, bytes: usize) {
+    // Every 255 bytes of payload cost one of size: the sum skips every 256th number.
+    let wanted = bytes - SEI_AROUND;
+    let size = (wanted - wanted / 256 - usize::from(wanted % 256 == 255)).max(UUID.len() + STAMP_BYTES);
     let unit = SEI_AROUND - 4 + size / 255 + size;
     out.put_u32(unit as u32);
     out.put_slice(&[NAL_SEI, SEI_UNREGISTERED]);
@@ -231,7 +232,7 @@ mod tests {
             let mut out = BytesMut::new();
             write_sei(&mut out, bytes);
             assert_eq!(u32::from_be_bytes(out[..4].try_into().unwrap()) as usize, out.len() - 4);
-            assert!(out.len() <= bytes && out.len() + 12 > bytes, "{} of {bytes}", out.len());
+            assert!(out.len() <= bytes && out.len() + 1 >= bytes, "{} of {bytes}", out.len());
         }
     }
 }

@@ -131,7 +131,7 @@ impl Target {
         let token = self.get("publish-token").map(str::to_owned);
         let goal = Goal::new(self.get("publish-whip"), self.get("publish-rtmp"), token)?;
         let token = self.get("token").map(str::to_owned);
-        measure(&plan, stream, token, goal, &args.pool, args.media.video_kbps, args.media.file.as_deref()).await
+        measure(&plan, stream, token, goal, &args.pool, &args.media).await
     }
 }
 

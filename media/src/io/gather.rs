@@ -15,7 +15,6 @@ use libc::{c_int, c_void};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::udp::set_option;
-use tokio::io::{Interest, unix::AsyncFd};
 
 /// Runs taken by one system call.
 const BATCH: usize = 16;
@@ -90,15 +89,6 @@ impl GatherSocket {
         socket.bind(&addr.into())?;
         let local = socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("no local address"))?;
         Ok(GatherSocket { socket, local })
-    }
-
-    /// Lets the runtime say when there is something to receive.
-    ///
-    /// # Errors
-    /// If the runtime cannot watch it.
-    pub fn watched(self) -> io::Result<AsyncFd<GatherSocket>> {
-        // SAFETY: the socket owns its descriptor, which is neither replaced nor closed before it is dropped.
-        Ok(unsafe { AsyncFd::register_with_interest(self, Interest::READABLE) }?)
     }
 
     pub fn local_addr(&self) -> SocketAddr {
@@ -180,10 +170,11 @@ impl GatherSocket {
         Ok(n == BATCH)
     }
 
-    /// Sends one datagram from `from`, an address of this machine, or from any if unspecified. False if the kernel refused.
-    pub fn send(&self, from: IpAddr, to: SocketAddr, datagram: &[u8]) -> bool {
+    /// Sends `bytes` from `from`, an address of this machine, or from any if unspecified: as one datagram, or as a run, which
+    /// the kernel cuts into datagrams of `segment` bytes, the last one may be shorter. False if the kernel refused.
+    pub fn send(&self, from: IpAddr, to: SocketAddr, bytes: &[u8], segment: usize) -> bool {
         let name: socket2::SockAddr = to.into();
-        let mut iovec = libc::iovec { iov_base: datagram.as_ptr().cast_mut().cast(), iov_len: datagram.len() };
+        let mut iovec = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
         let mut control = Control([0; CONTROL_BYTES]);
         // SAFETY: all-zero is a valid value of this plain C structure.
         let mut header: libc::msghdr = unsafe { mem::zeroed() };
@@ -191,30 +182,47 @@ impl GatherSocket {
         header.msg_namelen = name.len();
         header.msg_iov = &raw mut iovec;
         header.msg_iovlen = 1;
+        header.msg_control = (&raw mut control).cast();
+        header.msg_controllen = CONTROL_BYTES;
+        header.msg_controllen = write_control(&header, from, (bytes.len() > segment).then_some(segment as u16));
+        // SAFETY: the header points at memory that lives past the call, with its true length.
+        let sent = unsafe { libc::sendmsg(self.socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };
+        // Without segmentation in the kernel the datagrams of a run go one by one.
+        let singly = sent < 0 && bytes.len() > segment && segment > 0;
+        sent >= 0 || (singly && bytes.chunks(segment).all(|one| self.send(from, to, one, one.len())))
+    }
+}
+
+/// Writes source address and segment size into the header's control buffer, which is zeroed; answers how long they are.
+fn write_control(header: &libc::msghdr, from: IpAddr, segment: Option<u16>) -> usize {
+    let mut len = 0;
+    // SAFETY: the control buffer is zeroed, aligned and longer than the two messages that are written into it.
+    unsafe {
+        let mut cmsg = libc::CMSG_FIRSTHDR(header);
         if let IpAddr::V4(ip) = from
             && !ip.is_unspecified()
         {
-            header.msg_control = (&raw mut control).cast();
-            header.msg_controllen = CONTROL_BYTES;
-            // SAFETY: the control buffer is zeroed, aligned and longer than the one message that is written into it.
-            unsafe {
-                let cmsg = libc::CMSG_FIRSTHDR(&raw const header);
-                (*cmsg).cmsg_level = libc::IPPROTO_IP;
-                (*cmsg).cmsg_type = libc::IP_PKTINFO;
-                (*cmsg).cmsg_len = libc::CMSG_LEN(mem::size_of::<libc::in_pktinfo>() as u32) as usize;
-                let info = libc::in_pktinfo {
-                    ipi_ifindex: 0,
-                    ipi_spec_dst: libc::in_addr { s_addr: u32::from(ip).to_be() },
-                    ipi_addr: libc::in_addr { s_addr: 0 },
-                };
-                libc::CMSG_DATA(cmsg).cast::<libc::in_pktinfo>().write_unaligned(info);
-                header.msg_controllen = libc::CMSG_SPACE(mem::size_of::<libc::in_pktinfo>() as u32) as usize;
-            }
+            (*cmsg).cmsg_level = libc::IPPROTO_IP;
+            (*cmsg).cmsg_type = libc::IP_PKTINFO;
+            (*cmsg).cmsg_len = libc::CMSG_LEN(mem::size_of::<libc::in_pktinfo>() as u32) as usize;
+            let info = libc::in_pktinfo {
+                ipi_ifindex: 0,
+                ipi_spec_dst: libc::in_addr { s_addr: u32::from(ip).to_be() },
+                ipi_addr: libc::in_addr { s_addr: 0 },
+            };
+            libc::CMSG_DATA(cmsg).cast::<libc::in_pktinfo>().write_unaligned(info);
+            len += libc::CMSG_SPACE(mem::size_of::<libc::in_pktinfo>() as u32) as usize;
+            cmsg = libc::CMSG_NXTHDR(header, cmsg);
         }
-        // SAFETY: the header points at memory that lives past the call, with its true length.
-        let sent = unsafe { libc::sendmsg(self.socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };
-        sent >= 0
+        if let Some(segment) = segment {
+            (*cmsg).cmsg_level = libc::SOL_UDP;
+            (*cmsg).cmsg_type = libc::UDP_SEGMENT;
+            (*cmsg).cmsg_len = libc::CMSG_LEN(2) as usize;
+            libc::CMSG_DATA(cmsg).cast::<u16>().write_unaligned(segment);
+            len += libc::CMSG_SPACE(2) as usize;
+        }
     }
+    len
 }
 
 impl AsRawFd for GatherSocket {
@@ -337,7 +345,7 @@ mod tests {
             (GatherSocket::bind(ANY, 1 << 20, true).unwrap(), GatherSocket::bind(ANY, 1 << 20, true).unwrap());
         let from: IpAddr = Ipv4Addr::new(127, 9, 1, 7).into();
         let to = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), two.local_addr().port());
-        assert!(one.send(from, to, b"hello"));
+        assert!(one.send(from, to, b"hello", 5));
         let (mut batch, mut origin, began) = (GatherBatch::new(), None, Instant::now());
         while origin.is_none() && began.elapsed().as_secs() < 5 {
             two.receive(&mut batch, |got| origin = Some((got.remote, got.local_ip))).unwrap();
@@ -346,12 +354,26 @@ mod tests {
     }
 
     #[test]
+    fn a_run_arrives_as_the_datagrams_that_it_is_made_of() {
+        let from: IpAddr = Ipv4Addr::new(127, 9, 2, 1).into();
+        for gro in [true, false] {
+            let receiver = GatherSocket::bind(ANY, 1 << 20, gro).unwrap();
+            let sender = GatherSocket::bind(ANY, 1 << 20, gro).unwrap();
+            let to = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), receiver.local_addr().port());
+            let run: Vec<u8> = (0..2_500_u32).map(|at| at as u8).collect();
+            assert!(sender.send(from, to, &run, 1_000));
+            let got: Vec<Vec<u8>> = receive_all(&receiver, 3).into_iter().map(|(_, bytes, _)| bytes).collect();
+            assert_eq!(got, run.chunks(1_000).map(<[u8]>::to_vec).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
     fn what_finds_no_room_is_counted() {
         let full = GatherSocket::bind(ANY, 4096, true).unwrap();
         let sender = GatherSocket::bind(ANY, 4096, true).unwrap();
         let to = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), full.local_addr().port());
         for _ in 0..200 {
-            assert!(sender.send(ANY.ip(), to, &[0; 1000]));
+            assert!(sender.send(ANY.ip(), to, &[0; 1000], 1000));
         }
         let got = receive_all(&full, 200 - full.drops() as usize).len() as u64;
         assert_eq!(got + full.drops(), 200);

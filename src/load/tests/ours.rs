@@ -76,7 +76,8 @@ impl House {
 
     async fn play(&self, plan: &Plan, stream: Stream, goal: Goal) -> Report {
         let token = Some(self.ticket("eye").user_sig);
-        let (report, complete) = measure(plan, stream, token, Some(goal), &POOL, Some(600), None).await.unwrap();
+        let media = MediaArgs { video_kbps: Some(600), ..MediaArgs::default() };
+        let (report, complete) = measure(plan, stream, token, Some(goal), &POOL, &media).await.unwrap();
         assert!(complete && report.viewers_failed == 0, "{report:?}");
         assert!(
             report.packets > 0 && report.join_ms_p99.is_some() && report.first_frame_ms_p95.is_some(),
