@@ -15,6 +15,8 @@ use crate::{
     ids::{Kind, RoomId, StreamId, TransportId},
 };
 
+pub use crate::sfu::speaker::Speaker;
+
 /// Where the answer to a command goes. A dropped receiver is not an error.
 pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 
@@ -139,6 +141,9 @@ pub enum Event {
     BFrames { stream: StreamId },
     /// The publisher of an RTMP (or ingest) stream is gone without a word. The stream is held.
     StreamLost { stream: StreamId },
+    /// Who speaks in a room from now on, the loudest first; nobody if empty. At most one in 300 ms, and only when the streams or
+    /// their order changed.
+    Speakers { room: RoomId, speakers: Vec<Speaker> },
     /// An RTMP (or ingest) stream ended by itself.
     StreamEnded { stream: StreamId },
     /// Somebody wants to publish by RTMP. The connection waits for the reply (5 s at most).

@@ -351,6 +351,11 @@ impl Control {
                     self.backlog.push_back(Event::TransportClosed { transport: id, reason });
                 }
             }
+            ShardEvent::Speakers { room, speakers } => {
+                // Who spoke before is of no interest while signaling has no time to hear it.
+                self.backlog.retain(|event| !matches!(event, Event::Speakers { room: of, .. } if *of == room));
+                self.backlog.push_back(Event::Speakers { room, speakers });
+            }
             ShardEvent::RoomDiscarded { room } => {
                 // A room is one, whichever of its shards failed.
                 let (transports, streams) = self.remove_room(room);

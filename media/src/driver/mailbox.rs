@@ -20,6 +20,7 @@ use crate::{
     command::CloseReason,
     ids::{Kind, RoomId, StreamId, TrackId, TransportId},
     rtp::ext::ExtIds,
+    sfu::speaker::Speaker,
     transport::{Fingerprint, IceCredentials, TransportParams},
 };
 
@@ -157,7 +158,7 @@ pub struct DownSetup {
 }
 
 /// What a shard tells control.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ShardEvent {
     Connected {
         id: TransportId,
@@ -170,6 +171,11 @@ pub enum ShardEvent {
     /// A broken invariant made the shard discard a room with everything in it.
     RoomDiscarded {
         room: RoomId,
+    },
+    /// Who speaks from now on, the loudest first.
+    Speakers {
+        room: RoomId,
+        speakers: Vec<Speaker>,
     },
 }
 

@@ -456,6 +456,8 @@ impl Shard {
         {
             entry.twcc.on_packet(now, seq);
         }
+        let level = entry.ups.ext().audio_level.and_then(|id| ext::find(slot.data(), &header, id));
+        let level = level.and_then(ext::audio_level);
         let resolved = entry.ups.resolve(&header, slot.data()).ok_or(DropReason::UnknownSsrc)?;
         let arm_twcc = !entry.twcc_armed && entry.twcc.next_timeout().is_some();
         let room = entry.room;
@@ -465,7 +467,11 @@ impl Shard {
             up.set_ssrc(resolved.rtx, header.ssrc);
         }
         self.in_room(key, |shard| {
-            shard.rooms[room as usize].room.handle_rtp(now, resolved.key, resolved.rtx, slot, &mut shard.output);
+            let room = &mut shard.rooms[room as usize].room;
+            if let Some(level) = level {
+                room.hear(now, resolved.key, level.dbov);
+            }
+            room.handle_rtp(now, resolved.key, resolved.rtx, slot, &mut shard.output);
             Ok(())
         })?;
         self.touch(room);
@@ -1102,6 +1108,9 @@ impl Shard {
                 TimerKey::Room(index) => {
                     let Some(slot) = self.rooms.get_mut(index as usize) else { continue };
                     slot.room.handle_timeout(now, &mut self.output);
+                    if let Some(speakers) = self.output.speakers.take() {
+                        let _ = self.events.send(ShardEvent::Speakers { room: slot.id, speakers });
+                    }
                     self.touch(index);
                     self.drain_output();
                 }

@@ -6,5 +6,6 @@ pub mod nack;
 mod padding;
 pub mod room;
 pub mod seq_map;
+pub mod speaker;
 pub mod up_index;
 pub mod up_track;

@@ -8,6 +8,7 @@ use slab::Slab;
 
 use super::{
     down_track::{DownSpec, DownTrack},
+    speaker::{Floor, Speaker},
     up_track::{Accepted, Source, UpSpec, UpTrack},
 };
 use crate::{
@@ -40,6 +41,8 @@ pub struct Output {
     /// Compound RTCP packets in plain text.
     pub rtcp: Vec<(TransportKey, Vec<u8>)>,
     pub drops: DropCounts,
+    /// Who speaks from now on, the loudest first, if that changed.
+    pub speakers: Option<Vec<Speaker>>,
 }
 
 /// The tracks of the users who may hear one another.
@@ -48,6 +51,7 @@ pub struct Room {
     downs: Slab<DownTrack>,
     by_track: HashMap<TrackId, UpKey>,
     random: SmallRng,
+    floor: Floor,
     next_report: Time,
     due: Vec<u16>,
 }
@@ -59,6 +63,7 @@ impl Room {
             downs: Slab::new(),
             by_track: HashMap::new(),
             random: SmallRng::seed_from_u64(seed),
+            floor: Floor::default(),
             next_report: now + REPORT_INTERVAL,
             due: Vec::new(),
         }
@@ -349,6 +354,14 @@ impl Room {
         }
     }
 
+    /// A packet of an up track says how loud it is, in decibels below overload.
+    pub fn hear(&mut self, now: Time, key: UpKey, dbov: u8) {
+        if let Some(up) = self.ups.get_mut(key.0 as usize).filter(|up| up.kind() == Kind::Audio && !up.muted) {
+            up.voice.hear(dbov);
+            self.floor.arm(now);
+        }
+    }
+
     /// Takes what came by a pipe: a packet, or a report. True if it was a packet.
     pub fn handle_piped(&mut self, now: Time, key: UpKey, slot: &mut Slot, out: &mut Output) -> bool {
         if !packet::is_rtcp(slot.data()) {
@@ -470,8 +483,12 @@ impl Room {
         }
     }
 
-    /// Does what is due: requests to publishers, reports to everyone.
+    /// Does what is due: requests to publishers, reports to everyone, and who speaks.
     pub fn handle_timeout(&mut self, now: Time, out: &mut Output) {
+        let sounds = self.ups.iter_mut().map(|(_, up)| up).filter(|up| up.spec.id.kind == Kind::Audio);
+        if let Some(speakers) = self.floor.handle_timeout(now, sounds.map(|up| (up.spec.id.stream, &mut up.voice))) {
+            out.speakers = Some(speakers);
+        }
         for (_, up) in &mut self.ups {
             self.due.clear();
             if up.poll_nacks(now, &mut self.due) && up.kind() == Kind::Video {
@@ -517,7 +534,7 @@ impl Room {
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do next.
     pub fn next_timeout(&self) -> Time {
-        let mut next = self.next_report;
+        let mut next = self.floor.next_timeout().map_or(self.next_report, |at| at.min(self.next_report));
         for (_, up) in &self.ups {
             if up.spec.source != Source::Pipe {
                 let requests = [up.next_nack(), up.key_frames.next_timeout()];

@@ -6,6 +6,7 @@ use super::{
     keyframe::KeyFrameRequests,
     nack::{Arrival, NackList},
     padding::Evening,
+    speaker::Voice,
 };
 use crate::{
     buf::{
@@ -121,6 +122,8 @@ pub struct UpTrack {
     /// Packets are kept, but nobody gets them yet: what was kept elsewhere is still on its way here.
     pub filling: bool,
     pub muted: bool,
+    /// How loud it is, if it says so.
+    pub voice: Voice,
     pub key_frames: KeyFrameRequests,
     nacks: NackList,
     pub anchor: Option<ClockAnchor>,
@@ -158,6 +161,7 @@ impl UpTrack {
             key_wish: None,
             filling: false,
             muted: false,
+            voice: Voice::default(),
             key_frames: KeyFrameRequests::new(spec.key_frame_interval),
             nacks: NackList::default(),
             anchor: None,
