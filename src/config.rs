@@ -40,6 +40,13 @@ pub struct Section {
     pub fields: &'static [Field],
 }
 
+/// A section as it stands.
+#[derive(Clone, Debug)]
+pub struct ShownSection {
+    pub name: &'static str,
+    pub settings: Vec<(&'static Field, String)>,
+}
+
 macro_rules! settings {
     ($(
         $(#[doc = $section_doc:literal])+
@@ -72,6 +79,12 @@ macro_rules! settings {
                         default: $default,
                     }),+],
                 };
+
+                /// Every setting with its value, secrets masked.
+                fn shown(&self) -> ShownSection {
+                    let values = [$(self.$name.to_shown()),+];
+                    ShownSection { name: stringify!($section), settings: Self::SECTION.fields.iter().zip(values).collect() }
+                }
 
                 fn set(&mut self, name: &str, text: &str) -> Result<(), String> {
                     match name {
@@ -224,6 +237,18 @@ settings! {
         logins_max: Whole<1, 10000000> = "100000",
     }
 
+    /// The operator's console at /console.
+    console: ConsoleSettings {
+        /// The first start prints its password, once, and keeps a hash of it in the data folder.
+        enabled: bool = "true",
+        /// How long one stays logged in, in minutes.
+        session_minutes: Whole<1, 43200> = "720",
+        /// Passwords that may be tried from one address per minute.
+        guesses_per_minute: Whole<1, 1000> = "5",
+        /// Lines of the log that are kept to be looked at.
+        log_lines: Whole<0, 100000> = "500",
+    }
+
     /// RTMP and RTMPS: push and play. RTMPS is served on the same ports, with the certificate of HTTPS: who begins with TLS gets
     /// it.
     rtmp: RtmpSettings {
@@ -356,6 +381,7 @@ pub struct Config {
     pub signaling: SignalingSettings,
     pub api: ApiSettings,
     pub weapp: WeappSettings,
+    pub console: ConsoleSettings,
     pub rtmp: RtmpSettings,
     pub hls: HlsSettings,
     pub media: MediaSettings,
@@ -401,7 +427,7 @@ impl From<SignalingError> for ConfigError {
 }
 
 /// The sections that occur once.
-const SECTIONS: [Section; 10] = [
+const SECTIONS: [Section; 11] = [
     ServerSettings::SECTION,
     DemoSettings::SECTION,
     HttpSettings::SECTION,
@@ -409,6 +435,7 @@ const SECTIONS: [Section; 10] = [
     SignalingSettings::SECTION,
     ApiSettings::SECTION,
     WeappSettings::SECTION,
+    ConsoleSettings::SECTION,
     RtmpSettings::SECTION,
     HlsSettings::SECTION,
     MediaSettings::SECTION,
@@ -577,6 +604,23 @@ impl Config {
         Ok(config)
     }
 
+    /// Everything as it stands, for people to look at: secrets are masked.
+    pub fn shown(&self) -> Vec<ShownSection> {
+        let mut sections = vec![
+            self.server.shown(),
+            self.demo.shown(),
+            self.http.shown(),
+            self.https.shown(),
+            self.signaling.shown(),
+            self.api.shown(),
+            self.console.shown(),
+            self.rtmp.shown(),
+            self.media.shown(),
+        ];
+        sections.extend(self.apps.iter().map(AppSettings::shown));
+        sections
+    }
+
     /// The data folder; it always has a name.
     pub fn data_folder(&self) -> &Path {
         self.server.data_folder.as_path().unwrap_or(Path::new("."))
@@ -591,6 +635,7 @@ impl Config {
             "signaling" => self.signaling.set(name, text),
             "api" => self.api.set(name, text),
             "weapp" => self.weapp.set(name, text),
+            "console" => self.console.set(name, text),
             "rtmp" => self.rtmp.set(name, text),
             "hls" => self.hls.set(name, text),
             "media" => self.media.set(name, text),

@@ -1,4 +1,4 @@
-//! The data folder: the demo app's keys and the self-made certificate, beside the store, which `signaling::store` keeps.
+//! The data folder: the demo app's keys, the self-made certificate and the hash of the console's password, beside the store, which `signaling::store` keeps.
 //! Whatever is missing is made anew; tickets issued before are worthless then.
 //!
 //! Every file is readable by its owner only, and appears whole or not at all, also when two processes make it at once
@@ -16,7 +16,7 @@ use std::{
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair};
 use signaling::AppConfig;
 
-use crate::config::setting::Secret;
+use crate::{config::setting::Secret, console::ConsolePassword};
 
 /// The sdkAppID of the demo app.
 pub const DEMO_SDK_APP_ID: u32 = 1_400_000_001;
@@ -99,6 +99,20 @@ impl DataFolder {
             return Err(DataError::Unusable { path: secret_path, why });
         }
         Ok(DemoKeys { private_key_pem: Secret::new(pem), secret: Secret::new(secret.to_owned()) })
+    }
+
+    /// The console's password as it is kept; and in clear, if it was made just now.
+    pub fn console_password(&self) -> Result<(ConsolePassword, Option<Secret>), DataError> {
+        let mut fresh = None;
+        let (path, text) = self.read_or_make("console-password.hash", || {
+            let (clear, password) = ConsolePassword::generate()?;
+            fresh = Some(clear);
+            Ok(format!("{password}\n"))
+        })?;
+        match text.parse() {
+            Ok(password) => Ok((password, fresh)),
+            Err(why) => Err(DataError::Unusable { path, why: why.to_owned() }),
+        }
     }
 
     /// The self-made certificate, made if it is missing or old.

@@ -24,6 +24,9 @@ pub fn text(config: &Config, server: &Server) -> String {
     if let Some(line) = push_line(config, server) {
         let _ = writeln!(out, "  Push    {line}");
     }
+    if let Some(password) = server.fresh_console_password() {
+        let _ = writeln!(out, "  Console {}", console_line(addresses, password.expose()));
+    }
     let _ = writeln!(out, "  Stop    Ctrl-C\n");
     for (what, place) in listening(config, addresses) {
         let _ = writeln!(out, "  {what:<7} {place}");
@@ -34,14 +37,24 @@ pub fn text(config: &Config, server: &Server) -> String {
 
 /// The page; in the demo room, where that is on.
 fn page_link(config: &Config, addresses: &Addresses) -> Option<String> {
-    let origin = match (addresses.http, addresses.https) {
-        (Some(http), _) => format!("http://{}", local_place(http)),
-        (None, Some(https)) => format!("https://{}", local_place(https)),
-        (None, None) => return None,
-    };
+    let origin = origin(addresses)?;
     let room =
         if config.demo.enabled { format!("?roomID={}", in_url(&config.demo.room.to_string())) } else { String::new() };
     Some(format!("{origin}/{room}"))
+}
+
+fn origin(addresses: &Addresses) -> Option<String> {
+    match (addresses.http, addresses.https) {
+        (Some(http), _) => Some(format!("http://{}", local_place(http))),
+        (None, Some(https)) => Some(format!("https://{}", local_place(https))),
+        (None, None) => None,
+    }
+}
+
+/// Where the console is, with its password: the only time that it is seen.
+fn console_line(addresses: &Addresses, password: &str) -> String {
+    let origin = origin(addresses).unwrap_or_default();
+    format!("{origin}/console/  password {password}  (shown once; a hash is kept)")
 }
 
 /// A line that pushes a test picture and tone into the demo room, as it stands.

@@ -20,7 +20,7 @@ use media::Command;
 use signaling::{Api, Hub, dialect::trtc, rest::Peer};
 use tokio::sync::mpsc;
 
-use crate::{config::setting::Secret, metrics, metrics::Metrics, shutdown::Stopping};
+use crate::{config::setting::Secret, console::Console, metrics, metrics::Metrics, shutdown::Stopping};
 
 /// What the paths of this crate need to answer.
 #[derive(Clone)]
@@ -35,10 +35,17 @@ pub struct Face {
     pub origins: Arc<[String]>,
     /// Who may read the metrics; empty: this machine.
     pub metrics_token: Secret,
+    /// None where it is switched off.
+    pub console: Option<Console>,
 }
 
 /// Every path of the server.
 pub fn router(face: Face) -> Router {
+    let api = signaling::api::router(face.api.clone());
+    let (api, console) = match &face.console {
+        Some(console) => (console.open_api(api), console.routes()),
+        None => (api, Router::new()),
+    };
     Router::new()
         .route("/", any(root))
         .route("/live/{name}", any(flv::live))
@@ -48,7 +55,8 @@ pub fn router(face: Face) -> Router {
         .route("/metrics", get(prometheus))
         .fallback(page::page)
         .with_state(face.clone())
-        .merge(signaling::api::router(face.api))
+        .merge(api)
+        .merge(console)
         .merge(signaling::router(face.hub))
 }
 

@@ -7,6 +7,7 @@
 pub mod accept;
 pub mod cli;
 pub mod config;
+pub mod console;
 pub mod data;
 pub mod demo;
 pub mod greeting;
@@ -30,7 +31,8 @@ use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tracing::{info, warn};
 
 use accept::Front;
-use config::{Config, ConfigError};
+use config::{Config, ConfigError, setting::Secret};
+use console::Console;
 use data::{DataError, DataFolder, DemoKeys};
 use demo::Clip;
 use http::{Face, hls::Hls};
@@ -107,6 +109,8 @@ pub struct Server {
     hub: Hub,
     api: Api,
     demo: Option<DemoKeys>,
+    /// The console's password, if this start made it.
+    console_password: Option<Secret>,
     media: MediaStop,
     stopping: Stopping,
     places: Arc<Semaphore>,
@@ -157,6 +161,13 @@ impl Server {
         let places_max = config.http.connections_max.get() as usize;
         let places = Arc::new(Semaphore::new(places_max));
         let metrics = Arc::new(Metrics::new(places.clone(), counters, hub.clone(), callbacks.clone()));
+        let (console, console_password) = match config.console.enabled {
+            false => (None, None),
+            true => {
+                let (password, fresh) = data.console_password()?;
+                (Some(Console::new(config, password, metrics.clone(), addresses.clone())), fresh)
+            }
+        };
         let app = http::router(Face {
             hls: Hls::new(config.hls.clone(), metrics.hls.clone(), stopping.clone()),
             hub: hub.clone(),
@@ -166,6 +177,7 @@ impl Server {
             stopping: stopping.clone(),
             origins: config.signaling.origins.0.clone().into(),
             metrics_token: config.http.metrics_token.clone(),
+            console,
         });
         let head_timeout = Duration::from_secs(config.http.head_timeout_seconds.get());
         let front = Front { app, stopping: stopping.clone(), places: places.clone(), head_timeout };
@@ -186,11 +198,29 @@ impl Server {
         }
         info!(?addresses, "started");
         let stop_within = Duration::from_secs(config.server.stop_seconds.get());
-        Ok(Server { addresses, apps, hub, api, demo, media, stopping, places, places_max, tasks, stop_within })
+        Ok(Server {
+            addresses,
+            apps,
+            hub,
+            api,
+            demo,
+            console_password,
+            media,
+            stopping,
+            places,
+            places_max,
+            tasks,
+            stop_within,
+        })
     }
 
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// The console's password in clear, only if this start made it: it is kept nowhere.
+    pub fn fresh_console_password(&self) -> Option<&Secret> {
+        self.console_password.as_ref()
     }
 
     /// Every app, the demo app first where it is on.

@@ -1,8 +1,10 @@
 //! How a line of the log is written: whatever a client sent, it cannot end the line, colour the terminal or fill the disk.
 
 use std::{
+    collections::VecDeque,
     fmt,
     io::{self, IsTerminal},
+    sync::{Mutex, PoisonError},
 };
 
 use tracing::field::Field;
@@ -20,11 +22,64 @@ const VALUE_CHARS_MAX: usize = 128;
 /// Characters of a message, an error or a list of ours, which quote values now and then.
 const MESSAGE_CHARS_MAX: usize = 1024;
 
-/// Starts logging to stderr.
-pub fn start(filter: EnvFilter) {
+/// The last lines, for the console. There is one log in a process, and so one tail.
+static TAIL: Mutex<Tail> = Mutex::new(Tail { lines: VecDeque::new(), lines_max: 0, next: 1 });
+
+struct Tail {
+    /// With their numbers, which count up.
+    lines: VecDeque<(u64, String)>,
+    lines_max: usize,
+    next: u64,
+}
+
+/// Starts logging to stderr, and keeps the last lines.
+pub fn start(filter: EnvFilter, lines_max: usize) {
     let ansi = io::stderr().is_terminal();
-    tracing::subscriber::set_global_default(subscriber(filter, io::stderr, ansi))
+    TAIL.lock().unwrap_or_else(PoisonError::into_inner).lines_max = lines_max;
+    tracing::subscriber::set_global_default(subscriber(filter, || Tee, ansi))
         .expect("nothing else in the program starts a log");
+}
+
+/// The lines that are kept and came after this one, each with its number.
+pub fn tail(after: u64) -> Vec<(u64, String)> {
+    let tail = TAIL.lock().unwrap_or_else(PoisonError::into_inner);
+    tail.lines.iter().filter(|(number, _)| *number > after).cloned().collect()
+}
+
+/// Writes to stderr and keeps what it wrote. The log gives it whole lines.
+struct Tee;
+
+impl io::Write for Tee {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        keep(&mut TAIL.lock().unwrap_or_else(PoisonError::into_inner), bytes);
+        io::Write::write_all(&mut io::stderr(), bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::Write::flush(&mut io::stderr())
+    }
+}
+
+fn keep(tail: &mut Tail, bytes: &[u8]) {
+    if tail.lines_max == 0 {
+        return;
+    }
+    for line in String::from_utf8_lossy(bytes).lines() {
+        while tail.lines.len() >= tail.lines_max {
+            tail.lines.pop_front();
+        }
+        let number = tail.next;
+        tail.next += 1;
+        tail.lines.push_back((number, without_colours(line)));
+    }
+}
+
+/// Without the sequences that colour a terminal, which only the log itself writes.
+fn without_colours(line: &str) -> String {
+    let mut parts = line.split('\u{1b}');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.split_once('m').map_or(part, |(_, rest)| rest))
 }
 
 fn subscriber<W>(filter: EnvFilter, writer: W, ansi: bool) -> impl tracing::Subscriber + Send + Sync
@@ -84,6 +139,16 @@ mod tests {
     use tracing::info;
 
     use super::*;
+
+    #[test]
+    fn the_last_lines_are_kept_without_colours_and_no_more() {
+        let mut tail = Tail { lines: VecDeque::new(), lines_max: 3, next: 1 };
+        for n in 0..5 {
+            keep(&mut tail, format!("\u{1b}[2m12:00\u{1b}[0m line {n}\n").as_bytes());
+        }
+        let kept: Vec<_> = tail.lines.iter().map(|(number, text)| (*number, text.as_str())).collect();
+        assert_eq!(kept, [(3, "12:00 line 2"), (4, "12:00 line 3"), (5, "12:00 line 4")]);
+    }
 
     #[derive(Clone, Default)]
     struct Page(Arc<Mutex<Vec<u8>>>);

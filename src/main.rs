@@ -76,6 +76,6 @@ fn start_log(config: &Config, log: Option<&str>) -> Result<(), String> {
     let variable = std::env::var(EnvFilter::DEFAULT_ENV).ok();
     let wanted = log.or(variable.as_deref()).unwrap_or(&config.server.log);
     let filter = EnvFilter::try_new(wanted).map_err(|error| format!("log filter `{wanted}`: {error}"))?;
-    roomcast::log::start(filter);
+    roomcast::log::start(filter, config.console.log_lines.get() as usize);
     Ok(())
 }

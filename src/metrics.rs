@@ -5,6 +5,7 @@
 
 use std::{
     fmt::{Display, Write as _},
+    fs,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -13,6 +14,7 @@ use std::{
 };
 
 use media::{control::Counters, driver::shard::Counts, drop_reason::DropReason};
+use serde_json::{Value, json};
 use signaling::{Callbacks, Hub, callback::CallbackCounts, hub};
 use tokio::sync::Semaphore;
 
@@ -116,6 +118,29 @@ impl Metrics {
         out.text
     }
 
+    /// The same numbers, added up and as JSON, for the console.
+    pub fn overview(&self) -> Value {
+        let counts = self.hub.counts();
+        let shards: Vec<Value> = self.media.read().iter().map(shard_overview).collect();
+        let since_1970 =
+            |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "now": since_1970(SystemTime::now()),
+            "startedAt": since_1970(self.started),
+            "rooms": counts.rooms,
+            "members": counts.members,
+            "streams": counts.streams,
+            "sessions": counts.sessions,
+            "flvPlayers": self.flv.playing.load(Ordering::Relaxed),
+            "httpConnections": self.places_max - self.places.available_permits(),
+            "httpConnectionsMax": self.places_max,
+            "memoryBytes": memory_bytes(),
+            "processorSeconds": processor_seconds(),
+            "shards": shards,
+        })
+    }
+
     fn process(&self, out: &mut Exposition) {
         out.family("roomcast_build_info", Kind::Gauge, "Always 1; the label says which version runs.");
         out.sample("roomcast_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -147,6 +172,36 @@ impl Metrics {
             out.sample("roomcast_hls_plays_total", &[("result", result)], count.load(Ordering::Relaxed));
         }
     }
+}
+
+fn shard_overview(counts: &Counts) -> Value {
+    let dropped: u64 = DropReason::ALL.iter().map(|reason| counts.drops.get(*reason)).sum();
+    json!({
+        "transports": counts.transports,
+        "upTracks": counts.up_tracks,
+        "downTracks": counts.down_tracks,
+        "packetsIn": counts.packets_in,
+        "packetsOut": counts.packets_out,
+        "bytesIn": counts.bytes_in,
+        "bytesOut": counts.bytes_out,
+        "retransmissions": counts.retransmissions,
+        "dropped": dropped,
+    })
+}
+
+/// What the process holds in memory (proc(5), `statm`); none where the system does not tell.
+fn memory_bytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * 4096)
+}
+
+/// Processor time so far (proc(5), `stat`, fields 14 and 15 in hundredths of a second).
+fn processor_seconds() -> Option<f64> {
+    let text = fs::read_to_string("/proc/self/stat").ok()?;
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<f64>().ok();
+    Some((ticks()? + ticks()?) / 100.0)
 }
 
 fn members(counts: hub::Counts, out: &mut Exposition) {

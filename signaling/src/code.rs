@@ -67,6 +67,8 @@ codes! {
     TooManyJoins = 71009, 429, "this user enters too often", "wait a minute";
     OwnerRefused = 71010, 401, "this is for the app's own server, which shows the app's secret",
         "send Authorization: Bearer and the secret of this sdkAppID";
+    ConsoleRefused = 71011, 401, "this is for the operator, who is not logged in",
+        "log in to the console; to replace a lost password delete console-password.hash and restart";
     // The form of a request.
     BadMessage = 72000, 400, "the message cannot be read", "send one JSON object with a numeric id and a type";
     UnknownRequest = 72001, 400, "there is no such request", "see PROTOCOL.md for the requests";

@@ -46,6 +46,11 @@ pub trait Setting: Sized {
 
     /// The value as text; `from_text` of it gives the same value.
     fn to_text(&self) -> String;
+
+    /// The value for people to look at, without what nobody should see.
+    fn to_shown(&self) -> String {
+        self.to_text()
+    }
 }
 
 /// Writes a value as TOML, as its shape wants it.
@@ -244,6 +249,10 @@ impl Setting for Secret {
 
     fn to_text(&self) -> String {
         self.0.clone()
+    }
+
+    fn to_shown(&self) -> String {
+        if self.0.is_empty() { String::new() } else { "hidden".to_owned() }
     }
 }
 

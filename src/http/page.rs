@@ -27,6 +27,10 @@ pub async fn page(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     // A lookup in a fixed table: no path can leave it.
     match WebDemo::get(&path) {
         Some(file) => answer(&path, file, &headers),
+        // A folder's page links to what lies beside it, so the folder's address ends in a slash.
+        None if WebDemo::get(&format!("{path}/index.html")).is_some() => {
+            (StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, format!("/{path}/"))]).into_response()
+        }
         None => (StatusCode::NOT_FOUND, "there is nothing here\n").into_response(),
     }
 }

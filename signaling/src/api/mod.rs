@@ -35,6 +35,11 @@ use crate::{
     store::{AppRecord, Store},
 };
 
+/// Stands among the extensions of a request that the operator makes, who may do in every app what the app's own server may. Only the
+/// embedding program can put it there; nothing in a request turns into it.
+#[derive(Clone, Copy, Debug)]
+pub struct Operator;
+
 /// Where the API is.
 pub const PREFIX: &str = "/api/v1";
 
