@@ -11,6 +11,7 @@ const RETRY_MS = 1500
 export class FlvPlayer {
   /** @type {any} */ #player = null
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #retry
+  /** Bytes that arrived so far, as far as the player tells. */ receivedBytes = 0
   #video
   #url
   #onError
@@ -54,6 +55,13 @@ export class FlvPlayer {
     )
     this.#player = player
     player.on(mpegts.Events.ERROR, (/** @type {string} */ type, /** @type {string} */ detail) => this.#again(`${type}: ${detail}`))
+    // Speed is what came since the last time that it was told, in KiB per second; it is told about twice a second.
+    let told = performance.now()
+    player.on(mpegts.Events.STATISTICS_INFO, ({ speed = 0 }) => {
+      const now = performance.now()
+      this.receivedBytes += (speed * 1024 * (now - told)) / 1000
+      told = now
+    })
     player.on(mpegts.Events.LOADING_COMPLETE, () => this.#again('the stream ended'))
     player.attachMediaElement(this.#video)
     player.load()
