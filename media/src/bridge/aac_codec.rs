@@ -40,11 +40,18 @@ pub struct PcmFormat {
 
 /// Decodes one stream of raw access units.
 pub trait AacDecoder: Send {
-    /// Appends the interleaved samples of one access unit to `pcm`.
+    /// Appends the interleaved samples of one access unit to `pcm`; of one that cannot be read, what [`conceal`](Self::conceal)
+    /// would.
     ///
     /// # Errors
     /// [`AudioError::Corrupt`]; nothing is appended and the next access unit may be tried.
     fn decode(&mut self, access_unit: &[u8], pcm: &mut Vec<i16>) -> Result<PcmFormat, AudioError>;
+
+    /// Appends what may have stood in an access unit that is lost, made up from those before it; fades out if more are.
+    ///
+    /// # Errors
+    /// [`AudioError::Corrupt`] if nothing was decoded before; nothing is appended.
+    fn conceal(&mut self, pcm: &mut Vec<i16>) -> Result<PcmFormat, AudioError>;
 }
 
 /// Encodes AAC-LC, 48 kHz stereo.

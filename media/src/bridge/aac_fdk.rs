@@ -10,6 +10,9 @@ use super::aac_codec::{AAC_FRAME_SAMPLES, ACCESS_UNIT_BYTES_MAX, AacDecoder, Aac
 /// Samples of the longest decoded access unit: 2,048 (HE-AAC) of two channels.
 const DECODED_SAMPLES_MAX: usize = 2 * 2_048;
 
+/// No access unit: a channel element that ends in its first byte.
+const UNREADABLE: &[u8] = &[0];
+
 /// An FDK decoder of raw access units.
 pub struct FdkDecoder {
     decoder: Decoder,
@@ -33,12 +36,29 @@ impl AacDecoder for FdkDecoder {
         if access_unit.is_empty() || access_unit.len() > ACCESS_UNIT_BYTES_MAX {
             return Err(AudioError::Corrupt);
         }
-        let taken = self.decoder.fill(access_unit).map_err(|_| AudioError::Corrupt)?;
-        let decoded = self.decoder.decode_frame(&mut self.pcm);
-        if taken < access_unit.len() {
+        let is_first = self.decoder.decoded_frame_size() == 0;
+        self.decoder.fill(access_unit).map_err(|_| AudioError::Corrupt)?;
+        // The decoder conceals what it cannot read: it says so with an error, and gives samples all the same.
+        match self.decoder.decode_frame(&mut self.pcm) {
+            Err(_) if is_first => Err(AudioError::Corrupt),
+            _ => self.take(pcm),
+        }
+    }
+
+    fn conceal(&mut self, pcm: &mut Vec<i16>) -> Result<PcmFormat, AudioError> {
+        // Nothing has been decoded yet, so there is nothing to go on from.
+        if self.decoder.decoded_frame_size() == 0 {
             return Err(AudioError::Corrupt);
         }
-        decoded.map_err(|_| AudioError::Corrupt)?;
+        self.decoder.fill(UNREADABLE).map_err(|_| AudioError::Corrupt)?;
+        let _ = self.decoder.decode_frame(&mut self.pcm);
+        self.take(pcm)
+    }
+}
+
+impl FdkDecoder {
+    /// Hands out what was decoded last.
+    fn take(&self, pcm: &mut Vec<i16>) -> Result<PcmFormat, AudioError> {
         let samples = self.decoder.decoded_frame_size();
         let info = self.decoder.stream_info();
         let (rate_hz, channels) = (u32::try_from(info.sampleRate), usize::try_from(info.numChannels));

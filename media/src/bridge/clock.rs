@@ -320,6 +320,62 @@ mod tests {
         }
     }
 
+    /// A day of a browser whose sound card is off by `ppm` against its clock: the worst lip sync of players after the first two
+    /// seconds, in microseconds. Both RTP clocks wrap on the way.
+    fn worst_lips_of_a_day(ppm: i64) -> i64 {
+        let (mut audio, mut video) = (TrackClock::new(48_000), TrackClock::new(90_000));
+        let mut sync = LipSync::default();
+        // What the card has counted by then, and what the camera's clock says.
+        let card = |us: i64| (us / 1_000_000 * (48_000 + 48 * ppm / 1000) + us % 1_000_000 * 48 / 1000) as u32;
+        let camera = |us: i64| (4_000_000_000i64 + us * 9 / 100) as u32;
+        let (mut worst, mut last_shown) = (0, i64::MIN);
+        for frame in 0..24 * 3_600 * 10i64 {
+            let us = frame * 100_000;
+            let taken = START + Duration::from_micros(us as u64);
+            let heard = audio.map(taken + Duration::from_millis(30), card(us)).us;
+            // Pictures take longer, and waver.
+            let delay = Duration::from_millis(80 + (frame as u64 * 7) % 20);
+            let seen = video.map(taken + delay, camera(us)).us;
+            if frame % 50 == 10 {
+                let ntp = Ntp::from_unix_micros(1_000_000_000 + us as u64);
+                audio.sender_report(ntp, card(us));
+                video.sender_report(ntp, camera(us));
+            }
+            let shown = sync.correct(seen, video.sender_offset_us(), audio.sender_offset_us());
+            assert!(shown > last_shown);
+            last_shown = shown;
+            if us > 2_000_000 {
+                worst = worst.max((shown - heard).abs());
+            }
+        }
+        worst
+    }
+
+    #[test]
+    fn lips_agree_with_the_voice_within_20_ms_for_a_day_of_a_drifting_sound_card() {
+        for ppm in [100, -100] {
+            let worst = worst_lips_of_a_day(ppm);
+            assert!(worst < 20_000, "{ppm} ppm: {worst} µs");
+        }
+    }
+
+    #[test]
+    fn an_rtmp_publishers_tracks_stay_together_for_a_day_of_a_drifting_clock_over_the_wrap() {
+        for ppm in [100i64, -100] {
+            let mut clock = RtmpClock::default();
+            let base_ms = u32::MAX - 40_000_000;
+            for step in 0..24 * 3_600 * 10i64 {
+                let sent_ms = step * 100;
+                let us = sent_ms * 1000 + sent_ms * ppm / 1000;
+                let now = START + Duration::from_micros(us as u64);
+                let video = clock.map(now, Kind::Video, base_ms.wrapping_add(sent_ms as u32));
+                let audio =
+                    clock.map(now + Duration::from_millis(40), Kind::Audio, base_ms.wrapping_add(sent_ms as u32));
+                assert_eq!(audio, video);
+            }
+        }
+    }
+
     #[test]
     fn video_that_is_seconds_behind_steps_forward_at_once() {
         let mut sync = LipSync::default();

@@ -7,6 +7,7 @@ pub mod assemble;
 #[cfg(all(test, feature = "aac-fdk"))]
 mod chain_tests;
 pub mod clock;
+pub mod drift;
 #[cfg(test)]
 mod enhanced_tests;
 #[cfg(all(test, feature = "aac-fdk"))]

@@ -6,6 +6,8 @@
 mod aac_to_opus;
 mod opus_to_aac;
 #[cfg(all(test, feature = "aac-fdk"))]
+mod quality_tests;
+#[cfg(all(test, feature = "aac-fdk"))]
 mod tests;
 
 pub use aac_to_opus::AacToOpus;

@@ -3,6 +3,7 @@
 use super::{OPUS_FRAME_SAMPLES, position_of_us};
 use crate::bridge::{
     aac_codec::{AAC_FRAME_SAMPLES, AacDecoder, AudioError, PcmFormat, aac_decoder},
+    drift::{Drift, SIDE_TAPS, STRETCH_MAX, stretch},
     resample::To48k,
 };
 
@@ -15,6 +16,9 @@ const OPUS_COMPLEXITY: u8 = 5;
 /// Incoming AAC timestamps may be off by this much before they are believed over the count of samples. Publishers round to
 /// milliseconds and some stamp when they send; less would step needlessly, more would be seen on lips.
 const AAC_TOLERANCE_SAMPLES: i64 = 48 * 50;
+
+/// A hole that is no longer than this is filled with sound that is made up; a longer one is a step in time.
+const CONCEAL_SAMPLES_MAX: i64 = 48 * 150;
 
 /// Turns the access units of one AAC stream into Opus packets of 20 ms.
 pub struct AacToOpus {
@@ -29,10 +33,12 @@ struct Output {
     format: PcmFormat,
     resampler: To48k,
     encoder: ropus::Encoder,
-    /// Interleaved samples at 48 kHz that wait for a whole Opus frame.
+    /// Interleaved samples at 48 kHz that wait for a whole Opus frame, behind [`SIDE_TAPS`] that are encoded already.
     waiting: Vec<i16>,
-    /// Position of the first of them.
+    /// Position of the first of them that is not encoded.
     waiting_at: i64,
+    drift: Drift,
+    stretched: Vec<i16>,
     /// Where the count of decoded samples began, and how many there were since.
     counted_from: i64,
     counted: i64,
@@ -52,21 +58,17 @@ impl AacToOpus {
 
     /// Takes the access unit whose time is `us`; gives `out` the position and the bytes of each Opus packet that is complete.
     ///
-    /// An access unit that cannot be decoded is replaced with silence of its length.
+    /// An access unit that cannot be decoded is made up for from those before it, and so is a short hole in the timestamps.
+    /// Where the samples do not keep time with the timestamps, the sound is made a little longer or shorter ([`Drift`]).
     ///
     /// # Errors
     /// [`AudioError::Setup`] if the stream turns out to be something that cannot be encoded.
     pub fn push(&mut self, us: i64, access_unit: &[u8], out: &mut dyn FnMut(i64, &[u8])) -> Result<(), AudioError> {
+        self.fill_hole(us, out);
         self.decoded.clear();
-        let format = match (self.decoder.decode(access_unit, &mut self.decoded), &self.output) {
-            (Ok(format), _) => format,
-            (Err(_), Some(output)) => {
-                self.decoded.resize(output.last_len * output.format.channels, 0);
-                output.format
-            }
-            // Nothing is known of the stream yet, so there is nothing to be silent in.
-            (Err(_), None) => return Ok(()),
-        };
+        let decoded = self.decoder.decode(access_unit, &mut self.decoded);
+        // Before anything was decoded there is nothing to go on from, and nothing to be silent in.
+        let Ok(format) = decoded.or_else(|_| self.decoder.conceal(&mut self.decoded)) else { return Ok(()) };
         let position = position_of_us(us) - i64::from(format.delay_samples) * 48_000 / i64::from(format.rate_hz);
         let output = match &mut self.output {
             Some(output) if same_sound(output.format, format) => output,
@@ -80,6 +82,25 @@ impl AacToOpus {
         };
         output.push(format, position, &self.decoded, out);
         Ok(())
+    }
+
+    /// Makes up for access units that are missing before the one of `us`.
+    fn fill_hole(&mut self, us: i64, out: &mut dyn FnMut(i64, &[u8])) {
+        let Some(output) = &mut self.output else { return };
+        let rate_hz = i64::from(output.format.rate_hz);
+        let position = position_of_us(us) - i64::from(output.format.delay_samples) * 48_000 / rate_hz;
+        let unit = output.last_len as i64 * 48_000 / rate_hz;
+        let hole = position - output.expected();
+        if unit == 0 || !(AAC_TOLERANCE_SAMPLES..=CONCEAL_SAMPLES_MAX).contains(&hole) {
+            return;
+        }
+        for _ in 0..(hole + unit / 2) / unit {
+            self.decoded.clear();
+            match self.decoder.conceal(&mut self.decoded) {
+                Ok(format) if same_sound(format, output.format) => output.take(format, &self.decoded, out),
+                _ => return,
+            }
+        }
     }
 }
 
@@ -102,6 +123,8 @@ impl Output {
             encoder,
             waiting: Vec::new(),
             waiting_at: 0,
+            drift: Drift::default(),
+            stretched: Vec::new(),
             counted_from: 0,
             counted: 0,
             last_len: AAC_FRAME_SAMPLES,
@@ -112,15 +135,26 @@ impl Output {
     }
 
     fn push(&mut self, format: PcmFormat, position: i64, decoded: &[i16], out: &mut dyn FnMut(i64, &[u8])) {
-        let expected = self.counted_from + self.counted * 48_000 / i64::from(format.rate_hz);
-        let ahead = position - expected;
+        let ahead = position - self.expected();
         if ahead > AAC_TOLERANCE_SAMPLES {
             self.flush(out);
             self.start_at(position);
         } else if ahead < -AAC_TOLERANCE_SAMPLES {
             // More samples than time: leaving some out lets the timestamps catch up, stepping back would not.
             return;
+        } else {
+            let frames = decoded.len() / format.channels;
+            self.drift.note(ahead, frames as i64 * 48_000 / i64::from(format.rate_hz));
         }
+        self.take(format, decoded, out);
+    }
+
+    /// The position of what comes next, by the count of samples.
+    fn expected(&self) -> i64 {
+        self.counted_from + self.counted * 48_000 / i64::from(self.format.rate_hz)
+    }
+
+    fn take(&mut self, format: PcmFormat, decoded: &[i16], out: &mut dyn FnMut(i64, &[u8])) {
         let frames = decoded.len() / format.channels;
         self.format = format;
         self.last_len = frames;
@@ -132,16 +166,20 @@ impl Output {
     fn start_at(&mut self, position: i64) {
         self.resampler.reset();
         self.waiting.clear();
+        self.waiting.resize(SIDE_TAPS * self.format.channels, 0);
         self.waiting_at = position - self.resampler.delay_samples();
         self.counted_from = position;
         self.counted = 0;
+        self.drift = Drift::default();
     }
 
     /// Fills what waits up to a whole frame with silence and encodes it.
     fn flush(&mut self, out: &mut dyn FnMut(i64, &[u8])) {
-        if !self.waiting.is_empty() {
-            let whole = OPUS_FRAME_SAMPLES * self.format.channels;
-            self.waiting.resize(self.waiting.len().next_multiple_of(whole), 0);
+        let (before, whole) = (SIDE_TAPS * self.format.channels, OPUS_FRAME_SAMPLES * self.format.channels);
+        let left = self.waiting.len() - before;
+        if left > 0 {
+            // And as much behind it as a frame looks ahead.
+            self.waiting.resize(before + left.next_multiple_of(whole) + before, 0);
             self.encode_whole_frames(out);
         }
     }
@@ -149,13 +187,31 @@ impl Output {
     fn encode_whole_frames(&mut self, out: &mut dyn FnMut(i64, &[u8])) {
         // The encoder's own look-ahead delays what a decoder gives back.
         let delay = i64::from(self.encoder.lookahead());
+        let channels = self.format.channels;
         let mut used = 0;
-        for frame in self.waiting.chunks_exact(OPUS_FRAME_SAMPLES * self.format.channels) {
-            if let Ok(len) = self.encoder.encode(frame, &mut self.packet) {
+        loop {
+            // Enough for a frame that is made shorter, so that the decision is not lost.
+            let most = OPUS_FRAME_SAMPLES + STRETCH_MAX as usize + 2 * SIDE_TAPS;
+            if self.waiting.len() - used < most * channels {
+                break;
+            }
+            let longer = self.drift.take();
+            let from = (OPUS_FRAME_SAMPLES as i64 - longer) as usize;
+            let frame = if longer == 0 {
+                let start = used + SIDE_TAPS * channels;
+                self.waiting.get(start..start + from * channels)
+            } else {
+                self.stretched.clear();
+                let input = self.waiting.get(used..).unwrap_or_default();
+                stretch(input, channels, from, OPUS_FRAME_SAMPLES, &mut self.stretched);
+                self.counted_from += longer;
+                Some(&self.stretched[..])
+            };
+            if let Some(Ok(len)) = frame.map(|frame| self.encoder.encode(frame, &mut self.packet)) {
                 out(self.waiting_at - delay, &self.packet[..len]);
             }
             self.waiting_at += OPUS_FRAME_SAMPLES as i64;
-            used += frame.len();
+            used += from * channels;
         }
         self.waiting.drain(..used);
     }

@@ -10,8 +10,9 @@ use crate::bridge::aac_codec::{AAC_FRAME_SAMPLES, AacEncoder, AudioError, aac_en
 /// Opus packets that begin within this of where the last one ended follow it without a seam.
 const OPUS_TOLERANCE_SAMPLES: i64 = 48 * 10;
 
-/// How much missing sound the Opus decoder is asked to make up before it is plain silence.
-const CONCEAL_SAMPLES_MAX: i64 = 48 * 120;
+/// How much missing sound the Opus decoder is asked to make up before it is plain silence: as long as a sender that transmits
+/// discontinuously lets pass between two packets (RFC 7587 §3.1.3), so that his silence keeps its noise.
+const CONCEAL_SAMPLES_MAX: i64 = 48 * 440;
 
 /// A hole that is longer than this is a step in time; shorter ones are filled. Somebody who mutes for minutes is filled as
 /// time passes, see [`OpusToAac::conceal_until`].

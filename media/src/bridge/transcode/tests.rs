@@ -192,9 +192,10 @@ fn rubbish_is_refused_without_a_panic() {
     }
 }
 
-/// Not a benchmark to be held to, only a figure to be read: `cargo test --release -p media cost_of -- --nocapture`.
+/// A figure to be read: `cargo test --release -p media --lib cost_of -- --ignored --nocapture`.
 #[test]
-fn cost_of_20_ms_in_each_direction_is_well_below_20_ms() {
+#[ignore = "measures"]
+fn cost_of_20_ms_in_each_direction() {
     // Stereo that leaves the codecs nothing to save: two tones that glide, and noise.
     let mut encoder = aac_encoder(128_000).unwrap();
     let mut noise = 1u32;
@@ -226,5 +227,4 @@ fn cost_of_20_ms_in_each_direction_is_well_below_20_ms() {
     packets.iter().for_each(|(at, packet)| back.push(*at, packet, &mut |_, _| ()));
     let to_aac = start.elapsed() / packets.len() as u32;
     println!("AAC to Opus {to_opus:?}, Opus to AAC {to_aac:?} per 20 ms of stereo");
-    assert!(to_opus.as_millis() < 10 && to_aac.as_millis() < 10);
 }
