@@ -327,6 +327,9 @@ settings! {
         opus_bitrate_bps: Whole<16000, 510000> = "96000",
         /// AAC bitrate, in bits per second, for RTMP and FLV players who hear a WebRTC member.
         aac_bitrate_bps: Whole<16000, 320000> = "128000",
+        /// What RTMP and FLV players get is gathered for so many milliseconds: longer costs less for each player, and delays
+        /// by as much. 0: not at all.
+        player_merge_ms: Whole<0, 1000> = "30",
     }
 }
 
@@ -527,6 +530,7 @@ impl Config {
             },
             opus_bitrate_bps: media.opus_bitrate_bps.get() as u32,
             aac_bitrate_bps: media.aac_bitrate_bps.get() as u32,
+            player_merge: Duration::from_millis(media.player_merge_ms.get()),
         }
     }
 

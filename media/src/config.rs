@@ -76,6 +76,8 @@ pub struct MediaConfig {
     pub opus_bitrate_bps: u32,
     /// AAC bitrate, in bits per second, of streams that come with Opus. Default 128,000.
     pub aac_bitrate_bps: u32,
+    /// What RTMP and FLV players get is gathered for so long. Default 30 ms.
+    pub player_merge: Duration,
 }
 
 impl Default for MediaConfig {
@@ -108,6 +110,7 @@ impl Default for MediaConfig {
             memory_max_bytes: machine_memory_bytes() / 2,
             opus_bitrate_bps: 96_000,
             aac_bitrate_bps: 128_000,
+            player_merge: Duration::from_millis(30),
         }
     }
 }

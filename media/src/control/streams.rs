@@ -277,7 +277,7 @@ impl Streams {
             feed: None,
             idle_since: None,
         });
-        let feed = entry.feed.get_or_insert_with(Feed::new).clone();
+        let feed = entry.feed.get_or_insert_with(|| Feed::new(self.config.player_merge)).clone();
         let (tracks, b_frames, ended) = (self.events.clone(), self.events.clone(), self.events.clone());
         let sink = IngestSink {
             pipe: writer,
@@ -304,7 +304,7 @@ impl Streams {
         let entry = self.entries.get_mut(&stream).ok_or(Refusal::NotFound)?;
         entry.idle_since = None;
         if entry.feed.is_none() {
-            entry.feed = Some(Feed::new());
+            entry.feed = Some(Feed::new(self.config.player_merge));
             self.serve_players(stream, mailbox)?;
         }
         let entry = self.entries.get(&stream).ok_or(Refusal::NotFound)?;

@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn a_stream_of_the_room_reaches_a_player_and_the_thread_ends_with_the_pipe() {
         let (writer, reader) = pipe(4_096, || ());
-        let feed = Feed::new();
+        let feed = Feed::new(Duration::ZERO);
         let mut player = feed.outlet().attach();
         let mut room = RtmpToRoom::new(96_000, WallClock::new(0));
         for tag in tags(BASELINE_AAC44) {
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn a_key_frame_is_asked_for_while_there_is_none() {
         let (writer, reader) = pipe(16, || ());
-        let feed = Feed::new();
+        let feed = Feed::new(Duration::ZERO);
         let thread = spawn_egress(&MediaConfig::default(), reader, false, Some(Codec::H264), feed.clone());
         while !writer.take_key_wanted() {
             thread::yield_now();

@@ -1,6 +1,9 @@
 //! A stream's tags on their way to its players, whoever makes them: publishers come and go, the players' time line goes on.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use super::outlet::Outlet;
 use crate::bridge::tag::Tag;
@@ -36,8 +39,11 @@ struct Line {
 
 impl Feed {
     #[allow(clippy::new_ret_no_self, reason = "a feed is always shared: sources write, control keeps it")]
-    pub fn new() -> Arc<Feed> {
-        Arc::new(Feed { outlet: Outlet::new(), line: Mutex::default() })
+    /// `merge`: how long what comes is gathered for the players, see [`Outlet::set_merge`].
+    pub fn new(merge: Duration) -> Arc<Feed> {
+        let outlet = Outlet::new();
+        outlet.set_merge(merge);
+        Arc::new(Feed { outlet, line: Mutex::default() })
     }
 
     pub fn outlet(&self) -> &Arc<Outlet> {
@@ -114,7 +120,7 @@ mod tests {
 
     #[test]
     fn the_first_publishers_time_is_the_players_time() {
-        let feed = Feed::new();
+        let feed = Feed::new(Duration::ZERO);
         let mut player = feed.outlet().attach();
         let source = feed.begin();
         for tag in
@@ -128,7 +134,7 @@ mod tests {
     #[test]
     fn the_next_publishers_time_goes_on_where_the_last_ones_ended_even_over_the_wrap() {
         for end in [5_000, u32::MAX - 5] {
-            let feed = Feed::new();
+            let feed = Feed::new(Duration::ZERO);
             let mut player = feed.outlet().attach();
             let first = feed.begin();
             feed.push(first, tag(TagKind::Video, end, false));
@@ -149,7 +155,7 @@ mod tests {
 
     #[test]
     fn sound_that_begins_before_the_first_picture_does_not_run_backwards() {
-        let feed = Feed::new();
+        let feed = Feed::new(Duration::ZERO);
         let mut player = feed.outlet().attach();
         let first = feed.begin();
         feed.push(first, tag(TagKind::Audio, 5_000, false));
@@ -164,7 +170,7 @@ mod tests {
 
     #[test]
     fn there_are_never_two_writers() {
-        let feed = Feed::new();
+        let feed = Feed::new(Duration::ZERO);
         let mut player = feed.outlet().attach();
         let (old, new) = (feed.begin(), feed.begin());
         assert!(!feed.push(old, tag(TagKind::Video, 1, false)));

@@ -265,7 +265,7 @@ mod tests {
 
     fn rig() -> Rig {
         let (writer, reader) = pipe(4_096, || ());
-        let feed = Feed::new();
+        let feed = Feed::new(Duration::ZERO);
         let (on_tracks, tracks) = std_mpsc::channel();
         let (on_end, ended) = std_mpsc::channel();
         let sink = IngestSink {

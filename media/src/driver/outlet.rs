@@ -32,6 +32,9 @@ pub const PLAYER_BYTES_MAX: usize = 4 << 20;
 /// A player that has taken nothing for this long while tags wait for it is let go.
 pub const PLAYER_STALL_MAX: Duration = Duration::from_secs(10);
 
+/// Tags that are gathered at most, however long merging may take: far fewer than may wait for a player.
+const GATHERED_TAGS_MAX: usize = PLAYER_TAGS_MAX / 4;
+
 /// Metadata and the two sequence headers.
 const HEADERS_MAX: usize = 3;
 
@@ -45,6 +48,11 @@ struct State {
     line: Line,
     gop: Gop,
     players: Vec<Player>,
+    /// Tags are gathered for so long before players get them.
+    merge: Duration,
+    /// Tags that are gathered, which the kept group has already, and since when.
+    gathered: Vec<Tag>,
+    gathered_since: Option<Instant>,
     closed: bool,
     key_wanted: bool,
 }
@@ -65,10 +73,24 @@ impl Outlet {
         if state.closed {
             return;
         }
-        let State { line, gop, players, .. } = &mut *state;
-        let tag = line.place(now, tag);
-        gop.push(&tag);
-        players.retain_mut(|player| player.offer(now, &tag, gop));
+        let tag = state.line.place(now, tag);
+        state.gop.push(&tag);
+        if state.players.is_empty() {
+            return;
+        }
+        state.gathered.push(tag);
+        let since = *state.gathered_since.get_or_insert(now);
+        // The next tag comes in a moment, but not at once: what leaves now rather than then is early by less than it would be
+        // late.
+        if now.saturating_duration_since(since) >= state.merge * 3 / 4 || state.gathered.len() >= GATHERED_TAGS_MAX {
+            state.hand_out(now);
+        }
+    }
+
+    /// Gathers tags for about so long before players get them, so that each is woken, and its socket written to, that much
+    /// less often. What players get is later by as much; what is gathered when the publisher pauses waits with him.
+    pub fn set_merge(&self, merge: Duration) {
+        self.lock().merge = merge;
     }
 
     /// Adds a player. Metadata, sequence headers and the kept group of pictures are in the channel already, timestamps as they
@@ -84,6 +106,8 @@ impl Outlet {
         if state.closed {
             return receiver;
         }
+        // The newcomer has it from the kept group.
+        state.hand_out(now);
         let mut player = Player::new(now, sender);
         player.send_headers(&state.gop);
         for tag in state.gop.frames() {
@@ -98,6 +122,7 @@ impl Outlet {
     /// Ends the stream: players get what waits for them, then their channels close.
     pub fn close(&self) {
         let mut state = self.lock();
+        state.hand_out(Instant::now());
         state.closed = true;
         state.players.clear();
         state.gop = Gop::default();
@@ -121,6 +146,16 @@ impl Outlet {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         // Every change is complete before anything that may panic, so a poisoned state is a usable one.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Gives players what was gathered, each all of it at once.
+    fn hand_out(&mut self, now: Instant) {
+        let State { gop, players, gathered, .. } = self;
+        players.retain_mut(|player| gathered.iter().all(|tag| player.offer(now, tag, gop)));
+        gathered.clear();
+        self.gathered_since = None;
     }
 }
 
@@ -324,6 +359,27 @@ mod tests {
             let step = got[0].wrapping_sub(unchanged[99]);
             assert!((1..=60).contains(&step), "{step}");
         }
+    }
+
+    #[test]
+    fn merged_tags_come_together_once_each_and_newcomers_get_them_from_the_kept_group() {
+        let outlet = Outlet::new();
+        outlet.set_merge(Duration::from_millis(40));
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let mut first = outlet.attach_at(start);
+        for (ms, tag) in [(0, video(0, true)), (10, audio(10)), (20, audio(20))] {
+            outlet.push_at(at(ms), tag);
+        }
+        assert!(drain(&mut first).is_empty());
+        outlet.push_at(at(32), audio(32));
+        assert_eq!(drain(&mut first), [0, 10, 20, 32]);
+        outlet.push_at(at(40), audio(40));
+        let mut second = outlet.attach_at(at(45));
+        assert_eq!((drain(&mut first), drain(&mut second)), (vec![40], vec![0, 10, 20, 32, 40]));
+        outlet.push_at(at(50), audio(50));
+        outlet.close();
+        assert_eq!((drain(&mut first), drain(&mut second)), (vec![50], vec![50]));
     }
 
     #[test]

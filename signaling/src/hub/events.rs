@@ -55,6 +55,7 @@ impl Inner {
                     self.with_cell(&cell, |cell, out| cell.room.stream_lost(stream, out));
                 }
             }
+            Event::Speakers { .. } => {}
             Event::StreamEnded { stream } => self.stream_ended(stream),
             Event::PushRequested { url, reply } => {
                 let granted = self.push(&url);

@@ -157,7 +157,7 @@ impl Session {
                     Some(Ok(Message::Text(text))) => {
                         self.bucket.take(per_second, burst).await;
                         match wire::read(&text) {
-                            Some(said) => self.hear(said),
+                            Some(said) => self.hear(said).await,
                             None => {
                                 debug!(user = %self.caller.user, "a message that cannot be read");
                                 return End::Over;
@@ -197,9 +197,9 @@ impl Session {
     }
 
     /// What the client says.
-    fn hear(&mut self, said: Said) {
+    async fn hear(&mut self, said: Said) {
         match said {
-            Said::Join(join) => self.join(join),
+            Said::Join(join) => self.join(join).await,
             Said::Offer { sdp, .. } => {
                 let lines = crate::offer::media_lines(&sdp);
                 let tracks = lines.into_iter().filter(|line| line.kind.is_some());
@@ -225,7 +225,7 @@ impl Session {
         }
     }
 
-    fn join(&mut self, join: Join) {
+    async fn join(&mut self, join: Join) {
         if self.seat.is_some() {
             return;
         }
@@ -239,7 +239,7 @@ impl Session {
             role: join.role,
             name: None,
         };
-        match self.hub.enter(self.last_id, enter, &self.link, self.caller.remote, self.caller.reached_at) {
+        match self.hub.enter(self.last_id, enter, &self.link, self.caller.remote, self.caller.reached_at).await {
             // The answer comes by the link.
             Ok(seat) => self.seat = Some(seat),
             Err(fault) => {
