@@ -186,6 +186,7 @@ async fn open(seen: &Rc<Seen>, offer: &str) -> String {
         key: TrackId { stream: StreamId(1), kind: codec.kind() },
         codec,
         fmtp: String::new(),
+        ssrc_mark: None,
         stream_label: "clip".to_owned(),
     };
     let (answer, remote, down) = if offer.contains("a=recvonly") {
