@@ -135,6 +135,8 @@ struct Seen {
     numbers: Vec<u16>,
 }
 
+type IsLost = fn(u16) -> bool;
+
 struct Client {
     id: TransportId,
     socket: UdpSocket,
@@ -145,7 +147,7 @@ struct Client {
     negotiated: ClientNegotiated,
     seen: Seen,
     /// Reports arrivals, but for those that it says yes to.
-    reporter: Option<(TwccReceiver, fn(u16) -> bool)>,
+    reporter: Option<(TwccReceiver, IsLost)>,
 }
 
 impl Client {

@@ -219,7 +219,7 @@ impl DownTrack {
     pub fn on_report_block(&mut self, now: Time, block: &ReportBlock) {
         let named = self.reports.iter().flatten().find(|(name, _)| *name == block.last_sr);
         let Some((_, sent)) = named.filter(|_| block.last_sr != 0) else { return };
-        let held = Duration::from_micros(u64::from(block.delay_since_last_sr) * 1_000_000 >> 16);
+        let held = Duration::from_micros((u64::from(block.delay_since_last_sr) * 1_000_000) >> 16);
         let rtt = now.since(*sent).saturating_sub(held);
         self.rtt = Some(self.rtt.map_or(rtt, |smooth| (smooth * 7 + rtt) / 8));
     }
