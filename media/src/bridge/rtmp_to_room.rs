@@ -28,7 +28,7 @@ use crate::{
     units::time::{Time, WallClock},
 };
 
-pub use self::video::{HELD_BYTES_MAX, PARAMETER_SETS_BYTES_MAX, PICTURE_NALS_MAX};
+pub use self::video::{PARAMETER_SETS_BYTES_MAX, PICTURE_NALS_MAX};
 
 /// Most that a picture may be shown before or after it is decoded; what claims more is shown when it is decoded.
 const COMPOSITION_MS_MAX: i32 = 5_000;

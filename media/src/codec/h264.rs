@@ -2,6 +2,7 @@
 //! ISO/IEC 14496-15). Nothing is decoded.
 
 pub mod config;
+pub mod gaps;
 pub mod nal;
 pub mod payload;
 pub mod slice;

@@ -10,8 +10,10 @@ use crate::{
     codec::{
         Codec,
         h264::{
-            AvcConfig, NalKind, is_b_slice,
-            nal::{self, avcc, write_avcc},
+            AvcConfig, NalKind,
+            gaps::allow_gaps,
+            is_b_slice,
+            nal::{self, avcc},
         },
     },
     ids::Kind,
@@ -21,9 +23,6 @@ use crate::{
 /// Most NAL units of one picture. A picture of 4K in slices of one macroblock row has 135; each unit costs a packet, so a
 /// picture of a million empty ones must not pass.
 pub const PICTURE_NALS_MAX: usize = 256;
-
-/// Most bytes of pictures that wait for the next one: a few of an ordinary stream, one of 100 Mbit/s.
-pub const HELD_BYTES_MAX: usize = 1 << 20;
 
 /// Most bytes of parameter sets that go before each key frame; real ones have less than a hundred.
 pub const PARAMETER_SETS_BYTES_MAX: usize = 4_096;
@@ -42,8 +41,8 @@ pub(super) struct VideoIn {
     pub(super) b_frames_seen: bool,
     /// When the latest picture that was sent is shown.
     latest_us: Option<i64>,
-    /// Pictures that are shown before one that was sent already, each unit behind a length of four bytes.
-    held: Vec<u8>,
+    /// Pictures to which others refer were left out: decoders are told.
+    leaves_references_out: bool,
     complained: bool,
 }
 
@@ -64,7 +63,7 @@ impl VideoIn {
             preamble: Vec::new(),
             b_frames_seen: false,
             latest_us: None,
-            held: Vec::new(),
+            leaves_references_out: false,
             complained: false,
         }
     }
@@ -76,7 +75,7 @@ impl VideoIn {
         self.awaiting_key = true;
         self.preamble = Vec::new();
         self.b_frames_seen = false;
-        self.held.clear();
+        self.leaves_references_out = false;
         self.complained = false;
     }
 
@@ -132,16 +131,15 @@ impl VideoIn {
         }
         if nals.iter().any(|unit| is_b_slice(unit)) {
             self.see_b_frames();
-            let mut slices = nals.iter().filter(|unit| nal::kind(unit).is_slice());
-            // One to which no other picture refers: without it the others are whole.
-            if slices.all(|unit| nal::ref_idc(unit) == 0) {
+            // Receivers of WebRTC show pictures in the order in which they come, and their decoders give up on one that belongs
+            // before another that they have given out already. So none of those is sent.
+            if self.latest_us.is_some_and(|latest_us| pts_us < latest_us) {
+                let mut slices = nals.iter().filter(|unit| nal::kind(unit).is_slice());
+                self.leaves_references_out |= slices.any(|unit| nal::ref_idc(unit) != 0);
                 return;
             }
-            if self.latest_us.is_some_and(|latest_us| pts_us < latest_us) {
-                return self.hold(&nals);
-            }
         }
-        let held = std::mem::take(&mut self.held);
+        let allowed: Vec<Vec<u8>>;
         let mut picture: Vec<&[u8]> = Vec::with_capacity(nals.len() + 2);
         if key {
             if self.sets.sps.is_empty() || self.sets.pps.is_empty() {
@@ -149,11 +147,16 @@ impl VideoIn {
             }
             self.set_codec(Codec::H264);
             // In band before every key frame: whoever joins or lost packets can start here.
-            picture.extend(self.sets.iter());
+            // Where they can be told that pictures are missing on purpose, they are.
+            allowed = match self.leaves_references_out {
+                true => self.sets.sps.iter().map(|sps| allow_gaps(sps).unwrap_or_else(|| sps.to_vec())).collect(),
+                false => Vec::new(),
+            };
+            match allowed.is_empty() {
+                true => picture.extend(self.sets.iter()),
+                false => picture.extend(allowed.iter().map(|sps| &sps[..]).chain(self.sets.pps())),
+            }
             nals.retain(|unit| !matches!(nal::kind(unit), NalKind::Sps | NalKind::Pps));
-        } else {
-            // What is behind a key frame refers to nothing before it.
-            picture.extend(avcc(&held, 4).flatten());
         }
         picture.extend(nals);
         self.awaiting_key = false;
@@ -162,18 +165,6 @@ impl VideoIn {
         if !self.stream.send_h264(timestamp, &picture, sink) {
             self.lose();
         }
-    }
-
-    /// Keeps a picture that others refer to, but that would be shown too late: receivers of WebRTC show pictures in the order
-    /// in which they come, and so would run backwards for a moment. It leaves together with the next picture, as one frame, of
-    /// which they show the end.
-    fn hold(&mut self, nals: &[&[u8]]) {
-        let bytes: usize = nals.iter().map(|unit| unit.len() + 4).sum();
-        if self.held.len() + bytes > HELD_BYTES_MAX {
-            self.held.clear();
-            return self.lose();
-        }
-        nals.iter().for_each(|unit| write_avcc(&mut self.held, unit));
     }
 
     fn see_b_frames(&mut self) {
@@ -210,6 +201,10 @@ impl VideoIn {
 impl ParameterSets {
     fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.sps.iter().chain(&self.pps).map(|set| &set[..])
+    }
+
+    fn pps(&self) -> impl Iterator<Item = &[u8]> {
+        self.pps.iter().map(|set| &set[..])
     }
 
     fn is_bounded(&self) -> bool {
