@@ -366,6 +366,8 @@ settings! {
         callback_key: Secret = "",
         /// Whether callbacks may go to loopback, link-local and private addresses.
         callback_private: bool = "false",
+        /// Whether relays may lead to such addresses.
+        relay_private: bool = "false",
         /// When somebody has to leave unless he renewed his ticket: "key" (when his privateMapKey expires; without one,
         /// never), "ticket" (when his userSig or privateMapKey expires) or "never" (tickets are for the door only).
         rights_end: RightsEnd = "key",
@@ -415,6 +417,7 @@ impl AppSettings {
             callback_url: Some(self.callback_url.clone()).filter(|url| !url.is_empty()),
             callback_key: text(&self.callback_key),
             callback_private: self.callback_private,
+            relay_private: self.relay_private,
             rights_end: self.rights_end,
             private_map_key_once: self.private_map_key_once,
             history_messages: self.history_messages.get() as usize,

@@ -4,6 +4,10 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
     time::Instant,
 };
 
@@ -69,9 +73,42 @@ pub enum Command {
     /// stream). Dropping the sender ends the stream; a closed channel says that somebody else ended it. A stream that exists
     /// gets this publisher in the place of the one it has, whatever that one came by, and goes on for all who receive it.
     OpenIngest { room: RoomId, stream: StreamId, reply: Reply<mpsc::Sender<Tag>> },
+    /// Carries a stream to another RTMP server or from one, once; answers when and why that ended. Dropping the receiver ends
+    /// it.
+    Relay { way: RelayWay, target: RelayTarget, counts: Arc<RelayCounts>, reply: oneshot::Sender<String> },
     /// Attaches an RTMP or FLV player to a stream: metadata, sequence headers and the kept group of pictures come first, then
     /// what is live. The channel closes when the stream is over; dropping it detaches the player.
     Attach { stream: StreamId, reply: Reply<mpsc::Receiver<Tag>> },
+}
+
+/// One way between us and another RTMP server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelayWay {
+    /// A stream of ours goes there.
+    Push { stream: StreamId },
+    /// A stream of theirs comes in, as this one.
+    Pull { room: RoomId, stream: StreamId },
+}
+
+/// The other server, and what the stream is called there.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RelayTarget {
+    /// Where to connect to.
+    pub addr: SocketAddr,
+    /// As the URL named it.
+    pub host: String,
+    pub app: String,
+    /// With its query, which may carry secrets.
+    pub name: String,
+}
+
+/// What a relay has carried, in all its attempts.
+#[derive(Debug, Default)]
+pub struct RelayCounts {
+    pub bytes_in: AtomicU64,
+    pub bytes_out: AtomicU64,
+    /// The other server said yes, and media flows.
+    pub running: AtomicBool,
 }
 
 /// One m-line of a publisher's offer, and the stream that it feeds.

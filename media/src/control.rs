@@ -11,6 +11,7 @@ use std::{
     collections::{HashMap, HashSet, VecDeque},
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::Pin,
     sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -34,15 +35,15 @@ use crate::{
     buf::pipe::relay,
     codec::Codec,
     command::{
-        CloseReason, Command, Event, NegotiatedTrack, PlayAnswer, PublishAnswer, PublishTrack, Refusal, SubscribeOffer,
-        Wanted,
+        CloseReason, Command, Event, NegotiatedTrack, PlayAnswer, PublishAnswer, PublishTrack, Refusal, RelayCounts,
+        RelayTarget, RelayWay, SubscribeOffer, Wanted,
     },
     config::MediaConfig,
     driver::{
         ice_tcp,
         ingest::PublisherEnd,
         mailbox::{DownSetup, ShardCommand, ShardEvent, UpSetup},
-        rtmp,
+        relay, rtmp,
         shard::{self, Counts, ShardHandle},
     },
     ids::{Kind, RoomId, StreamId, TrackId, TransportId},
@@ -333,11 +334,46 @@ impl Control {
             Command::OpenIngest { room, stream, reply } => {
                 let _ = reply.send(self.open_ingest(room, stream));
             }
+            Command::Relay { way, target, counts, reply } => self.relay(way, target, counts, reply),
             Command::Attach { stream, reply } => {
                 let mailbox = self.streams.get(stream).map(|e| self.shards[e.shard].mailbox.clone());
                 let attached = mailbox.ok_or(Refusal::NotFound).and_then(|m| self.streams.attach(stream, &m));
                 let _ = reply.send(attached);
             }
+        }
+    }
+
+    /// Begins one attempt of a relay; its task ends with it, or when nobody wants it any more.
+    fn relay(
+        &mut self,
+        way: RelayWay,
+        target: RelayTarget,
+        counts: Arc<RelayCounts>,
+        mut reply: oneshot::Sender<String>,
+    ) {
+        let attached = match way {
+            RelayWay::Push { stream } => {
+                let mailbox = self.streams.get(stream).map(|e| self.shards[e.shard].mailbox.clone());
+                let tags = mailbox.ok_or(Refusal::NotFound).and_then(|m| self.streams.attach(stream, &m));
+                tags.map(|tags| {
+                    Box::pin(relay::push(target, tags, counts)) as Pin<Box<dyn Future<Output = String> + Send>>
+                })
+            }
+            RelayWay::Pull { room, stream } => {
+                let tags = self.open_ingest(room, stream);
+                tags.map(|tags| {
+                    Box::pin(relay::pull(target, tags, counts)) as Pin<Box<dyn Future<Output = String> + Send>>
+                })
+            }
+        };
+        match attached {
+            Ok(attempt) => drop(tokio::spawn(async move {
+                tokio::select! {
+                    why = attempt => drop(reply.send(why)),
+                    () = reply.closed() => {}
+                }
+            })),
+            Err(refusal) => drop(reply.send(refusal.to_string())),
         }
     }
 

@@ -89,6 +89,8 @@ pub struct AppConfig {
     /// Whether callbacks may go to loopback, link-local and private addresses. Default: no, so that nobody who may set a URL
     /// reaches what only this machine can reach.
     pub callback_private: bool,
+    /// The same for relays.
+    pub relay_private: bool,
 }
 
 impl AppConfig {
@@ -114,6 +116,7 @@ impl Default for AppConfig {
             callback_url: None,
             callback_key: None,
             callback_private: false,
+            relay_private: false,
             rights_end: RightsEnd::Key,
             private_map_key_once: false,
         }

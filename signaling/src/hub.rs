@@ -13,6 +13,7 @@ mod line;
 pub mod notice;
 pub(crate) mod peer;
 pub(crate) mod push_name;
+mod relay;
 mod resume;
 mod rights;
 mod session;

@@ -8,6 +8,7 @@ pub mod ice_tcp;
 pub mod ingest;
 pub mod mailbox;
 pub mod outlet;
+pub mod relay;
 mod roaming;
 pub mod rtmp;
 pub mod shard;

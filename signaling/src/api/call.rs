@@ -29,6 +29,7 @@ pub(super) struct Call {
     pub app: u32,
     room: Option<RoomName>,
     user: Option<String>,
+    relay: Option<String>,
     pub query: Query,
     pub body: Map<String, Value>,
 }
@@ -54,6 +55,11 @@ impl Call {
     /// The user of the path.
     pub fn user(&self) -> Result<&str, Fault> {
         self.user.as_deref().ok_or_else(|| Code::NotFound.into())
+    }
+
+    /// The relay of the path.
+    pub fn relay(&self) -> Result<&str, Fault> {
+        self.relay.as_deref().ok_or_else(|| Code::NotFound.into())
     }
 
     pub fn fields(&self) -> Fields<'_> {
@@ -108,7 +114,7 @@ impl FromRequest<Api> for Call {
         }
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let body = read_body(body, api.0.config.body_bytes).await?;
-        Ok(Call { api: api.clone(), app, room: room.transpose()?, user, query, body })
+        Ok(Call { api: api.clone(), app, room: room.transpose()?, user, relay: param("relayID"), query, body })
     }
 }
 

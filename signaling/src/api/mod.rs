@@ -7,6 +7,7 @@
 mod apps;
 mod call;
 mod openapi;
+mod relays;
 mod rooms;
 
 use std::{
@@ -31,6 +32,7 @@ use crate::{
     code::{Code, Fault},
     config::{AppConfig, ConfigError},
     hub::Hub,
+    relay::Relays,
     rest::Refused,
     store::{AppRecord, Store},
 };
@@ -78,6 +80,7 @@ struct Inner {
     hub: Hub,
     store: Store,
     callbacks: Callbacks,
+    relays: Relays,
     config: ApiConfig,
     /// The apps of the configuration; those of the store come on top. Locked while the two are put together, so that the
     /// last word is the newest.
@@ -92,7 +95,9 @@ impl Api {
     /// A key of an app cannot be used.
     pub fn start(hub: Hub, store: Store, callbacks: Callbacks, config: ApiConfig) -> Result<Api, ConfigError> {
         let configured = hub.apps().to_vec();
-        let api = Api(Arc::new(Inner { hub, store, callbacks, config, configured: Mutex::new(configured) }));
+        let relays = Relays::new(hub.clone());
+        let inner = Inner { hub, store, callbacks, relays, config, configured: Mutex::new(configured) };
+        let api = Api(Arc::new(inner));
         api.put_apps_together()?;
         api.0.hub.keep_in(&api.0.store);
         let callbacks = api.0.callbacks.clone();
@@ -112,6 +117,10 @@ impl Api {
             *own = before;
         }
         result
+    }
+
+    pub fn relays(&self) -> &Relays {
+        &self.0.relays
     }
 
     pub fn callbacks(&self) -> &Callbacks {
@@ -164,7 +173,7 @@ pub fn router(api: Api) -> Router {
 
 /// Every operation, with what does it.
 pub fn operations() -> Vec<(Operation, MethodRouter<Api>)> {
-    rooms::operations().into_iter().chain(apps::operations()).collect()
+    rooms::operations().into_iter().chain(relays::operations()).chain(apps::operations()).collect()
 }
 
 /// What an operation answers.

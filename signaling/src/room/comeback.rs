@@ -22,6 +22,12 @@ impl Room {
         self.settle(out);
     }
 
+    /// A stream that was pulled from another server is not wanted any more.
+    pub fn end_pulled_stream(&mut self, stream: StreamId, out: &mut Vec<Output>) {
+        self.end_pushed(stream, true, out);
+        self.settle(out);
+    }
+
     /// Lets a stream wait for its publisher, or ends it where nobody waits.
     pub(super) fn wait_for(&mut self, member: MemberId, name: StreamName, out: &mut Vec<Output>) {
         let now = self.clock().now;

@@ -1,0 +1,337 @@
+//! Relays: a stream carried out to another RTMP server, or one pulled in from there, for as long as the app's own server wants
+//! it. What breaks is tried again, later each time.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::http::Uri;
+use media::{
+    Command, StreamId,
+    command::{RelayCounts, RelayTarget, RelayWay},
+};
+use serde::Serialize;
+use tokio::{sync::oneshot, task::AbortHandle, time::sleep};
+use tracing::info;
+
+use crate::{
+    callback::target::is_public,
+    code::{Code, Fault},
+    hub::Hub,
+    name::{RoomName, is_user_id},
+};
+
+/// Relays of one app.
+pub const RELAYS_PER_APP: usize = 100;
+/// Pause before the second attempt; each further one is twice as long, up to [`PAUSE_MAX`]. What ran for that long begins with
+/// this one again.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Bytes of a relay's URL.
+const URL_BYTES_MAX: usize = 2_048;
+const RTMP_PORT: u16 = 1935;
+
+/// What is carried where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The stream of this full name, out.
+    Push { stream: String },
+    /// In, as the stream *main* of this user.
+    Pull { room: RoomName, user: String },
+}
+
+/// The other server.
+#[derive(Clone, PartialEq, Eq)]
+struct Place {
+    host: String,
+    port: u16,
+    app: String,
+    /// With its query, which may carry secrets.
+    name: String,
+}
+
+impl Place {
+    /// Reads `rtmp://host[:port]/app/name[?query]`.
+    fn read(text: &str) -> Option<Place> {
+        let uri: Uri = text.parse().ok().filter(|_| text.len() <= URL_BYTES_MAX)?;
+        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let (app, name) = uri.path_and_query()?.as_str().strip_prefix('/')?.split_once('/')?;
+        let is_rtmp = uri.scheme_str() == Some("rtmp");
+        (is_rtmp && !host.is_empty() && !app.is_empty() && !name.is_empty() && !app.contains('?')).then(|| Place {
+            host,
+            port: authority.port_u16().unwrap_or(RTMP_PORT),
+            app: app.to_owned(),
+            name: name.to_owned(),
+        })
+    }
+
+    /// Without the query.
+    fn shown(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let name = self.name.split('?').next().unwrap_or_default();
+        format!("rtmp://{host}:{}/{}/{name}", self.port, self.app)
+    }
+}
+
+/// A relay as its app sees it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayView {
+    #[serde(rename = "relayID")]
+    pub id: String,
+    /// `push` or `pull`.
+    pub direction: &'static str,
+    /// Without its query.
+    pub url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<String>,
+    #[serde(rename = "roomID", skip_serializing_if = "Option::is_none")]
+    pub room: Option<RoomName>,
+    #[serde(rename = "userID", skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// `connecting`, `running` or `waiting` (for the next attempt).
+    pub state: &'static str,
+    pub attempts: u64,
+    /// Of all attempts.
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    /// Why the attempt before ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+}
+
+struct Relay {
+    app: u32,
+    direction: Direction,
+    url: String,
+    status: Arc<Status>,
+    work: AbortHandle,
+}
+
+#[derive(Default)]
+struct Status {
+    counts: Arc<RelayCounts>,
+    attempts: AtomicU64,
+    waiting: Mutex<bool>,
+    last_error: Mutex<Option<String>>,
+}
+
+/// All relays. Clones are the same.
+#[derive(Clone)]
+pub struct Relays(Arc<Inner>);
+
+struct Inner {
+    hub: Hub,
+    list: Mutex<BTreeMap<String, Relay>>,
+    last_id: AtomicU64,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.list.get_mut().unwrap_or_else(PoisonError::into_inner).values().for_each(|relay| relay.work.abort());
+    }
+}
+
+impl Relays {
+    pub fn new(hub: Hub) -> Relays {
+        Relays(Arc::new(Inner { hub, list: Mutex::default(), last_id: AtomicU64::new(0) }))
+    }
+
+    /// Begins a relay. `private`: it may lead to loopback, link-local and private addresses.
+    pub fn start(&self, app: u32, direction: Direction, url: &str, private: bool) -> Result<RelayView, Fault> {
+        let place = Place::read(url).ok_or_else(|| Fault::field("url", "rtmp://host[:port]/app/name"))?;
+        if let Ok(ip) = place.host.parse::<IpAddr>()
+            && !private
+            && !is_public(ip)
+        {
+            return Err(Fault::field("url", "a public address; others have to be allowed with relay_private"));
+        }
+        if let Direction::Pull { user, .. } = &direction
+            && !is_user_id(user)
+        {
+            return Err(Fault::field("userID", "1 to 128 bytes without control characters"));
+        }
+        let mut list = self.lock();
+        if list.values().filter(|relay| relay.app == app).count() >= RELAYS_PER_APP {
+            return Err(Fault::with(Code::MediaLimit, format!("limit reached: {RELAYS_PER_APP} relays of one app")));
+        }
+        let id = format!("r{}", self.0.last_id.fetch_add(1, Ordering::Relaxed) + 1);
+        let (status, shown) = (Arc::<Status>::default(), place.shown());
+        info!(app, relay = id, url = shown, ?direction, "relay begins");
+        let work = tokio::spawn(run(self.0.hub.clone(), app, direction.clone(), place, private, status.clone()));
+        let relay = Relay { app, direction, url: shown, status, work: work.abort_handle() };
+        let view = relay.view(&id);
+        list.insert(id, relay);
+        Ok(view)
+    }
+
+    pub fn list(&self, app: u32) -> Vec<RelayView> {
+        self.lock().iter().filter(|(_, relay)| relay.app == app).map(|(id, relay)| relay.view(id)).collect()
+    }
+
+    pub fn get(&self, app: u32, id: &str) -> Result<RelayView, Code> {
+        self.lock().get(id).filter(|relay| relay.app == app).map(|relay| relay.view(id)).ok_or(Code::NotFound)
+    }
+
+    /// Ends a relay. What it pulled in ends with it.
+    pub fn stop(&self, app: u32, id: &str) -> Result<(), Code> {
+        let mut list = self.lock();
+        let relay = list.get(id).filter(|relay| relay.app == app).ok_or(Code::NotFound)?;
+        relay.work.abort();
+        if let Direction::Pull { room, user } = &relay.direction {
+            self.0.hub.end_pulled(app, room, user);
+        }
+        info!(app, relay = id, "relay ends");
+        list.remove(id);
+        Ok(())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Relay>> {
+        self.0.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Relay {
+    fn view(&self, id: &str) -> RelayView {
+        let status = &self.status;
+        let (stream, room, user) = match &self.direction {
+            Direction::Push { stream } => (Some(stream.clone()), None, None),
+            Direction::Pull { room, user } => (None, Some(room.clone()), Some(user.clone())),
+        };
+        let state = if *lock(&status.waiting) {
+            "waiting"
+        } else if status.counts.running.load(Ordering::Relaxed) {
+            "running"
+        } else {
+            "connecting"
+        };
+        RelayView {
+            id: id.to_owned(),
+            direction: if stream.is_some() { "push" } else { "pull" },
+            url: self.url.clone(),
+            stream,
+            room,
+            user,
+            state,
+            attempts: status.attempts.load(Ordering::Relaxed),
+            bytes_in: status.counts.bytes_in.load(Ordering::Relaxed),
+            bytes_out: status.counts.bytes_out.load(Ordering::Relaxed),
+            last_error: lock(&status.last_error).clone(),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tries until it is aborted.
+async fn run(hub: Hub, app: u32, direction: Direction, place: Place, private: bool, status: Arc<Status>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let began = Instant::now();
+        status.attempts.fetch_add(1, Ordering::Relaxed);
+        let ended = attempt(&hub, app, &direction, &place, private, &status.counts).await;
+        status.counts.running.store(false, Ordering::Relaxed);
+        info!(app, url = place.shown(), why = ended, "relay attempt ended");
+        *lock(&status.last_error) = Some(ended);
+        if began.elapsed() >= PAUSE_MAX {
+            pause = FIRST_PAUSE;
+        }
+        *lock(&status.waiting) = true;
+        sleep(pause).await;
+        *lock(&status.waiting) = false;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// One attempt; says why it ended.
+async fn attempt(
+    hub: &Hub,
+    app: u32,
+    direction: &Direction,
+    place: &Place,
+    private: bool,
+    counts: &Arc<RelayCounts>,
+) -> String {
+    let addr = match resolve(place, private).await {
+        Ok(addr) => addr,
+        Err(why) => return why,
+    };
+    let way = match direction {
+        Direction::Push { stream } => match hub.stream_named(app, stream) {
+            Some(stream) => RelayWay::Push { stream },
+            None => return "there is no such stream".to_owned(),
+        },
+        Direction::Pull { room, user } => match hub.enter_pulled(app, room, user) {
+            Ok((room, stream)) => RelayWay::Pull { room, stream },
+            Err(fault) => return fault.message.into_owned(),
+        },
+    };
+    let pulled: Option<StreamId> = if let RelayWay::Pull { stream, .. } = way { Some(stream) } else { None };
+    let target = RelayTarget { addr, host: place.host.clone(), app: place.app.clone(), name: place.name.clone() };
+    let (reply, ended) = oneshot::channel();
+    if !hub.tell_media(Command::Relay { way, target, counts: counts.clone(), reply }).await {
+        return "the server is shutting down".to_owned();
+    }
+    let why = ended.await.unwrap_or_else(|_| "the server is shutting down".to_owned());
+    if let Some(stream) = pulled {
+        // One that never carried anything is not waited for.
+        hub.pull_broke(stream);
+    }
+    why
+}
+
+/// Resolves a name. Every address is checked after it was resolved, and the connection goes to the one that was checked: a name
+/// that changes its mind in between gains nothing.
+async fn resolve(place: &Place, private: bool) -> Result<SocketAddr, String> {
+    let found = tokio::net::lookup_host((place.host.as_str(), place.port)).await;
+    let mut addresses = found.map_err(|_| "the name leads nowhere".to_owned())?.peekable();
+    if addresses.peek().is_none() {
+        return Err("the name leads nowhere".to_owned());
+    }
+    addresses
+        .find(|address| private || is_public(address.ip()))
+        .ok_or_else(|| "the name leads to an address that relays may not reach (relay_private)".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_read_and_shown_without_their_query() {
+        let place = Place::read("rtmp://example.com/live/s?key=SECRET").unwrap();
+        assert_eq!(
+            (&*place.host, place.port, &*place.app, &*place.name),
+            ("example.com", 1935, "live", "s?key=SECRET")
+        );
+        assert_eq!(place.shown(), "rtmp://example.com:1935/live/s");
+        assert_eq!(Place::read("rtmp://[::1]:19350/a/b/c").unwrap().shown(), "rtmp://[::1]:19350/a/b/c");
+        for bad in ["", "http://h/a/b", "rtmps://h/a/b", "rtmp://h/a", "rtmp://h/a/", "rtmp:///a/b", "rtmp://u:p@h/a/b"]
+        {
+            assert!(Place::read(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn u23_no_spelling_of_a_private_address_is_connected_to() {
+        let names =
+            ["127.0.0.1", "2130706433", "0x7f000001", "127.1", "0.0.0.0", "localhost", "::1", "::ffff:127.0.0.1"];
+        for host in names.into_iter().chain(["10.0.0.1", "169.254.169.254", "fe80::1", "fc00::1", "64:ff9b::7f00:1"]) {
+            let place = Place { host: host.to_owned(), port: 1935, app: "a".into(), name: "b".into() };
+            let refused = resolve(&place, false).await;
+            println!("U23 {host}: {refused:?} (bound: refused before connect)");
+            assert!(refused.is_err(), "{host}");
+        }
+        let place = Place { host: "127.0.0.1".into(), port: 1935, app: "a".into(), name: "b".into() };
+        assert!(resolve(&place, true).await.is_ok());
+    }
+}
