@@ -182,6 +182,22 @@ settings! {
         players_per_room: Whole<0, 100000> = "5000",
         /// Rooms of one app.
         rooms_per_app: Whole<1, 1000000> = "10000",
+        /// Streams that one member may be subscribed to at once.
+        subscriptions_per_member: Whole<1, 10000> = "128",
+        /// Tracks that one member may publish at once.
+        tracks_per_member: Whole<1, 64> = "8",
+        /// How long a WebSocket may stay without entering a room, in seconds.
+        enter_seconds: Whole<1, 60> = "5",
+        /// Bytes of one WebSocket message before a room is entered.
+        request_bytes_before_enter: Whole<1024, 16777216> = "65536",
+        /// Bytes of one WebSocket message in a room.
+        request_bytes: Whole<1024, 16777216> = "262144",
+        /// Bytes of a session description.
+        sdp_bytes: Whole<1024, 1048576> = "131072",
+        /// WebSocket messages of one client per second for long; more is read later.
+        requests_per_second: Whole<1, 10000> = "20",
+        /// WebSocket messages of one client at once.
+        requests_burst: Whole<1, 10000> = "60",
         /// WebSockets from one address; this machine's own are not counted.
         connections_per_ip: Whole<1, 100000> = "50",
         /// Times that one user may enter or publish anew per minute, whatever his address.
@@ -593,6 +609,14 @@ impl Config {
         limits.members_per_room = ours.members_per_room.get() as usize;
         limits.publishers_per_room = ours.publishers_per_room.get() as usize;
         limits.players_per_room = ours.players_per_room.get() as usize;
+        limits.subscriptions_per_member = ours.subscriptions_per_member.get() as usize;
+        limits.tracks_per_publish = ours.tracks_per_member.get() as usize;
+        limits.enter_within = Duration::from_secs(ours.enter_seconds.get());
+        limits.message_bytes_before_enter = ours.request_bytes_before_enter.get() as usize;
+        limits.message_bytes = ours.request_bytes.get() as usize;
+        limits.sdp_bytes = ours.sdp_bytes.get() as usize;
+        limits.messages_per_second = ours.requests_per_second.get() as u32;
+        limits.messages_burst = ours.requests_burst.get() as u32;
         limits.rooms_per_app = ours.rooms_per_app.get() as usize;
         limits.republish_within = Duration::from_secs(ours.republish_seconds.get());
         limits.replay_messages = ours.replay_messages.get() as usize;

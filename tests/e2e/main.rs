@@ -7,6 +7,7 @@ mod hostile;
 mod house;
 mod http;
 mod moving;
+mod open;
 mod program;
 mod refusals;
 mod rtmps;

@@ -79,4 +79,16 @@ mod tests {
         };
         assert!(of(limits.sdp_bytes) && !of(limits.sdp_bytes + 1));
     }
+
+    #[test]
+    fn a_publish_names_8_tracks_and_not_one_more() {
+        let limits = Limits::default();
+        let of = |tracks: usize| {
+            let tracks: Vec<String> = (0..tracks).map(|mid| format!(r#"{{"mid":"{mid}","stream":"main"}}"#)).collect();
+            let text = format!(r#"{{"id":1,"type":"publish","sdp":"v=0","tracks":[{}]}}"#, tracks.join(","));
+            read(&text, &limits).unwrap().request
+        };
+        assert!(of(limits.tracks_per_publish).is_ok());
+        assert_eq!(of(limits.tracks_per_publish + 1).unwrap_err().field, Some("tracks"));
+    }
 }

@@ -17,8 +17,11 @@ struct Program {
 
 impl Program {
     fn start(folder: &Path) -> Program {
-        let config = "[[app]]\nsdk_app_id = 1400000888\nsecret = \"canary-app-secret\"\npush_key = \"canary-push-key\"\n\
-                      play = \"signed\"\n";
+        let config = "[http]\nmetrics_token = \"canary-token\"\n[api]\nadmin_key = \"canary-admin\"\n\
+                      [[app]]\nsdk_app_id = 1400000888\nsecret = \"canary-app-secret\"\npush_key = \"canary-push-key\"\n\
+                      secret_before = \"canary-before\"\nplay = \"signed\"\nhistory_messages = 5\n\
+                      callback_url = \"http://127.0.0.1:9/canary-url\"\ncallback_key = \"canary-callback\"\n\
+                      callback_private = true\n";
         fs::write(folder.join("roomcast.toml"), config).expect("written");
         let mut command = Command::new(env!("CARGO_BIN_EXE_roomcast"));
         command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -26,7 +29,7 @@ impl Program {
         command.args(["--config", "roomcast.toml", "--log", "debug"]);
         for set in [
             "http.listen=127.0.0.1:0",
-            "https.listen=off",
+            "https.listen=127.0.0.1:0",
             "rtmp.listen=127.0.0.1:0",
             "media.first_port=0",
             "media.bind=127.0.0.1",
@@ -109,10 +112,17 @@ async fn u26_no_secret_is_in_logs_errors_or_metrics() {
     let program = Program::start(folder.path());
     let data = folder.path().join("roomcast-data");
     let demo_secret = fs::read_to_string(data.join("demo-secret.txt")).expect("a secret").trim().to_owned();
-    let demo_key = fs::read_to_string(data.join("demo-private.pem")).expect("a key");
-    let demo_key = demo_key.lines().nth(1).expect("a line of the key").to_owned();
     let mut said = String::new();
-    let mut secrets = vec![demo_secret.clone(), demo_key, "canary".to_owned(), "abcdefghijklmnopqrstuvwx".to_owned()];
+    let mut secrets = vec![demo_secret.clone(), "canary".to_owned(), "abcdefghijklmnopqrstuvwx".to_owned()];
+    // Every line of every private key in the data folder, and what announces a key.
+    secrets.push("PRIVATE KEY".to_owned());
+    for file in fs::read_dir(&data).expect("the data folder").map(|entry| entry.expect("an entry").path()) {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        if text.contains("PRIVATE KEY") {
+            secrets.extend(text.lines().filter(|line| !line.starts_with('-') && line.len() >= 16).map(str::to_owned));
+        }
+    }
+    assert!(secrets.len() >= 6, "the keys of the demo app and of HTTPS are there: {}", secrets.len());
 
     // A good join, with a published stream, by WebSocket and WHIP.
     let ticket = get(program.http, "/demo/ticket?roomID=1001&userID=eve").await;
@@ -121,9 +131,20 @@ async fn u26_no_secret_is_in_logs_errors_or_metrics() {
     let (sig, key) = (text("userSig"), text("privateMapKey"));
     secrets.extend([sig.clone(), key.clone()]);
     let mut eve = socket(program.http).await;
-    said += &request(&mut eve, enter("eve", &sig, 1001, Some(&key))).await.to_string();
+    let entered = request(&mut eve, enter("eve", &sig, 1001, Some(&key))).await;
+    // What somebody is answered with is his own secret: it must not be in a log, nor in anybody else's answer.
+    secrets.push(entered["resumeToken"].as_str().expect("a token").to_owned());
     let tracks = json!([{ "mid": "0", "stream": "main" }, { "mid": "1", "stream": "main" }]);
-    request(&mut eve, json!({ "id": 2, "type": "publish", "sdp": offer("sendonly"), "tracks": tracks })).await;
+    let published =
+        request(&mut eve, json!({ "id": 2, "type": "publish", "sdp": offer("sendonly"), "tracks": tracks })).await;
+    let passwords = published["sdp"].as_str().expect("an answer").lines();
+    let before = secrets.len();
+    secrets.extend(passwords.filter_map(|line| line.strip_prefix("a=ice-pwd:")).map(str::to_owned));
+    assert!(secrets.len() > before, "the server's ICE password is in its answer");
+    // Another one loses his connection and shows a token that is none.
+    let mut lost = socket(program.http).await;
+    let resume = json!({ "id": 1, "type": "resume", "resumeToken": "canary-resume", "seq": 0 });
+    said += &request(&mut lost, resume).await.to_string();
     let bearer = format!("Bearer {sig}");
     let headers = [("content-type", "application/sdp"), ("authorization", bearer.as_str())];
     let whip = format!("/whip/1001/eve?sdkappid={DEMO_APP}&privatemapkey={key}");
@@ -145,6 +166,13 @@ async fn u26_no_secret_is_in_logs_errors_or_metrics() {
         ("POST", "/whep/1001/eve?sdkappid=1400000001", "Bearer canary-sig", "v=0"),
         ("POST", "/sign", "Bearer canary-app-secret-wrong", "{\"sdkAppID\":1400000888,\"userID\":\"a\"}"),
         ("GET", "/metrics", "Bearer canary-metrics", ""),
+        ("GET", "/api/v1/apps/1400000888/rooms", "Bearer canary-wrong", ""),
+        ("PUT", "/api/v1/apps/9", "Bearer canary-wrong-admin", "{\"secret\":\"canary-nine\"}"),
+        ("PUT", "/api/v1/apps/9", "Bearer canary-admin", "{\"secret\":\"canary-nine\",\"keys\":[\"canary-pem\"]}"),
+        ("PUT", "/api/v1/apps/9", "Bearer canary-admin", "{\"secret\":\"canary-nine\",\"pushKey\":\"canary-push\"}"),
+        ("GET", "/api/v1/apps", "Bearer canary-admin", ""),
+        ("GET", "/api/v1/apps/9/rooms", "Bearer canary-nine", ""),
+        ("POST", "/api/v1/apps/1400000888/rooms", "Bearer canary-app-secret", "{\"roomID\":\"r\"}"),
         ("GET", "/whip/canary-path-is-logged-nowhere", "", ""),
     ] {
         let headers = [("content-type", "application/sdp"), ("authorization", authorization)];
@@ -159,7 +187,23 @@ async fn u26_no_secret_is_in_logs_errors_or_metrics() {
     )
     .await;
     assert_eq!(signed.status, 200);
-    said += &get(program.http, "/metrics").await.text();
+    // Tickets of version 1 and 2 that this server made are secrets too.
+    for version in [1, 2] {
+        let body = json!({ "sdkAppID": DEMO_APP, "userID": "a", "roomID": 1, "version": version }).to_string();
+        let bearer = format!("Bearer {demo_secret}");
+        let ticket = ask(program.http, "POST", "/sign", &[("authorization", &bearer)], &body).await;
+        let ticket: Value = serde_json::from_slice(&ticket.body).expect("a ticket");
+        for name in ["userSig", "privateMapKey"] {
+            let made = ticket[name].as_str().unwrap_or_else(|| panic!("{ticket}")).to_owned();
+            let live = format!("/live/{DEMO_APP}_1_a_main.flv?userid=a&{}={made}", name.to_lowercase());
+            said += &get(program.http, &live).await.text();
+            secrets.push(made);
+        }
+    }
+    let metrics = ask(program.http, "GET", "/metrics", &[("authorization", "Bearer canary-token")], "").await;
+    assert_eq!(metrics.status, 200);
+    assert!(metrics.text().contains("roomcast_callbacks_total"), "{}", metrics.text());
+    said += &metrics.text();
 
     let log = program.log(folder.path());
     assert!(log.contains("refused") && log.contains("entered"), "the log is the one of these events: {log}");

@@ -207,6 +207,9 @@ var roomcast = (() => {
   var BACKOFF_MIN_MS = 250;
   var BACKOFF_MAX_MS = 2e3;
   var GRACE_EXTRA_MS = 1e4;
+  var COMEBACK_MAX_MS = 3e5;
+  var FORGOTTEN = 73025;
+  var PASSING = /* @__PURE__ */ new Set(["timeout", 71007, 71009, 74002, 74004, 74005, 75003]);
   var RoomcastError = class _RoomcastError extends Error {
     /**
      * @param {number | string} code  a number from the server, a word from this library or the browser
@@ -243,14 +246,18 @@ var roomcast = (() => {
     #resumeMs = 0;
     /** When the last message arrived, on the page's clock. */
     #heardAt = 0;
-    /** @type {Map<number, { text: string, resolve: (answer: any) => void, reject: (error: RoomcastError) => void, timer: number }>} */
+    /** @type {Map<number, { text: string, isSent: boolean, resolve: (answer: any) => void, reject: (error: RoomcastError) => void, timer: number }>} */
     #waiting = /* @__PURE__ */ new Map();
+    /** The server does not know us any more, and we are not in again yet. */
+    #isForgotten = false;
     /** Called with every event of the server. @type {(event: any) => void} */
     onEvent = () => {
     };
     /** Called when the connection broke, and when it stands again. @type {(state: 'reconnecting' | 'connected') => void} */
     onConnection = () => {
     };
+    /** Without, a conversation that cannot be resumed is over. @type {Comeback | null} */
+    comeback = null;
     /** Called once, when it is over. @type {(reason: RoomcastError) => void} */
     onClosed = () => {
     };
@@ -280,8 +287,13 @@ var roomcast = (() => {
       const id = this.#nextId++;
       return this.#ask(id, type, JSON.stringify({ id, type, ...fields }), this.#isConnected);
     }
+    /** Requests go out at once. */
+    get isConnected() {
+      return this.#isConnected;
+    }
     /** Sends a heartbeat. If nothing at all comes back in time the connection counts as broken, whatever the system says of it. */
     async beat() {
+      if (!this.#isConnected) return;
       const [socket, sentAt] = [this.#socket, performance.now()];
       setTimeout(() => {
         if (this.#heardAt < sentAt && this.#isConnected && socket === this.#socket) this.#lose();
@@ -293,17 +305,21 @@ var roomcast = (() => {
       if (this.#isClosed) return;
       this.#isClosed = true;
       this.#socket.close();
+      this.#fail(reason);
+      this.onClosed(reason);
+    }
+    /** Ends every request that waits. @param {RoomcastError} reason */
+    #fail(reason) {
       for (const { reject, timer } of this.#waiting.values()) {
         clearTimeout(timer);
         reject(reason);
       }
       this.#waiting.clear();
-      this.onClosed(reason);
     }
     /** @param {number} id @param {string} type @param {string} text @param {boolean} isSent  now, and not only after a reconnection */
     #ask(id, type, text, isSent) {
       return new Promise((resolve, reject) => {
-        this.#waiting.set(id, { text, resolve, reject, timer: 0 });
+        this.#waiting.set(id, { text, isSent, resolve, reject, timer: 0 });
         this.#arm(id, type);
         if (isSent) this.#socket.send(text);
       });
@@ -347,50 +363,89 @@ var roomcast = (() => {
     #lose(code) {
       if (this.#isClosed || !this.#isConnected) return;
       const lost = new RoomcastError("connection-lost", `The connection to the server was lost${code ? ` (${code})` : ""}.`, "Check the network and join again.");
-      if (!this.#resumeToken) return this.close(lost);
+      if (!this.#resumeToken && !this.comeback) return this.close(lost);
       this.#isConnected = false;
       this.onConnection("reconnecting");
       this.#reconnect(lost).catch((reason) => this.close(reason));
     }
     /** Tries until it succeeds. @param {RoomcastError} lost  thrown when it was tried for long enough */
     async #reconnect(lost) {
-      const until = performance.now() + this.#resumeMs + GRACE_EXTRA_MS;
+      const until = performance.now() + (this.comeback ? COMEBACK_MAX_MS : this.#resumeMs + GRACE_EXTRA_MS);
       for (let wait = 0; !this.#isClosed; wait = Math.min(Math.max(2 * wait, BACKOFF_MIN_MS), BACKOFF_MAX_MS)) {
         await wokenOrAfter(wait * (0.8 + 0.4 * Math.random()));
         if (performance.now() > until) throw lost;
         const socket = await openSocket(this.#url).catch(() => null);
         if (!socket) continue;
         if (this.#isClosed) return socket.close();
-        if (await this.#resume(socket)) return;
+        if (await this.#takeUp(socket)) return;
       }
     }
     /**
-     * Begins on this WebSocket where the last one broke.
+     * Begins on this WebSocket where the last one broke, or anew if the server does not know us any more.
      * @param {WebSocket} socket @returns {Promise<boolean>} false if it broke too
      * @throws {RoomcastError} the server does not take us back
      */
-    async #resume(socket) {
-      const id = this.#nextId++;
+    async #takeUp(socket) {
       this.#socket.close();
       this.#socket = socket;
       this.#attach(socket);
-      const broke = new Promise((resolve) => socket.addEventListener("close", () => resolve(null), { once: true }));
-      const answer = this.#ask(id, "resume", JSON.stringify({ id, type: "resume", resumeToken: this.#resumeToken, seq: this.#seq }), true);
-      const resumed = await Promise.race([answer, broke]).catch((error) => error.code === "timeout" ? null : Promise.reject(error));
-      if (!resumed) {
-        answer.catch(() => {
-        });
-        clearTimeout(this.#waiting.get(id)?.timer);
-        this.#waiting.delete(id);
-        return false;
+      let resumed = null;
+      try {
+        if (this.#isForgotten || !this.#resumeToken) throw new RoomcastError(FORGOTTEN, "The server does not know this side any more.", "Join again.");
+        resumed = await this.#first(socket, "resume", { resumeToken: this.#resumeToken, seq: this.#seq });
+        if (!resumed) return false;
+        this.#isConnected = true;
+      } catch (error) {
+        if (
+          /** @type {RoomcastError} */
+          error.code !== FORGOTTEN || !this.comeback
+        ) throw error;
+        if (!await this.#comeBack(socket, this.comeback)) return false;
       }
-      this.#isConnected = true;
-      for (const [waitingId, { text }] of [...this.#waiting].sort(([a], [b]) => a - b)) {
-        this.#arm(waitingId, JSON.parse(text).type);
-        if (waitingId > resumed.lastRequest) socket.send(text);
+      for (const [id, waiting] of [...this.#waiting].sort(([a], [b]) => a - b)) {
+        this.#arm(id, JSON.parse(waiting.text).type);
+        if (waiting.isSent && !(resumed && id > resumed.lastRequest)) continue;
+        waiting.isSent = true;
+        socket.send(waiting.text);
       }
       this.onConnection("connected");
       return true;
+    }
+    /**
+     * Enters anew. What was asked before is lost, and nobody knows whether it was done.
+     * @param {WebSocket} socket @param {Comeback} comeback @returns {Promise<boolean>} false if the connection broke
+     * @throws {RoomcastError} we may not enter any more
+     */
+    async #comeBack(socket, comeback) {
+      if (!this.#isForgotten) {
+        this.#isForgotten = true;
+        this.#fail(new RoomcastError("connection-lost", "The connection was lost before the answer came.", "Try again."));
+        comeback.forgotten();
+      }
+      const fields = await comeback.fields().catch(() => null);
+      const entered = fields && await this.#first(socket, "enter", fields);
+      if (!entered || this.#isClosed) return false;
+      this.#isForgotten = false;
+      this.#isConnected = true;
+      comeback.entered(entered);
+      return true;
+    }
+    /**
+     * Asks the first thing on a new WebSocket.
+     * @param {WebSocket} socket @param {string} type @param {object} fields
+     * @returns {Promise<any>} the answer; null if the WebSocket broke too, or it has to be tried again later
+     */
+    async #first(socket, type, fields) {
+      const id = this.#nextId++;
+      const broke = new Promise((resolve) => socket.addEventListener("close", () => resolve(null), { once: true }));
+      const answer = this.#ask(id, type, JSON.stringify({ id, type, ...fields }), true);
+      const outcome = await Promise.race([answer, broke]).catch((error) => PASSING.has(error.code) ? null : Promise.reject(error));
+      if (outcome) return outcome;
+      answer.catch(() => {
+      });
+      clearTimeout(this.#waiting.get(id)?.timer);
+      this.#waiting.delete(id);
+      return null;
     }
   };
   function openSocket(url) {
@@ -703,7 +758,7 @@ var roomcast = (() => {
     /** Finds a new path to the server (ICE restart). What is sent goes on over the old one meanwhile, if that still leads there. */
     restart() {
       return this.#next(async () => {
-        if (this.#streams.size === 0) return;
+        if (this.#streams.size === 0 || this.#connection.signalingState === "closed") return;
         this.#connection.restartIce();
         await this.#negotiate();
       });
@@ -810,6 +865,7 @@ var roomcast = (() => {
 
   // roomcast.js
   var VERSION = "0.1.0";
+  var COMEBACK_CODES = /* @__PURE__ */ new Set([72007, 72008, 74005]);
   var Room = class _Room extends EventTarget {
     #signaling;
     /** @type {RTCConfiguration} */
@@ -822,6 +878,18 @@ var roomcast = (() => {
     #heartbeat;
     #subscribesToAll = true;
     #figures = new FiguresReader();
+    /** What we enter with. @type {Partial<Ticket>} */
+    #ticket = {};
+    /** What we send, to publish it anew. @type {Map<string, { tracks: MediaStreamTrack[], options: import('./up.js').PublishOptions, muted: Set<Kind> }>} */
+    #published = /* @__PURE__ */ new Map();
+    /** What was asked for by name, by the key of the stream; null: not wanted. @type {Map<string, Choice | null>} */
+    #choices = /* @__PURE__ */ new Map();
+    /** Our own metadata, if we set it. @type {string | null} */
+    #ownMetadata = null;
+    /** The room is being entered anew: who is not there yet may come back. */
+    #isReturning = false;
+    /** The newest message to the room that arrived. */
+    #lastMessage = { time: 0, messageID: 0 };
     /** @type {Map<string, { userID: string, stream: StreamName, media: MediaStream }>} */
     #received = /* @__PURE__ */ new Map();
     /** Who is in the room, without ourselves. @type {Map<string, Member>} */
@@ -876,29 +944,30 @@ var roomcast = (() => {
     }
     /**
      * Enters the room that the ticket is for.
-     * @param {Ticket & { role?: 'anchor' | 'audience', name?: string, autoSubscribe?: boolean }} options
-     *   `autoSubscribe` (default true): receive every stream of everybody, now and as they come
+     * @param {Ticket & { role?: 'anchor' | 'audience', name?: string, autoSubscribe?: boolean, renewTicket?: () => Promise<Partial<Ticket>> }} options
+     *   `autoSubscribe` (default true): receive every stream of everybody, now and as they come. `renewTicket`: asked for a fresh
+     *   ticket when the room has to be entered anew; without it the old one is shown again
      * @returns {Promise<Member[]>} who is there already. What was said before, if the app keeps it, comes as `message` events first
      * @throws {RoomcastError} with the server's code
      */
-    async enter({ sdkAppID, userID, userSig, roomID, privateMapKey, role, name, autoSubscribe = true }) {
+    async enter({ sdkAppID, userID, userSig, roomID, privateMapKey, role, name, autoSubscribe = true, renewTicket }) {
       this.#subscribesToAll = autoSubscribe;
       this.userID = userID;
-      const entered = await this.#signaling.request("enter", { sdkAppID, userID, userSig, roomID, privateMapKey, role, name });
-      this.userID = entered.userID;
-      this.roomID = entered.roomID;
-      this.role = entered.role;
-      this.privilege = entered.privilege;
-      this.#setRoom(entered);
+      this.#ticket = { sdkAppID, userID, userSig, roomID, privateMapKey };
+      const entered = await this.#signaling.request("enter", { ...this.#ticket, role, name });
+      this.#setEntered(entered);
       for (const member of entered.members) this.#addMember(member);
-      for (const message of entered.history ?? []) this.#emit("message", message);
-      this.#heartbeat = setInterval(() => this.#beat(), entered.heartbeatSeconds * 1e3);
+      this.#signaling.comeback = {
+        forgotten: () => this.#closePeers(),
+        fields: async () => ({ ...this.#ticket, ...await renewTicket?.(), role: this.role, name }),
+        entered: (answer) => this.#onReturned(answer)
+      };
       if (autoSubscribe) await this.subscribeAll();
       return [...this.members.values()];
     }
     /** Leaves the room and closes the connection. Never fails: whatever happens, this side is out afterwards. */
     async leave() {
-      await this.#signaling.request("leave").catch(() => {
+      if (this.#signaling.isConnected) await this.#signaling.request("leave").catch(() => {
       });
       this.#signaling.close(new RoomcastError(0, "You left the room."));
     }
@@ -911,9 +980,13 @@ var roomcast = (() => {
      */
     async publish(media, options = {}) {
       this.#up ??= new Up(this.#signaling, this.#configuration, (state) => this.#onPeerState("up", state));
-      if (!(media instanceof LocalStream)) return this.#up.publish(media instanceof MediaStream ? media.getTracks() : media, options);
-      const { stream, maxVideoBps, mediaStream } = media;
-      await this.#up.publish(mediaStream.getTracks(), { stream, maxVideoBps, ...options });
+      const isOurs = media instanceof LocalStream;
+      const sent = isOurs ? media.mediaStream.getTracks() : media instanceof MediaStream ? media.getTracks() : media;
+      const how = isOurs ? { stream: media.stream, maxVideoBps: media.maxVideoBps, ...options } : options;
+      const stream = how.stream ?? "main";
+      await this.#up.publish(sent, how);
+      this.#published.set(stream, { tracks: [...sent], options: how, muted: /* @__PURE__ */ new Set() });
+      if (!isOurs) return;
       media.carrier = {
         replaceTrack: (track) => this.replaceTrack(track, stream),
         mute: (kind, muted) => this.mute(stream, kind, muted)
@@ -924,6 +997,7 @@ var roomcast = (() => {
      * @param {StreamName} [stream]  default 'main'
      */
     async unpublish(stream = "main") {
+      this.#published.delete(stream);
       await this.#up?.unpublish(stream);
     }
     /**
@@ -934,6 +1008,8 @@ var roomcast = (() => {
      */
     async replaceTrack(track, stream = "main") {
       const sender = this.#up?.sender(stream, track.kind);
+      const published = this.#published.get(stream);
+      if (published && sender) published.tracks = [...published.tracks.filter(({ kind }) => kind !== track.kind), track];
       await sender?.replaceTrack(track);
       return sender !== void 0;
     }
@@ -945,6 +1021,7 @@ var roomcast = (() => {
       const track = this.#up?.sender(stream, kind)?.track;
       if (track) track.enabled = !muted;
       await this.#signaling.request("mute", { stream, kind, muted });
+      this.#published.get(stream)?.muted[muted ? "add" : "delete"](kind);
     }
     /**
      * Says something to everybody else, or to one member. Resolves when the server has taken it: then it will arrive, once, and in
@@ -969,14 +1046,13 @@ var roomcast = (() => {
       const granted = await this.#signaling.request("role", { role, userSig, privateMapKey });
       this.role = granted.role;
       this.privilege = granted.privilege;
-      if (role === "audience") {
-        this.#up?.close();
-        this.#up = null;
-      }
+      if (userSig) this.#ticket = { ...this.#ticket, userSig, privateMapKey };
+      if (role === "audience") this.#closeUp();
     }
     /** Sets the app's own words about ourselves; the others get `member-changed`. @param {string} metadata  at most 8 KiB; empty removes it */
     async setMetadata(metadata) {
       await this.#signaling.request("set-metadata", { metadata });
+      this.#ownMetadata = metadata;
     }
     /**
      * Locks the room, or changes its metadata. This and the following are for the room's owner and for moderators (privilege bit
@@ -1012,18 +1088,20 @@ var roomcast = (() => {
     /** Subscribes to every stream in the room, and from now on to every stream that comes. */
     async subscribeAll() {
       this.#subscribesToAll = true;
-      const all = [...this.members.values()].flatMap(({ userID, streams }) => streams.map(({ stream }) => ({ userID, stream })));
-      if (all.length > 0) await this.subscribe(all);
+      this.#choices.clear();
+      await this.#subscribeAgain();
     }
     /**
      * Subscribes to streams, or changes what is received of them (`audio: false` or `video: false` leaves one out).
      * @param {Choice[]} streams
      */
     async subscribe(streams) {
+      for (const choice of streams) this.#choices.set(streamKey(choice.userID, choice.stream), choice);
       await this.#signaling.request("subscribe", { streams });
     }
     /** @param {{ userID: string, stream: StreamName }[]} streams */
     async unsubscribe(streams) {
+      for (const { userID, stream } of streams) this.#choices.set(streamKey(userID, stream), null);
       await this.#signaling.request("unsubscribe", { streams });
     }
     /**
@@ -1066,6 +1144,87 @@ var roomcast = (() => {
         return null;
       });
     }
+    /** What the answer to `enter` says of us and of the room. @param {any} entered */
+    #setEntered(entered) {
+      this.userID = entered.userID;
+      this.roomID = entered.roomID;
+      this.role = entered.role;
+      this.privilege = entered.privilege;
+      this.#setRoom(entered);
+      const { time, messageID } = this.#lastMessage;
+      for (const message of entered.history ?? [])
+        if (message.time > time || message.time === time && message.messageID > messageID) this.#onMessage(message);
+      clearInterval(this.#heartbeat);
+      this.#heartbeat = setInterval(() => this.#beat(), entered.heartbeatSeconds * 1e3);
+    }
+    /**
+     * The room was entered anew: what differs from what we knew is told as events, and what we sent and received begins again.
+     * @param {any} entered  the answer to `enter`
+     */
+    #onReturned(entered) {
+      this.#setEntered(entered);
+      this.#emit("room-changed", { owner: this.owner, locked: this.isLocked, metadata: this.metadata });
+      const here = new Set(entered.members.map(({ userID }) => userID));
+      this.#isReturning = true;
+      for (const userID of [...this.members.keys()]) if (!here.has(userID)) this.#removeMember({ userID, reason: "disconnected" });
+      for (const member of entered.members) this.#meetAgain(member);
+      this.#isReturning = false;
+      if (this.#ownMetadata) this.#inBackground(this.setMetadata(this.#ownMetadata));
+      for (const { tracks, options, muted } of [...this.#published.values()]) this.#inBackground(this.#publishAgain(tracks, options, muted));
+      this.#inBackground(this.#subscribeAgain());
+    }
+    /** @param {Member} member  as the server has him now */
+    #meetAgain({ streams, ...member }) {
+      const known = this.members.get(member.userID);
+      if (!known) {
+        this.#addMember({ ...member, streams: [...streams] });
+        return this.#emit("member-entered", { member: this.members.get(member.userID) });
+      }
+      Object.assign(known, { metadata: void 0, silenced: void 0 }, member, { name: member.name || member.userID });
+      this.#emit("member-changed", { member: known });
+      const before = [...known.streams];
+      for (const { stream } of before) if (!streams.some((one) => one.stream === stream)) this.#removeStream({ userID: member.userID, stream });
+      known.streams = streams;
+      for (const stream of streams) {
+        const type = before.some((one) => one.stream === stream.stream) ? "stream-changed" : "stream-added";
+        this.#emit(type, { userID: member.userID, stream });
+      }
+    }
+    /** @param {MediaStreamTrack[]} tracks @param {import('./up.js').PublishOptions} options @param {Set<Kind>} muted */
+    async #publishAgain(tracks, options, muted) {
+      const stream = options.stream ?? "main";
+      const live = tracks.filter(({ readyState }) => readyState === "live");
+      if (live.length === 0) return;
+      await this.publish(live, options);
+      for (const kind of muted) await this.mute(stream, kind, true);
+    }
+    /** Subscribes to what is wanted of what there is. */
+    async #subscribeAgain() {
+      const there = [...this.members.values()].flatMap(({ userID, streams: streams2 }) => streams2.map(({ stream }) => this.#choiceOf(userID, stream)));
+      const streams = there.filter((choice) => choice !== null);
+      if (streams.length > 0) await this.#signaling.request("subscribe", { streams });
+    }
+    /** What is wanted of a stream; null: nothing. @param {string} userID @param {StreamName} stream @returns {Choice | null} */
+    #choiceOf(userID, stream) {
+      const choice = this.#choices.get(streamKey(userID, stream));
+      return choice === void 0 && this.#subscribesToAll ? { userID, stream } : choice ?? null;
+    }
+    #closeUp() {
+      this.#up?.close();
+      this.#up = null;
+      this.#published.clear();
+    }
+    /** Closes both peer connections. What was published is remembered. */
+    #closePeers() {
+      this.#up?.close();
+      this.#down?.close();
+      this.#up = this.#down = null;
+    }
+    /** @param {Message} message */
+    #onMessage(message) {
+      if (!message.to) this.#lastMessage = message;
+      this.#emit("message", message);
+    }
     /** @param {any} event */
     #onEvent(event) {
       switch (event.type) {
@@ -1081,7 +1240,7 @@ var roomcast = (() => {
           return this.#emit("room-changed", { owner: this.owner, locked: this.isLocked, metadata: this.metadata });
         case "message": {
           const { type, seq, ...message } = event;
-          return this.#emit("message", message);
+          return this.#onMessage(message);
         }
         case "stream-added":
         case "stream-changed":
@@ -1099,6 +1258,7 @@ var roomcast = (() => {
         case "transport":
           return this.#onTransport(event);
         case "closed":
+          if (COMEBACK_CODES.has(event.code)) return;
           return this.#signaling.close(new RoomcastError(event.code, event.message, event.advice));
         case "error":
           return this.#emit("error", { error: new RoomcastError(event.code, event.message, event.advice) });
@@ -1136,16 +1296,21 @@ var roomcast = (() => {
       if (!member) return;
       member.streams = [...member.streams.filter((other) => other.stream !== stream.stream), stream];
       this.#emit(type, { userID, stream });
-      if (type === "stream-added" && this.#subscribesToAll) this.#inBackground(this.subscribe([{ userID, stream: stream.stream }]));
+      const choice = this.#choiceOf(userID, stream.stream);
+      if (type === "stream-added" && choice) this.#inBackground(this.#signaling.request("subscribe", { streams: [choice] }));
     }
     /** @param {{ userID: string, stream: StreamName }} event */
     #removeStream({ userID, stream }) {
-      if (userID === this.userID) return this.#inBackground(this.#up?.drop(stream) ?? Promise.resolve());
+      if (userID === this.userID) {
+        this.#published.delete(stream);
+        return this.#inBackground(this.#up?.drop(stream) ?? Promise.resolve());
+      }
       const member = this.members.get(userID);
       const info = member?.streams.find((other) => other.stream === stream);
       if (!member || !info) return;
       member.streams = member.streams.filter((other) => other !== info);
       this.#received.delete(streamKey(userID, stream));
+      if (!this.#isReturning) this.#choices.delete(streamKey(userID, stream));
       this.#emit("stream-removed", { userID, stream: info });
     }
     /** @param {{ userID: string, stream: StreamName, kind: Kind, muted: boolean }} event */
@@ -1162,8 +1327,7 @@ var roomcast = (() => {
     /** When the server gave up a transport so do we; the next publish or offer makes a new one. @param {any} event */
     #onTransport({ direction, state, reason }) {
       if (state === "closed" && direction === "up") {
-        this.#up?.close();
-        this.#up = null;
+        this.#closeUp();
       } else if (state === "closed") {
         this.#down?.close();
         this.#down = null;
@@ -1188,13 +1352,14 @@ var roomcast = (() => {
     /** @param {RoomcastError} reason */
     #onClosed({ code, message, advice }) {
       clearInterval(this.#heartbeat);
-      this.#up?.close();
-      this.#down?.close();
+      this.#closePeers();
       this.#emit("closed", { code, message, advice });
     }
     /** @param {Promise<unknown>} work */
     #inBackground(work) {
-      work.catch((error) => this.#emit("error", { error: RoomcastError.from(error) }));
+      work.catch((error) => {
+        if (error.code !== "connection-lost") this.#emit("error", { error: RoomcastError.from(error) });
+      });
     }
     /** @param {string} type @param {object} detail */
     #emit(type, detail) {

@@ -52,7 +52,7 @@ export const VERSION: "0.1.0";
  * | `muted` | `{ userID, stream, kind, muted }` |
  * | `media` | `{ userID, stream, mediaStream }`: tracks came to or went from this stream |
  * | `transport` | `{ direction: 'up' \| 'down', state: 'connecting' \| 'connected' \| 'closed', reason? }` |
- * | `connection` | `{ state: 'reconnecting' \| 'connected' }`: the WebSocket broke, or stands again. Requests wait meanwhile |
+ * | `connection` | `{ state: 'reconnecting' \| 'connected' }`: the WebSocket broke, or stands again. Requests wait meanwhile; those that the server lost fail with `connection-lost` |
  * | `error` | `{ error: RoomcastError }`: something in the background failed; the room goes on |
  * | `closed` | `{ code, message, advice }`: nothing more will happen. After `leave()` the code is 0 |
  */
@@ -93,15 +93,17 @@ export class Room extends EventTarget {
     on(type: string, listener: (fields: any) => void): () => void;
     /**
      * Enters the room that the ticket is for.
-     * @param {Ticket & { role?: 'anchor' | 'audience', name?: string, autoSubscribe?: boolean }} options
-     *   `autoSubscribe` (default true): receive every stream of everybody, now and as they come
+     * @param {Ticket & { role?: 'anchor' | 'audience', name?: string, autoSubscribe?: boolean, renewTicket?: () => Promise<Partial<Ticket>> }} options
+     *   `autoSubscribe` (default true): receive every stream of everybody, now and as they come. `renewTicket`: asked for a fresh
+     *   ticket when the room has to be entered anew; without it the old one is shown again
      * @returns {Promise<Member[]>} who is there already. What was said before, if the app keeps it, comes as `message` events first
      * @throws {RoomcastError} with the server's code
      */
-    enter({ sdkAppID, userID, userSig, roomID, privateMapKey, role, name, autoSubscribe }: Ticket & {
+    enter({ sdkAppID, userID, userSig, roomID, privateMapKey, role, name, autoSubscribe, renewTicket }: Ticket & {
         role?: "anchor" | "audience";
         name?: string;
         autoSubscribe?: boolean;
+        renewTicket?: () => Promise<Partial<Ticket>>;
     }): Promise<Member[]>;
     /** Leaves the room and closes the connection. Never fails: whatever happens, this side is out afterwards. */
     leave(): Promise<void>;

@@ -12,6 +12,13 @@ export class RoomcastError extends Error {
     advice: string;
 }
 /**
+ * How to enter anew when the server has forgotten us: it was restarted, or we were away for too long.
+ * @typedef {object} Comeback
+ * @property {() => void} forgotten  called once, before; every request that waited has failed
+ * @property {() => Promise<object>} fields  of `enter`
+ * @property {(answer: any) => void} entered  called with the answer, before anything else arrives
+ */
+/**
  * A conversation with the server over one WebSocket after another. Every message of the server has a number, so that the next
  * WebSocket begins where the last one broke.
  */
@@ -28,6 +35,8 @@ export class Signaling {
     onEvent: (event: any) => void;
     /** Called when the connection broke, and when it stands again. @type {(state: 'reconnecting' | 'connected') => void} */
     onConnection: (state: "reconnecting" | "connected") => void;
+    /** Without, a conversation that cannot be resumed is over. @type {Comeback | null} */
+    comeback: Comeback | null;
     /** Called once, when it is over. @type {(reason: RoomcastError) => void} */
     onClosed: (reason: RoomcastError) => void;
     /**
@@ -38,9 +47,28 @@ export class Signaling {
      * @throws {RoomcastError} with the server's code, or `closed`, or `timeout`
      */
     request(type: string, fields?: object): Promise<any>;
+    /** Requests go out at once. */
+    get isConnected(): boolean;
     /** Sends a heartbeat. If nothing at all comes back in time the connection counts as broken, whatever the system says of it. */
     beat(): Promise<void>;
     /** Ends the conversation and every request that still waits. @param {RoomcastError} reason */
     close(reason: RoomcastError): void;
     #private;
 }
+/**
+ * How to enter anew when the server has forgotten us: it was restarted, or we were away for too long.
+ */
+export type Comeback = {
+    /**
+     * called once, before; every request that waited has failed
+     */
+    forgotten: () => void;
+    /**
+     * of `enter`
+     */
+    fields: () => Promise<object>;
+    /**
+     * called with the answer, before anything else arrives
+     */
+    entered: (answer: any) => void;
+};
