@@ -237,14 +237,17 @@ async fn tls_server(ca: &Ca, name: &str) -> (SocketAddr, UnboundedReceiver<Recei
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            // Who does not believe the certificate ends the handshake.
-            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
-            while let Some(received) = read(&mut stream).await {
-                let answered = stream.write_all(b"HTTP/1.1 200 x\r\ncontent-length: 0\r\n\r\n").await;
-                if answered.is_err() || sender.send(received).is_err() {
-                    break;
+            let (acceptor, sender) = (acceptor.clone(), sender.clone());
+            tokio::spawn(async move {
+                // Who does not believe the certificate ends the handshake.
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                while let Some(received) = read(&mut stream).await {
+                    let answered = stream.write_all(b"HTTP/1.1 200 x\r\ncontent-length: 0\r\n\r\n").await;
+                    if answered.is_err() || sender.send(received).is_err() {
+                        return;
+                    }
                 }
-            }
+            });
         }
     });
     (address, receiver)
