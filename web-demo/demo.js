@@ -126,6 +126,7 @@ async function join(withDevices) {
     room.on('connection', ({ state }) => showReconnecting(state === 'reconnecting'))
     room.on('closed', onClosed)
     room.on('message', onMessage)
+    room.on('speakers', showSpeakers)
     await room.enter({ ...ticket, name: own.name })
     openRoom()
     connect.open(addresses, address.ticket === null).catch((error) => complain(RoomcastError.from(error)))
@@ -185,6 +186,7 @@ function refresh() {
     tile.show(own[info.stream])
   }
   for (const key of stage.keys()) if (!wanted.has(key)) stage.remove(key)
+  showSpeakers()
 
   const self = { userID: room.userID, name: own.name, role: room.role, protocol: 'webrtc', streams: ownStreams(), isSelf: true }
   const everybody = [self, ...room.members.values()]
@@ -227,10 +229,17 @@ async function measure() {
   const now = room
   const figures = await now?.figures()
   if (!figures || !now || now !== room) return
-  stage.measure(figures, ({ direction, userID, stream }) => (direction === 'up' ? `own/${stream}` : `${stream}/${userID}`))
+  stage.measure(figures, keyOf)
   numbers.show(figures, nameOf)
   const { roundTripMs } = figures
   byId('health').textContent = roundTripMs === null ? '' : t('connected', { ms: Math.max(1, Math.round(roundTripMs)) })
+}
+
+/** The tile of a stream. @param {{ userID: string, stream: string }} stream */
+const keyOf = ({ userID, stream }) => (userID === room?.userID ? `own/${stream}` : `${stream}/${userID}`)
+
+function showSpeakers() {
+  stage.highlight((room?.speakers ?? []).map(keyOf))
 }
 
 /** What to show for a user. @param {string} userID */

@@ -76,6 +76,8 @@ struct Inner {
     /// The rooms of streams and transports, for what media says of them.
     by_stream: DashMap<StreamId, Weak<Mutex<Cell>>>,
     by_transport: DashMap<TransportId, Route>,
+    /// Rooms by the number that media knows them by.
+    by_media_room: DashMap<RoomId, Weak<Mutex<Cell>>>,
     /// Streams by full name, as URLs say them.
     by_path: DashMap<String, (StreamPath, StreamId)>,
     sessions: DashMap<String, session::Session>,
@@ -153,6 +155,7 @@ impl Hub {
             rooms_of_app: config.apps.iter().map(|app| (app.sdk_app_id, AtomicUsize::new(0))).collect(),
             by_stream: DashMap::new(),
             by_transport: DashMap::new(),
+            by_media_room: DashMap::new(),
             by_path: DashMap::new(),
             sessions: DashMap::new(),
             push_names: push_name::PushNames::new(),
@@ -426,8 +429,11 @@ impl Inner {
                 let room = Room::new(key.0, key.1.clone(), heartbeat_s, history, limits, ids, clock());
                 info!(app = key.0, room = %key.1, id = %room.id, "room opened");
                 let (key, lines) = (key.clone(), HashMap::new());
+                let id = room.id;
                 let cell = Cell { key, room, lines, vacant: false, announced: false, ended: false };
-                Ok(place.insert(Arc::new(Mutex::new(cell))).clone())
+                let cell = Arc::new(Mutex::new(cell));
+                self.by_media_room.insert(id, Arc::downgrade(&cell));
+                Ok(place.insert(cell).clone())
             }
         }
     }

@@ -75,6 +75,9 @@ pub struct Entered {
     /// The last messages to the room, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<Message>,
+    /// Who speaks at the moment, the loudest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub speakers: Vec<SpeakerInfo>,
     /// How to come back after the connection was lost; absent where the server does not wait.
     #[serde(flatten)]
     pub resume: Option<ResumeOffer>,
@@ -251,6 +254,10 @@ pub enum Event {
         kind: TrackKind,
         muted: bool,
     },
+    /// Who speaks from now on, the loudest first. Has no number and is not kept: it is old in a moment.
+    Speakers {
+        speakers: Vec<SpeakerInfo>,
+    },
     Offer {
         /// Counts up with every offer of one member.
         version: u64,
@@ -265,6 +272,16 @@ pub enum Event {
     },
     /// The last message before the socket closes.
     Closed(FaultBody),
+}
+
+/// One who speaks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpeakerInfo {
+    #[serde(rename = "userID")]
+    pub user: String,
+    pub stream: StreamName,
+    /// Loudness in decibels relative to overload: 0 is as loud as can be, speech is around -25.
+    pub level: i16,
 }
 
 /// Which m-line of an offer carries what.

@@ -111,6 +111,7 @@ fn every_example_is_what_the_code_reads_and_writes() {
         "muted",
         "offer",
         "room-changed",
+        "speakers",
         "stream-added",
         "stream-changed",
         "stream-removed",

@@ -13,6 +13,7 @@ mod order;
 mod output;
 pub mod record;
 mod rights;
+mod speak;
 mod up;
 
 pub use chat::{Allowance, HISTORY_BYTES_MAX};
@@ -27,7 +28,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use media::{MemberId, RoomId, StreamId, TransportId, command::CloseReason};
+use media::{
+    MemberId, RoomId, StreamId, TransportId,
+    command::{CloseReason, Speaker},
+};
 
 use crate::{
     auth::authorise::Privilege,
@@ -61,6 +65,8 @@ pub struct Room {
     /// Until when the room is kept though nobody is in it, and nothing in its record says so: after a restart its members get
     /// the time to come back.
     kept_until: Option<Instant>,
+    /// Who speaks, as media said last; `None` as long as nobody ever spoke.
+    speakers: Option<Vec<Speaker>>,
     /// When the rights of WHEP players end, of those whose rights do.
     player_ends: HashMap<TransportId, Instant>,
 }
@@ -107,6 +113,7 @@ impl Room {
             chat: chat::Chat::new(history),
             clock,
             kept_until: None,
+            speakers: None,
             player_ends: HashMap::new(),
         }
     }
@@ -214,6 +221,7 @@ impl Room {
             members: self.members.values().filter(|m| m.id != member).map(Member::info).collect(),
             info: self.info(),
             history: self.chat.history(),
+            speakers: self.speaker_infos(),
             resume: None,
         })
     }

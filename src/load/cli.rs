@@ -77,6 +77,9 @@ Example:
 
 Rounds turn about (a b, b a, …), so that a machine that gets busier hurts both. A ratio above 1 says that b needs more.";
 
+/// How long a server's memory of a stream grows, with a second to spare; ours keeps four seconds.
+pub const SETTLE_S: u64 = 5;
+
 /// Publishers and players in number, to see what a server can carry.
 #[derive(Debug, Parser)]
 #[command(name = "roomcast-load", version, after_help = EXAMPLES)]
@@ -194,6 +197,10 @@ pub struct PlayArgs {
     /// Each player leaves after about this many seconds, and another takes its place.
     #[arg(long, value_name = "S", value_parser = value_parser!(u64).range(1..=86_400))]
     pub churn: Option<u64>,
+    /// With --pid and a publisher of this process: wait so long before the first player. What the server keeps of the stream
+    /// is then complete, and not counted as the players' memory.
+    #[arg(long, value_name = "S", default_value_t = SETTLE_S, value_parser = value_parser!(u64).range(0..=3_600))]
+    pub settle: u64,
     /// While the players are measured, let so many more come in per second; 0 for none.
     #[arg(long, value_name = "R", default_value_t = 0, value_parser = value_parser!(u32).range(0..=10_000))]
     pub storm: u32,

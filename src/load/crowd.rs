@@ -42,6 +42,8 @@ pub struct Plan {
     pub storm: Option<Storm>,
     /// The server's process.
     pub pid: Option<u32>,
+    /// Between the publisher's first packet and the first client, if memory is measured.
+    pub settle: Duration,
 }
 
 /// Clients that come in beside those that are measured.

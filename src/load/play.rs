@@ -50,6 +50,7 @@ pub async fn run(args: PlayArgs) -> Result<bool, LoadError> {
         churn: args.churn.map(Duration::from_secs),
         storm,
         pid: args.pid,
+        settle: Duration::from_secs(args.settle),
     };
     let (report, complete) = measure(&plan, stream, args.token, goal, &args.pool, &args.media).await?;
     print(args.json, &report, &report.rows());
@@ -67,7 +68,13 @@ pub async fn measure(
 ) -> Result<(Report, bool), LoadError> {
     let pool = Pool::new(pool_args.sharing())?;
     let publisher = match goal {
-        Some(goal) => Some(Publisher::start(&pool, goal, media.clone()).await?),
+        Some(goal) => {
+            let publisher = Publisher::start(&pool, goal, media.clone()).await?;
+            if plan.pid.is_some() {
+                tokio::time::sleep(plan.settle).await;
+            }
+            Some(publisher)
+        }
         None => None,
     };
     let crowd = Rc::new(Players { stream, token, pool: pool.clone(), verify: pool_args.verify });

@@ -82,6 +82,7 @@ pub async fn measure(args: RoomsArgs) -> Result<(Report, bool), LoadError> {
         churn: args.churn.map(Duration::from_secs),
         storm: None,
         pid: args.pid,
+        settle: Duration::ZERO,
     };
     let sent = Rc::new(Sent::default());
     let crowd = Rooms {

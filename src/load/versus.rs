@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     LoadError,
-    cli::VersusArgs,
+    cli::{SETTLE_S, VersusArgs},
     crowd::Plan,
     play::{Stream, measure},
     publish::Goal,
@@ -126,6 +126,7 @@ impl Target {
             churn: None,
             storm: None,
             pid: self.get("pid").map(str::parse).transpose().map_err(bad_pid)?,
+            settle: Duration::from_secs(SETTLE_S),
         };
         let stream = Stream::new(self.get("whep"), self.get("rtmp"), self.get("flv"))?;
         let token = self.get("publish-token").map(str::to_owned);

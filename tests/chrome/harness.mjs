@@ -279,6 +279,12 @@ export class PagePeer {
     return this.page.evaluate(matches, [type, userID])
   }
 
+  /** Waits until the server says that these speak, the loudest first, or that nobody does. @param {string[]} userIDs */
+  async knowsSpeakers(userIDs, deadlineMs = 10_000) {
+    const matches = (ids) => JSON.stringify(window.peer.room.speakers.map(({ userID }) => userID)) === JSON.stringify(ids)
+    await this.#wait(matches, userIDs, deadlineMs, async () => `${this.userID} knows that ${userIDs.join(', ') || 'nobody'} speaks`)
+  }
+
   /** Waits for a message. */
   async message(deadlineMs = 10_000) {
     const first = () => window.peer.events.find(({ type }) => type === 'message') ?? null

@@ -14,6 +14,7 @@ class Peer {
   /** @type {Map<string, Eye>} */ eyes = new Map()
   /** @type {Map<string, Ear>} */ ears = new Map()
   /** @type {{ type: string, at: number, detail: any }[]} */ events = []
+  /** What is published. @type {MediaStreamTrack[]} */ sent = []
   /** When entering was asked for, on the page's clock. */ enteredAt = 0
   audio = new AudioContext()
 
@@ -21,7 +22,7 @@ class Peer {
   async enter(ticket, { signal = `ws://${location.host}/signal`, ...options } = {}) {
     this.enteredAt = performance.now()
     const room = (this.room = await Room.connect(signal))
-    for (const type of ['member-entered', 'member-left', 'stream-added', 'stream-changed', 'stream-removed', 'muted', 'transport', 'error', 'closed', 'message', 'member-changed', 'room-changed', 'connection'])
+    for (const type of ['member-entered', 'member-left', 'stream-added', 'stream-changed', 'stream-removed', 'muted', 'transport', 'error', 'closed', 'message', 'member-changed', 'room-changed', 'connection', 'speakers'])
       room.on(type, (detail) => this.events.push({ type, at: performance.now(), detail: flat(detail) }))
     room.on('media', (detail) => this.#watch(detail))
     return room.enter({ ...ticket, ...options })
@@ -29,8 +30,13 @@ class Peer {
 
   /** @param {{ codec?: string, toneHz?: number, hue?: number, width?: number, height?: number, stream?: 'main' | 'aux', isSilent?: boolean }} options */
   async publish({ codec, stream = 'main', ...look } = {}) {
-    const tracks = (await this.camera(look)).getTracks()
+    const tracks = (this.sent = (await this.camera(look)).getTracks())
     await this.room.publish(tracks, { codec, stream, degradationPreference: 'maintain-resolution' })
+  }
+
+  /** Switches the microphone off without a word to the server. */
+  silence() {
+    for (const track of this.sent) if (track.kind === 'audio') track.enabled = false
   }
 
   /** What a camera with a microphone would give. @param {{ toneHz?: number, hue?: number, width?: number, height?: number }} [look] */

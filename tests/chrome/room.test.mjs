@@ -96,6 +96,23 @@ test('a muted microphone is silent to the others, who are told', async () => {
   for (const { page } of [anna, bert]) await page.close()
 })
 
+test('everybody is told who speaks, and that nobody does any more', async () => {
+  const anna = await browser.peer(server, await server.ticket('anna', 2007), { toneHz: 700 })
+  const bert = await browser.peer(server, await server.ticket('bert', 2007))
+  await Promise.all([anna.knowsSpeakers(['anna']), bert.knowsSpeakers(['anna'])])
+  const { detail } = await bert.page.evaluate(() => window.peer.events.find(({ type }) => type === 'speakers'))
+  // A tone of a quarter of full scale has -15 dB; browsers make it louder or softer as they like.
+  assert.ok(detail.speakers[0].stream === 'main' && detail.speakers[0].level > -40 && detail.speakers[0].level < 0, JSON.stringify(detail))
+  const carl = await browser.peer(server, await server.ticket('carl', 2007))
+  await carl.knowsSpeakers(['anna'])
+  // The server is not asked: a microphone that is switched off sends silence.
+  await anna.page.evaluate(() => window.peer.silence())
+  await Promise.all([anna, bert, carl].map((peer) => peer.knowsSpeakers([])))
+  // A steady tone and a silence are two words, however long they last.
+  assert.equal(await bert.page.evaluate(() => window.peer.events.filter(({ type }) => type === 'speakers').length), 2)
+  for (const { page } of [anna, bert, carl]) await page.close()
+})
+
 test('a stream that is unpublished goes, and comes back when it is published again', async () => {
   const anna = await browser.peer(server, await server.ticket('anna', 2004), { toneHz: 700 })
   const bert = await browser.peer(server, await server.ticket('bert', 2004))

@@ -6,6 +6,7 @@ mod hls;
 mod hostile;
 mod house;
 mod http;
+mod load;
 mod moving;
 mod open;
 mod program;

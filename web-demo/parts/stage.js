@@ -9,8 +9,6 @@ import { Tile } from './tile.js'
 
 const GAP_PX = 10
 const RATIO = 16 / 9
-/** A level above this counts as speaking, on the scale of 0 to 1 of WebRTC's statistics; about -40 dB. */
-const SPEAKING_LEVEL = 0.01
 
 /** All tiles, by key. */
 export class Stage {
@@ -63,10 +61,14 @@ export class Stage {
   /** Puts what was measured onto the tiles. @param {import('../sdk/figures.js').Figures} figures @param {(track: import('../sdk/figures.js').TrackFigures) => string} keyOf */
   measure({ tracks }, keyOf) {
     for (const [key, tile] of this.#tiles) {
-      const own = tracks.filter((track) => keyOf(track) === key)
-      const video = own.find(({ kind }) => kind === 'video')
-      tile.measure({ isSpeaking: own.some(({ audioLevel }) => audioLevel > SPEAKING_LEVEL), text: video ? describe(video) : '' })
+      const video = tracks.find((track) => track.kind === 'video' && keyOf(track) === key)
+      tile.measure(video ? describe(video) : '')
     }
+  }
+
+  /** Shows who speaks. @param {string[]} keys */
+  highlight(keys) {
+    for (const [key, tile] of this.#tiles) tile.highlight(keys.includes(key))
   }
 
   /** @param {string} deviceId  of a speaker */

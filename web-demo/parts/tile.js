@@ -66,9 +66,13 @@ export class Tile {
     this.#showState()
   }
 
-  /** @param {{ isSpeaking: boolean, text: string }} figures */
-  measure({ isSpeaking, text }) {
-    this.element.toggleAttribute('data-speaking', isSpeaking && !this.element.hasAttribute('data-muted'))
+  /** @param {boolean} isSpeaking */
+  highlight(isSpeaking) {
+    this.element.toggleAttribute('data-speaking', isSpeaking)
+  }
+
+  /** @param {string} text  the figures of its picture */
+  measure(text) {
     const figures = this.#part('.figures')
     if (figures.textContent !== text) figures.textContent = text
   }

@@ -69,6 +69,9 @@ const COMEBACK_CODES = new Set([72007, 72008, 74005])
  * @property {string} [privateMapKey]
  *
  * @typedef {{ userID: string, stream: StreamName, audio?: boolean, video?: boolean }} Choice
+ *
+ * One who speaks. `level` in decibels relative to overload: 0 is as loud as can be, speech is around -25.
+ * @typedef {{ userID: string, stream: StreamName, level: number }} Speaker
  */
 
 /**
@@ -84,6 +87,7 @@ const COMEBACK_CODES = new Set([72007, 72008, 74005])
  * | `message` | a Message |
  * | `stream-added`, `stream-changed`, `stream-removed` | `{ userID, stream: StreamInfo }` |
  * | `muted` | `{ userID, stream, kind, muted }` |
+ * | `speakers` | `{ speakers: Speaker[] }`: who speaks from now on, the loudest first, ourselves too; nobody if empty. At most three a second |
  * | `media` | `{ userID, stream, mediaStream }`: tracks came to or went from this stream |
  * | `transport` | `{ direction: 'up' \| 'down', state: 'connecting' \| 'connected' \| 'closed', reason? }` |
  * | `connection` | `{ state: 'reconnecting' \| 'connected' }`: the WebSocket broke, or stands again. Requests wait meanwhile; those that the server lost fail with `connection-lost` |
@@ -109,6 +113,8 @@ export class Room extends EventTarget {
 
   /** Who is in the room, without ourselves. @type {Map<string, Member>} */
   members = new Map()
+  /** Who speaks at the moment, the loudest first. @type {Speaker[]} */
+  speakers = []
   /** Our own name in the room; empty until entered. */
   userID = ''
   /** @type {number | string} */
@@ -394,6 +400,7 @@ export class Room extends EventTarget {
       if (message.time > time || (message.time === time && message.messageID > messageID)) this.#onMessage(message)
     clearInterval(this.#heartbeat)
     this.#heartbeat = setInterval(() => this.#beat(), entered.heartbeatSeconds * 1000)
+    if (entered.speakers || this.speakers.length > 0) this.#setSpeakers(entered.speakers ?? [])
   }
 
   /**
@@ -496,6 +503,8 @@ export class Room extends EventTarget {
         return this.#removeStream(event)
       case 'muted':
         return this.#setMuted(event)
+      case 'speakers':
+        return this.#setSpeakers(event.speakers)
       case 'offer':
         this.#down ??= new Down(this.#signaling, this.#configuration, this.#received, {
           onState: (state) => this.#onPeerState('down', state),
@@ -574,6 +583,12 @@ export class Room extends EventTarget {
     const track = this.members.get(userID)?.streams.find((other) => other.stream === stream)?.[kind]
     if (track) track.muted = muted
     this.#emit('muted', { userID, stream, kind, muted })
+  }
+
+  /** @param {Speaker[]} speakers */
+  #setSpeakers(speakers) {
+    this.speakers = speakers
+    this.#emit('speakers', { speakers })
   }
 
   /** @param {string} key */

@@ -18,6 +18,12 @@ use crate::{
 /// path carries.
 pub const PAYLOAD_BYTES_MAX: usize = 1_160;
 
+/// The extension in which packets of sound say how loud they are (RFC 6464), between the bridge and the room.
+pub const AUDIO_LEVEL_ID: u8 = 1;
+
+/// Bytes of the extension with that one element.
+const AUDIO_LEVEL_LEN: usize = 8;
+
 /// How often a sender report is written. The first goes out with the first packet, so that lips and voice agree at once.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -53,7 +59,7 @@ impl RtpStream {
             packets: 0,
             bytes: 0,
             report_at: None,
-            packet: vec![0; FIXED_HEADER_LEN + PAYLOAD_BYTES_MAX],
+            packet: vec![0; FIXED_HEADER_LEN + AUDIO_LEVEL_LEN + PAYLOAD_BYTES_MAX],
         }
     }
 
@@ -82,14 +88,25 @@ impl RtpStream {
         data: &[u8],
         sink: &mut PacketSink<'_>,
     ) -> bool {
-        let header = NewHeader {
-            marker,
-            payload_type: self.payload_type,
-            seq: self.next_seq,
-            timestamp,
-            ssrc: self.ssrc,
-            ext: &[],
-        };
+        self.send_with(timestamp, marker, prefix, data, &[], sink)
+    }
+
+    /// Sends one packet of sound of this loudness, in decibels below overload. Otherwise as [`send`](Self::send).
+    pub fn send_audio(&mut self, timestamp: u32, data: &[u8], dbov: u8, sink: &mut PacketSink<'_>) -> bool {
+        self.send_with(timestamp, false, &[], data, &[(AUDIO_LEVEL_ID, &[dbov & 0x7f])], sink)
+    }
+
+    fn send_with(
+        &mut self,
+        timestamp: u32,
+        marker: bool,
+        prefix: &[u8],
+        data: &[u8],
+        ext: &[(u8, &[u8])],
+        sink: &mut PacketSink<'_>,
+    ) -> bool {
+        let header =
+            NewHeader { marker, payload_type: self.payload_type, seq: self.next_seq, timestamp, ssrc: self.ssrc, ext };
         let payload_len = prefix.len() + data.len();
         let Some(header_len) = header.write(&mut self.packet) else { return false };
         let data_at = header_len + prefix.len();

@@ -236,11 +236,11 @@ impl AudioIn {
     fn handle_unit(&mut self, us: i64, unit: &[u8], sink: &mut PacketSink<'_>) {
         let Some(transcoder) = &mut self.transcoder else { return };
         let (stream, sent_until) = (&mut self.stream, &mut self.sent_until);
-        let result = transcoder.push(us, unit, &mut |position, packet| {
+        let result = transcoder.push(us, unit, &mut |position, packet, dbov| {
             // After a new configuration the first sound may reach back into what was sent.
             if position >= *sent_until {
                 let timestamp = stream.timestamp_of_units(position);
-                stream.send(timestamp, false, &[], packet, sink);
+                stream.send_audio(timestamp, packet, dbov, sink);
                 *sent_until = position + OPUS_FRAME_SAMPLES as i64;
             }
         });

@@ -31,6 +31,7 @@ use super::{
     timers::Timers,
 };
 use crate::{
+    bridge::packetize::AUDIO_LEVEL_ID,
     buf::{
         pipe::{PipeReader, PipeWriter},
         slot::Slot,
@@ -617,6 +618,12 @@ impl Shard {
             let Some((kind, mut packet)) = source.pipe.read() else { break };
             taken += 1;
             let up = if kind == Kind::Audio { source.audio } else { source.video };
+            if kind == Kind::Audio
+                && !source.copy
+                && let Some(level) = piped_level(packet.data())
+            {
+                slot.room.hear(now, up, level.dbov);
+            }
             if slot.room.handle_piped(now, up, &mut packet, &mut self.output) {
                 let counts = &mut self.counts;
                 *(if source.copy { &mut counts.packets_relayed } else { &mut counts.packets_in }) += 1;
@@ -1274,6 +1281,12 @@ impl Shard {
         }
         *self.published.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = counts;
     }
+}
+
+/// How loud a packet of the bridge says that it is.
+fn piped_level(packet: &[u8]) -> Option<ext::AudioLevel> {
+    let header = Header::parse(packet).ok().filter(|_| !packet::is_rtcp(packet))?;
+    ext::find(packet, &header, AUDIO_LEVEL_ID).and_then(ext::audio_level)
 }
 
 fn ring_packets(config: &MediaConfig, kind: Kind) -> usize {

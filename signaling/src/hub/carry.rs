@@ -48,7 +48,9 @@ impl Inner {
             } else if guard.room.is_empty() && !guard.vacant {
                 // Kept without members; to media it is another room when somebody comes.
                 self.tell(Command::CloseRoom { room: guard.room.id });
+                self.by_media_room.remove(&guard.room.id);
                 guard.room.renumber();
+                self.by_media_room.insert(guard.room.id, Arc::downgrade(cell));
             }
             guard.vacant = guard.room.is_empty();
         }
@@ -81,6 +83,11 @@ impl Inner {
                         overrun.push(*member);
                     }
                 }
+            }
+            Output::Passing { to, event } => {
+                let text = Utf8Bytes::from(to_text(&event));
+                let lines = guard.lines.iter().filter(|(member, _)| to.is_none_or(|to| to == **member));
+                lines.for_each(|(_, line)| line.pass(text.clone()));
             }
             Output::Gone { member, code } => {
                 if let (Some(line), Some(code)) = (self.take_line(guard, member), code) {
@@ -201,6 +208,7 @@ impl Inner {
         guard.ended = true;
         // The entry is this room: another of the same name is made only when it is gone.
         self.rooms.remove(&guard.key);
+        self.by_media_room.remove(&guard.room.id);
         if let Some(count) = self.rooms_of_app.get(&guard.key.0) {
             count.fetch_sub(1, Ordering::Relaxed);
         }

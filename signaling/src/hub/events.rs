@@ -55,7 +55,17 @@ impl Inner {
                     self.with_cell(&cell, |cell, out| cell.room.stream_lost(stream, out));
                 }
             }
-            Event::Speakers { .. } => {}
+            Event::Speakers { room, speakers } => {
+                let cell = self.by_media_room.get(&room).and_then(|cell| cell.upgrade());
+                if let Some(cell) = cell {
+                    self.with_cell(&cell, |cell, out| {
+                        // A room that stood empty meanwhile is another one to media.
+                        if cell.room.id == room {
+                            cell.room.speak(speakers, out);
+                        }
+                    });
+                }
+            }
             Event::StreamEnded { stream } => self.stream_ended(stream),
             Event::PushRequested { url, reply } => {
                 let granted = self.push(&url);

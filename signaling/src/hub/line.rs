@@ -84,6 +84,13 @@ impl Line {
         }
     }
 
+    /// Says something that is old in a moment: it has no number, and who is away or behind with his reading misses it.
+    pub(super) fn pass(&self, text: Utf8Bytes) {
+        if let Some(link) = &self.link {
+            let _ = link.send(text);
+        }
+    }
+
     /// The connection is lost.
     pub(super) fn cut(&mut self) {
         self.link = None;

@@ -74,6 +74,7 @@ impl Hub {
                 cell.room.leave(member, LeaveReason::Disconnected, Some(Code::TooSlow), out);
                 return Err(Fault::from(Code::TooSlow));
             }
+            cell.room.tell_speakers(member, out);
             info!(app = cell.key.0, room = %cell.key.1, %member, "connection resumed");
             Ok(generation)
         })?;

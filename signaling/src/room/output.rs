@@ -31,6 +31,11 @@ pub enum Output {
         except: Option<MemberId>,
         event: Event,
     },
+    /// To every connected member, or one, without a number and not kept for who is away: what is old in a moment.
+    Passing {
+        to: Option<MemberId>,
+        event: Event,
+    },
     /// A member is no longer in the room. With a code, he is told so and his connection closes.
     Gone {
         member: MemberId,

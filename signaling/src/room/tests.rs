@@ -126,3 +126,22 @@ fn a_lost_member_counts_against_the_capacity_and_his_second_login_does_not() {
     assert_eq!(house.enter("carol").unwrap_err().code, Code::RoomFull);
     assert_ne!(house.enter("bob").unwrap(), bob);
 }
+
+#[test]
+fn who_speaks_is_told_by_name_to_all_and_to_who_enters_and_ends_with_the_stream() {
+    let mut house = House::new();
+    let bob = house.enter("bob").unwrap();
+    let mut out = Vec::new();
+    let stream = StreamId(7);
+    house.room.open_stream(bob, StreamName::Main, Stream::new(stream, house.clock.now), &mut out);
+    let speaker = |stream, dbov| Speaker { stream, dbov };
+    out.clear();
+    house.room.speak(vec![speaker(stream, 22), speaker(StreamId(999), 30)], &mut out);
+    let [Output::Passing { to: None, event: Event::Speakers { speakers } }] = &out[..] else { panic!("{out:?}") };
+    assert_eq!(speakers.len(), 1, "a stream that nobody knows has no name");
+    assert_eq!((speakers[0].user.as_str(), speakers[0].stream, speakers[0].level), ("bob", StreamName::Main, -22));
+    let alice = house.enter("alice").unwrap();
+    assert_eq!(house.room.entered(alice).unwrap().speakers, *speakers);
+    house.room.leave(bob, LeaveReason::Left, None, &mut Vec::new());
+    assert_eq!(house.room.entered(alice).unwrap().speakers, []);
+}

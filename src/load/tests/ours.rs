@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::{
     super::{
-        cli::{Cli, PoolArgs, Task},
+        cli::{Cli, MediaArgs, PoolArgs, Task},
         crowd::{Plan, Storm},
         play::{Stream, measure},
         report::Report,
@@ -91,7 +91,15 @@ impl House {
 
 fn plan(clients: usize, seconds: u64) -> Plan {
     // The server is in this process.
-    Plan { clients, joins_per_second: 50, seconds, churn: None, storm: None, pid: Some(std::process::id()) }
+    Plan {
+        clients,
+        joins_per_second: 50,
+        seconds,
+        churn: None,
+        storm: None,
+        pid: Some(std::process::id()),
+        settle: Duration::ZERO,
+    }
 }
 
 fn on_many_threads(work: impl Future<Output = ()>) {

@@ -894,6 +894,8 @@ var roomcast = (() => {
     #received = /* @__PURE__ */ new Map();
     /** Who is in the room, without ourselves. @type {Map<string, Member>} */
     members = /* @__PURE__ */ new Map();
+    /** Who speaks at the moment, the loudest first. @type {Speaker[]} */
+    speakers = [];
     /** Our own name in the room; empty until entered. */
     userID = "";
     /** @type {number | string} */
@@ -1156,6 +1158,7 @@ var roomcast = (() => {
         if (message.time > time || message.time === time && message.messageID > messageID) this.#onMessage(message);
       clearInterval(this.#heartbeat);
       this.#heartbeat = setInterval(() => this.#beat(), entered.heartbeatSeconds * 1e3);
+      if (entered.speakers || this.speakers.length > 0) this.#setSpeakers(entered.speakers ?? []);
     }
     /**
      * The room was entered anew: what differs from what we knew is told as events, and what we sent and received begins again.
@@ -1249,6 +1252,8 @@ var roomcast = (() => {
           return this.#removeStream(event);
         case "muted":
           return this.#setMuted(event);
+        case "speakers":
+          return this.#setSpeakers(event.speakers);
         case "offer":
           this.#down ??= new Down(this.#signaling, this.#configuration, this.#received, {
             onState: (state) => this.#onPeerState("down", state),
@@ -1318,6 +1323,11 @@ var roomcast = (() => {
       const track = this.members.get(userID)?.streams.find((other) => other.stream === stream)?.[kind];
       if (track) track.muted = muted;
       this.#emit("muted", { userID, stream, kind, muted });
+    }
+    /** @param {Speaker[]} speakers */
+    #setSpeakers(speakers) {
+      this.speakers = speakers;
+      this.#emit("speakers", { speakers });
     }
     /** @param {string} key */
     #onMedia(key) {

@@ -36,6 +36,9 @@ export const VERSION: "0.1.0";
  * @property {string} [privateMapKey]
  *
  * @typedef {{ userID: string, stream: StreamName, audio?: boolean, video?: boolean }} Choice
+ *
+ * One who speaks. `level` in decibels relative to overload: 0 is as loud as can be, speech is around -25.
+ * @typedef {{ userID: string, stream: StreamName, level: number }} Speaker
  */
 /**
  * A room, from the connection to the server until it closes. One object per visit; it cannot be entered twice.
@@ -50,6 +53,7 @@ export const VERSION: "0.1.0";
  * | `message` | a Message |
  * | `stream-added`, `stream-changed`, `stream-removed` | `{ userID, stream: StreamInfo }` |
  * | `muted` | `{ userID, stream, kind, muted }` |
+ * | `speakers` | `{ speakers: Speaker[] }`: who speaks from now on, the loudest first, ourselves too; nobody if empty. At most three a second |
  * | `media` | `{ userID, stream, mediaStream }`: tracks came to or went from this stream |
  * | `transport` | `{ direction: 'up' \| 'down', state: 'connecting' \| 'connected' \| 'closed', reason? }` |
  * | `connection` | `{ state: 'reconnecting' \| 'connected' }`: the WebSocket broke, or stands again. Requests wait meanwhile; those that the server lost fail with `connection-lost` |
@@ -69,6 +73,8 @@ export class Room extends EventTarget {
     constructor(signaling: Signaling, configuration: RTCConfiguration);
     /** Who is in the room, without ourselves. @type {Map<string, Member>} */
     members: Map<string, Member>;
+    /** Who speaks at the moment, the loudest first. @type {Speaker[]} */
+    speakers: Speaker[];
     /** Our own name in the room; empty until entered. */
     userID: string;
     /** @type {number | string} */
@@ -298,11 +304,19 @@ export type Ticket = {
     roomID: number | string;
     privateMapKey?: string | undefined;
 };
+/**
+ * One who speaks. `level` in decibels relative to overload: 0 is as loud as can be, speech is around -25.
+ */
 export type Choice = {
     userID: string;
     stream: StreamName;
     audio?: boolean;
     video?: boolean;
+};
+export type Speaker = {
+    userID: string;
+    stream: StreamName;
+    level: number;
 };
 import { RoomcastError } from './signaling.js';
 import { LocalStream } from './local-stream.js';

@@ -20,6 +20,9 @@ const AAC_TOLERANCE_SAMPLES: i64 = 48 * 50;
 /// A hole that is no longer than this is filled with sound that is made up; a longer one is a step in time.
 const CONCEAL_SAMPLES_MAX: i64 = 48 * 150;
 
+/// Called with the position, the bytes and the loudness of a packet.
+pub type OnPacket<'a> = dyn FnMut(i64, &[u8], u8) + 'a;
+
 /// Turns the access units of one AAC stream into Opus packets of 20 ms.
 pub struct AacToOpus {
     decoder: Box<dyn AacDecoder>,
@@ -56,14 +59,15 @@ impl AacToOpus {
         Ok(AacToOpus { decoder: aac_decoder(config)?, bitrate_bps, output: None, decoded: Vec::new() })
     }
 
-    /// Takes the access unit whose time is `us`; gives `out` the position and the bytes of each Opus packet that is complete.
+    /// Takes the access unit whose time is `us`; gives `out` the position, the bytes and the loudness (decibels below overload,
+    /// as RFC 6464 has it) of each Opus packet that is complete.
     ///
     /// An access unit that cannot be decoded is made up for from those before it, and so is a short hole in the timestamps.
     /// Where the samples do not keep time with the timestamps, the sound is made a little longer or shorter ([`Drift`]).
     ///
     /// # Errors
     /// [`AudioError::Setup`] if the stream turns out to be something that cannot be encoded.
-    pub fn push(&mut self, us: i64, access_unit: &[u8], out: &mut dyn FnMut(i64, &[u8])) -> Result<(), AudioError> {
+    pub fn push(&mut self, us: i64, access_unit: &[u8], out: &mut OnPacket<'_>) -> Result<(), AudioError> {
         self.fill_hole(us, out);
         self.decoded.clear();
         let decoded = self.decoder.decode(access_unit, &mut self.decoded);
@@ -85,7 +89,7 @@ impl AacToOpus {
     }
 
     /// Makes up for access units that are missing before the one of `us`.
-    fn fill_hole(&mut self, us: i64, out: &mut dyn FnMut(i64, &[u8])) {
+    fn fill_hole(&mut self, us: i64, out: &mut OnPacket<'_>) {
         let Some(output) = &mut self.output else { return };
         let rate_hz = i64::from(output.format.rate_hz);
         let position = position_of_us(us) - i64::from(output.format.delay_samples) * 48_000 / rate_hz;
@@ -134,7 +138,7 @@ impl Output {
         Ok(output)
     }
 
-    fn push(&mut self, format: PcmFormat, position: i64, decoded: &[i16], out: &mut dyn FnMut(i64, &[u8])) {
+    fn push(&mut self, format: PcmFormat, position: i64, decoded: &[i16], out: &mut OnPacket<'_>) {
         let ahead = position - self.expected();
         if ahead > AAC_TOLERANCE_SAMPLES {
             self.flush(out);
@@ -154,7 +158,7 @@ impl Output {
         self.counted_from + self.counted * 48_000 / i64::from(self.format.rate_hz)
     }
 
-    fn take(&mut self, format: PcmFormat, decoded: &[i16], out: &mut dyn FnMut(i64, &[u8])) {
+    fn take(&mut self, format: PcmFormat, decoded: &[i16], out: &mut OnPacket<'_>) {
         let frames = decoded.len() / format.channels;
         self.format = format;
         self.last_len = frames;
@@ -174,7 +178,7 @@ impl Output {
     }
 
     /// Fills what waits up to a whole frame with silence and encodes it.
-    fn flush(&mut self, out: &mut dyn FnMut(i64, &[u8])) {
+    fn flush(&mut self, out: &mut OnPacket<'_>) {
         let (before, whole) = (SIDE_TAPS * self.format.channels, OPUS_FRAME_SAMPLES * self.format.channels);
         let left = self.waiting.len() - before;
         if left > 0 {
@@ -184,7 +188,7 @@ impl Output {
         }
     }
 
-    fn encode_whole_frames(&mut self, out: &mut dyn FnMut(i64, &[u8])) {
+    fn encode_whole_frames(&mut self, out: &mut OnPacket<'_>) {
         // The encoder's own look-ahead delays what a decoder gives back.
         let delay = i64::from(self.encoder.lookahead());
         let channels = self.format.channels;
@@ -207,12 +211,35 @@ impl Output {
                 self.counted_from += longer;
                 Some(&self.stretched[..])
             };
-            if let Some(Ok(len)) = frame.map(|frame| self.encoder.encode(frame, &mut self.packet)) {
-                out(self.waiting_at - delay, &self.packet[..len]);
+            if let Some(frame) = frame
+                && let Ok(len) = self.encoder.encode(frame, &mut self.packet)
+            {
+                out(self.waiting_at - delay, &self.packet[..len], loudness_dbov(frame));
             }
             self.waiting_at += OPUS_FRAME_SAMPLES as i64;
             used += from * channels;
         }
         self.waiting.drain(..used);
+    }
+}
+
+/// Decibels of the samples' root mean square below that of full scale, 0 to 127 (RFC 6464 §3, RFC 6465 appendix A).
+fn loudness_dbov(samples: &[i16]) -> u8 {
+    let sum: f64 = samples.iter().map(|sample| f64::from(*sample) * f64::from(*sample)).sum();
+    let mean = sum / samples.len().max(1) as f64 / (f64::from(i16::MAX) * f64::from(i16::MAX));
+    // Of digital silence this is infinite, and the cast ends at 127.
+    (-10.0 * mean.log10()).round().clamp(0.0, 127.0) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loudness_is_zero_at_full_scale_and_127_in_silence() {
+        assert_eq!(loudness_dbov(&[i16::MAX; 960]), 0);
+        assert_eq!(loudness_dbov(&[i16::MAX / 10; 960]), 20);
+        assert_eq!(loudness_dbov(&[1; 960]), 90);
+        assert_eq!([loudness_dbov(&[0; 960]), loudness_dbov(&[])], [127, 127]);
     }
 }

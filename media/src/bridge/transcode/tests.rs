@@ -36,7 +36,7 @@ fn opus_of(flv: &[u8]) -> Listener {
     let mut listener = Listener::new();
     let mut transcoder = AacToOpus::new(&config, 96_000).unwrap();
     for (ms, unit) in units {
-        transcoder.push(i64::from(ms) * 1000, &unit, &mut |at, packet| listener.packet(at, packet)).unwrap();
+        transcoder.push(i64::from(ms) * 1000, &unit, &mut |at, packet, _| listener.packet(at, packet)).unwrap();
     }
     listener
 }
@@ -89,7 +89,7 @@ fn all_delays_are_accounted_for_in_both_directions() {
     let mut listener = Listener::new();
     let mut transcoder = AacToOpus::new(&config, 96_000).unwrap();
     for (at, unit) in units.iter().filter(|(_, unit)| !unit.is_empty()) {
-        transcoder.push(us_of_position(*at), unit, &mut |at, packet| listener.packet(at, packet)).unwrap();
+        transcoder.push(us_of_position(*at), unit, &mut |at, packet, _| listener.packet(at, packet)).unwrap();
     }
     let mut back = OpusToAac::new(128_000).unwrap();
     let mut returned = Vec::new();
@@ -117,7 +117,7 @@ fn a_gap_in_aac_timestamps_is_a_step_and_too_many_samples_are_left_out() {
     let mut transcoder = AacToOpus::new(&config, 96_000).unwrap();
     for (ms, unit) in &units {
         let us = i64::from(*ms) * 1000 + if *ms > 1_000 { 400_000 } else { 0 };
-        transcoder.push(us, unit, &mut |at, _| positions.push(at)).unwrap();
+        transcoder.push(us, unit, &mut |at, _, _| positions.push(at)).unwrap();
     }
     let steps: Vec<i64> = positions.windows(2).map(|w| w[1] - w[0]).filter(|step| *step != 960).collect();
     assert_eq!(steps.len(), 1);
@@ -128,7 +128,7 @@ fn a_gap_in_aac_timestamps_is_a_step_and_too_many_samples_are_left_out() {
     let mut transcoder = AacToOpus::new(&config, 96_000).unwrap();
     let half = units.len() / 2;
     for (ms, unit) in units.iter().take(half).chain(&units[half / 2..]) {
-        transcoder.push(i64::from(*ms) * 1000, unit, &mut |at, _| positions.push(at)).unwrap();
+        transcoder.push(i64::from(*ms) * 1000, unit, &mut |at, _, _| positions.push(at)).unwrap();
     }
     assert!(positions.windows(2).all(|w| w[1] - w[0] == 960));
     assert!((positions.last().unwrap() - 48 * 2_000).abs() < 48 * 100);
@@ -182,7 +182,7 @@ fn rubbish_is_refused_without_a_panic() {
         if n % 7 == 3 {
             unit = vec![0xa5; 7_000];
         }
-        transcoder.push(i64::from(*ms) * 1000, &unit, &mut |_, _| packets += 1).unwrap();
+        transcoder.push(i64::from(*ms) * 1000, &unit, &mut |_, _, _| packets += 1).unwrap();
     }
     assert!(packets > 60);
     let mut back = OpusToAac::new(128_000).unwrap();
@@ -219,7 +219,7 @@ fn cost_of_20_ms_in_each_direction() {
     let start = std::time::Instant::now();
     for (n, unit) in units.iter().enumerate().filter(|(_, unit)| !unit.is_empty()) {
         let us = us_of_position((n * AAC_FRAME_SAMPLES) as i64);
-        transcoder.push(us, unit, &mut |at, packet| packets.push((at, packet.to_vec()))).unwrap();
+        transcoder.push(us, unit, &mut |at, packet, _| packets.push((at, packet.to_vec()))).unwrap();
     }
     let to_opus = start.elapsed() / packets.len() as u32;
     let mut back = OpusToAac::new(128_000).unwrap();
