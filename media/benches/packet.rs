@@ -8,6 +8,8 @@
 
 #[path = "packet/floor.rs"]
 mod floor;
+#[path = "../tests/kit/pair.rs"]
+mod pair;
 
 use std::{
     hint::black_box,
@@ -16,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use floor::Floor;
 use media::{
     buf::slot::Slot,
     codec::Codec,
@@ -29,14 +32,10 @@ use media::{
         room::{Output, Room},
         up_track::{Source, UpSpec},
     },
-    transport::{
-        DtlsIdentity, DtlsRole, IceCredentials, IceRole, Outbox, Path, Protocol, Transport, TransportParams, Via,
-        classify,
-    },
+    transport::{DtlsIdentity, Transport},
     units::time::Time,
 };
-
-use floor::Floor;
+use pair::{Pair, at_server};
 
 const SUBSCRIBERS: usize = 100;
 const FRAME_PACKETS: usize = 5;
@@ -96,7 +95,7 @@ fn main() {
 struct Scene {
     now: Time,
     seq: u16,
-    publisher: (Transport, Transport),
+    publisher: Pair,
     subscribers: Vec<Transport>,
     room: Room,
     up: UpKey,
@@ -119,8 +118,8 @@ impl Scene {
     fn new() -> Self {
         let mut now = Time::from_millis(1000);
         let identities = [(); 2].map(|()| Arc::new(DtlsIdentity::generate().expect("an identity")));
-        let publisher = connect(&mut now, &identities);
-        let subscribers = (0..SUBSCRIBERS).map(|_| connect(&mut now, &identities).0).collect();
+        let publisher = Pair::connect(&mut now, &identities);
+        let subscribers = (0..SUBSCRIBERS).map(|_| Pair::connect(&mut now, &identities).server).collect();
         let track = TrackId { stream: StreamId(1), kind: Kind::Video };
         let mut room = Room::new(now, 7);
         let up = room.publish(UpSpec {
@@ -195,7 +194,7 @@ impl Scene {
             let timestamp = u32::from(self.seq) / FRAME_PACKETS as u32 * 3600;
             let header = rtp_header(i + 1 == FRAME_PACKETS, 96, self.seq, timestamp, 0x1111);
             self.seq = self.seq.wrapping_add(1);
-            let len = self.publisher.1.protect_rtp(&header, &payload, slot.space_mut()).expect("keys are there");
+            let len = self.publisher.client.protect_rtp(&header, &payload, slot.space_mut()).expect("keys are there");
             slot.set_len(len);
         }
         self.now = self.now + Duration::from_millis(40);
@@ -203,7 +202,7 @@ impl Scene {
 
     fn open_slots(&mut self) {
         for slot in &mut self.slots {
-            let len = self.publisher.0.unprotect_rtp(self.now, server_path(), slot.data_mut()).expect("authentic");
+            let len = self.publisher.server.unprotect_rtp(self.now, at_server(), slot.data_mut()).expect("authentic");
             slot.set_len(len);
             black_box(Header::parse(slot.data()).expect("well formed"));
         }
@@ -298,51 +297,6 @@ impl Scene {
         self.hand_over(true);
         (cpu_ns() - start, 0.0)
     }
-}
-
-fn server_path() -> Path {
-    Path { remote: "192.0.2.2:5000".parse().expect("an address"), local_ip: [192, 0, 2, 1].into(), via: Via::Udp }
-}
-
-/// A server's transport and its client's, connected in memory.
-fn connect(now: &mut Time, identities: &[Arc<DtlsIdentity>; 2]) -> (Transport, Transport) {
-    let at_client =
-        Path { remote: "192.0.2.1:8000".parse().expect("an address"), local_ip: [192, 0, 2, 2].into(), via: Via::Udp };
-    let (ours, theirs) = (IceCredentials::random(), IceCredentials::random());
-    let server = TransportParams {
-        remote: Some(theirs.clone()),
-        remote_fingerprint: Some(identities[1].fingerprint().clone()),
-        ..TransportParams::server(ours.clone())
-    };
-    let client = TransportParams {
-        remote: Some(ours),
-        remote_fingerprint: Some(identities[0].fingerprint().clone()),
-        dtls_role: DtlsRole::Client,
-        ice_role: IceRole::Controlling { remote_candidate: at_client.remote },
-        ..TransportParams::server(theirs)
-    };
-    let mut server = Transport::new(*now, identities[0].clone(), server);
-    let mut client = Transport::new(*now, identities[1].clone(), client);
-    let (mut from_server, mut from_client) = (Outbox::default(), Outbox::default());
-    while !(server.is_connected() && client.is_connected()) {
-        client.handle_timeout(*now, &mut from_client);
-        server.handle_timeout(*now, &mut from_server);
-        for (_, bytes) in std::mem::take(&mut from_client.datagrams) {
-            take(&mut server, *now, server_path(), &bytes, &mut from_server);
-        }
-        for (_, bytes) in std::mem::take(&mut from_server.datagrams) {
-            take(&mut client, *now, at_client, &bytes, &mut from_client);
-        }
-        *now = *now + Duration::from_millis(1);
-    }
-    (server, client)
-}
-
-fn take(to: &mut Transport, now: Time, path: Path, bytes: &[u8], out: &mut Outbox) {
-    let _ = match classify(bytes[0]) {
-        Protocol::Stun => to.handle_stun(now, path, bytes, out).map(|_| ()),
-        _ => to.handle_dtls(now, path, bytes, out).map(|_| ()),
-    };
 }
 
 /// CPU time of this thread, user and system.

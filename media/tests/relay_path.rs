@@ -1,9 +1,10 @@
 //! The way of a packet from its room to the copy of its track on another shard: that nothing on it allocates once it is
 //! warm, and that the other shard is woken once for a batch.
 
+#[path = "kit/counting.rs"]
+mod counting;
+
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -11,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use counting::allocations;
 use media::{
     buf::{pipe::relay, slot::Slot},
     codec::Codec,
@@ -23,32 +25,6 @@ use media::{
     },
     units::time::Time,
 };
-
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: everything is passed on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(ptr, layout) }
-    }
-
-    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
-        unsafe { System.realloc(ptr, layout, new_size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const BATCH: u32 = 16;
 const BATCHES: u32 = 200;
@@ -101,7 +77,7 @@ fn a_packet_reaches_the_viewers_of_another_shard_without_an_allocation() {
     let mut slot = Slot::new();
     let mut delivered = 0;
     for batch in 0..BATCHES {
-        let before = ALLOCATIONS.with(Cell::get);
+        let before = allocations();
         for n in batch * BATCH..(batch + 1) * BATCH {
             let header = rtp_header(n % 4 == 3, 96, n as u16, n / 4 * 3000, 0x1111);
             let space = slot.space_mut();
@@ -117,7 +93,7 @@ fn a_packet_reaches_the_viewers_of_another_shard_without_an_allocation() {
         }
         delivered += output.forwards.len();
         output.forwards.clear();
-        let allocated = ALLOCATIONS.with(Cell::get) - before;
+        let allocated = allocations() - before;
         assert!(batch < WARM_BATCHES || allocated == 0, "batch {batch} allocated {allocated} times");
     }
     assert_eq!(delivered, (BATCH * BATCHES * VIEWERS) as usize);

@@ -11,6 +11,8 @@ const SEGMENTS_MAX: usize = 64;
 const RUN_BYTES_MAX: usize = 65_000;
 /// Bytes of the send buffer: what one turn may seal before it has to send. 1,700 packets of 1,200 bytes.
 const SEND_BYTES: usize = 2 << 20;
+/// Bytes of a page of memory, or a part of one.
+const PAGE_BYTES: usize = 4096;
 /// Part of it that is left to control traffic.
 const SEND_RESERVE_BYTES: usize = 64 << 10;
 
@@ -50,7 +52,9 @@ pub(super) struct Run {
 
 impl SendBatch {
     pub fn new() -> Self {
-        let bytes = vec![0; SEND_BYTES].into_boxed_slice();
+        let mut bytes = vec![0; SEND_BYTES].into_boxed_slice();
+        // Each page is written once, so that it is there before the first key frame to many viewers needs it.
+        bytes.iter_mut().step_by(PAGE_BYTES).for_each(|byte| *byte = 1);
         SendBatch { bytes, used: 0, pieces: Vec::with_capacity(2048), runs: Vec::with_capacity(1024) }
     }
 
