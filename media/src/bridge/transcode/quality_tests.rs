@@ -69,7 +69,7 @@ fn opus_packets(config: &[u8], units: &[(i64, Bytes)]) -> Vec<(i64, Vec<u8>)> {
     for (at, unit) in units {
         // As RTMP stamps it.
         let us = us_of_position(*at + 48_000).div_euclid(1000) * 1000;
-        transcoder.push(us, unit, &mut |at, packet| packets.push((at, packet.to_vec()))).unwrap();
+        transcoder.push(us, unit, &mut |at, packet, _| packets.push((at, packet.to_vec()))).unwrap();
     }
     packets
 }
@@ -220,7 +220,7 @@ fn low_complexity_and_high_efficiency_aac_of_every_rate_keep_tones_and_sides() {
         for (n, unit) in units.iter().enumerate() {
             let ms = (n * unit_samples * 1000) as u64 / u64::from(rate_hz);
             let us = 1_000_000 + ms as i64 * 1000;
-            transcoder.push(us, unit, &mut |at, packet| packets.push((at, packet.to_vec()))).unwrap();
+            transcoder.push(us, unit, &mut |at, packet, _| packets.push((at, packet.to_vec()))).unwrap();
         }
         assert!(packets.windows(2).all(|two| two[1].0 - two[0].0 == OPUS_FRAME_SAMPLES as i64), "{name}: a gap");
         assert!((64..=76).contains(&packets.len()), "{name}: {} packets", packets.len());
@@ -257,7 +257,7 @@ fn what_ffmpeg_makes_of_every_rate_is_heard() {
         let mut packets = Vec::new();
         for (ms, unit) in units {
             let us = i64::from(ms) * 1000;
-            transcoder.push(us, &unit, &mut |at, packet| packets.push((at, packet.to_vec()))).unwrap();
+            transcoder.push(us, &unit, &mut |at, packet, _| packets.push((at, packet.to_vec()))).unwrap();
         }
         assert!(packets.windows(2).all(|two| two[1].0 - two[0].0 == OPUS_FRAME_SAMPLES as i64), "{rate}/{channels}");
         let [left, right] = heard_tones(&packets);
@@ -318,7 +318,7 @@ fn a_bad_sound_card_is_followed_without_a_click_and_to_within_5_ms() {
         for (at, unit) in &units {
             last_at = at + at * slow / 1_000_000;
             let us = us_of_position(last_at + 48_000).div_euclid(1000) * 1000;
-            transcoder.push(us, unit, &mut |at, packet| packets.push((at, packet.to_vec()))).unwrap();
+            transcoder.push(us, unit, &mut |at, packet, _| packets.push((at, packet.to_vec()))).unwrap();
         }
         assert!(packets.windows(2).all(|two| two[1].0 - two[0].0 == OPUS_FRAME_SAMPLES as i64), "{slow} ppm: a step");
         // The last packet ends where the last access unit does, less what is still in the codecs.
