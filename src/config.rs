@@ -346,6 +346,10 @@ settings! {
         /// What RTMP and FLV players get is gathered for so many milliseconds: longer costs less for each player, and delays
         /// by as much. 0: not at all.
         player_merge_ms: Whole<0, 1000> = "30",
+        /// A new RTMP or FLV player gets everything since the last key frame, and shows a picture at once, if that is no
+        /// longer than so many milliseconds. Otherwise it waits for the next key frame, and is less behind then. 0: it
+        /// always waits.
+        player_start_ms: Whole<0, 60000> = "10000",
     }
 }
 
@@ -549,6 +553,7 @@ impl Config {
             },
             opus_bitrate_bps: media.opus_bitrate_bps.get() as u32,
             aac_bitrate_bps: media.aac_bitrate_bps.get() as u32,
+            player_start: Duration::from_millis(media.player_start_ms.get()),
             player_merge: Duration::from_millis(media.player_merge_ms.get()),
         }
     }

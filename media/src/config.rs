@@ -78,6 +78,8 @@ pub struct MediaConfig {
     pub aac_bitrate_bps: u32,
     /// What RTMP and FLV players get is gathered for so long. Default 30 ms.
     pub player_merge: Duration,
+    /// A new RTMP or FLV player gets what was kept since the last key frame if that is no longer than this. Default 10 s.
+    pub player_start: Duration,
 }
 
 impl Default for MediaConfig {
@@ -111,6 +113,7 @@ impl Default for MediaConfig {
             opus_bitrate_bps: 96_000,
             aac_bitrate_bps: 128_000,
             player_merge: Duration::from_millis(30),
+            player_start: Duration::from_secs(10),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a new player needs to start at once: metadata, sequence headers and the last group of pictures with its audio.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use crate::flv::{Tag, TagKind};
 
@@ -54,6 +54,18 @@ impl Gop {
     /// The kept frames, oldest first. With video they start with a key frame; empty if there is nothing to start from.
     pub fn frames(&self) -> impl Iterator<Item = &Tag> {
         self.tags.iter()
+    }
+
+    /// From the oldest kept frame to the newest.
+    pub fn length(&self) -> Duration {
+        match (self.tags.front(), self.tags.back()) {
+            // Over the wrap; what seems to go back was only interleaved.
+            (Some(first), Some(last)) => {
+                let ms = last.timestamp_ms.wrapping_sub(first.timestamp_ms) as i32;
+                Duration::from_millis(ms.max(0) as u64)
+            }
+            _ => Duration::ZERO,
+        }
     }
 
     /// Whether [`frames`](Self::frames) lets a player show a picture.

@@ -277,7 +277,7 @@ impl Streams {
             feed: None,
             idle_since: None,
         });
-        let feed = entry.feed.get_or_insert_with(|| Feed::new(self.config.player_merge)).clone();
+        let feed = entry.feed.get_or_insert_with(|| new_feed(&self.config)).clone();
         let (tracks, b_frames, ended) = (self.events.clone(), self.events.clone(), self.events.clone());
         let sink = IngestSink {
             pipe: writer,
@@ -304,7 +304,7 @@ impl Streams {
         let entry = self.entries.get_mut(&stream).ok_or(Refusal::NotFound)?;
         entry.idle_since = None;
         if entry.feed.is_none() {
-            entry.feed = Some(Feed::new(self.config.player_merge));
+            entry.feed = Some(new_feed(&self.config));
             self.serve_players(stream, mailbox)?;
         }
         let entry = self.entries.get(&stream).ok_or(Refusal::NotFound)?;
@@ -341,6 +341,13 @@ impl Streams {
             }
         }
     }
+}
+
+/// A feed whose players get what the operator decided.
+fn new_feed(config: &MediaConfig) -> Arc<Feed> {
+    let feed = Feed::new(config.player_merge);
+    feed.outlet().set_start(config.player_start);
+    feed
 }
 
 /// How a bridged stream's codec is described to subscribers.

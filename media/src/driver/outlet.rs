@@ -29,6 +29,9 @@ pub const PLAYER_TAGS_MAX: usize = 256;
 /// Live bytes that may wait for one player.
 pub const PLAYER_BYTES_MAX: usize = 4 << 20;
 
+/// How long a live tag may wait for one player. A slow player is at most so far behind what it could have.
+pub const PLAYER_WAIT_MAX: Duration = Duration::from_secs(2);
+
 /// A player that has taken nothing for this long while tags wait for it is let go.
 pub const PLAYER_STALL_MAX: Duration = Duration::from_secs(10);
 
@@ -50,6 +53,8 @@ struct State {
     players: Vec<Player>,
     /// Tags are gathered for so long before players get them.
     merge: Duration,
+    /// Newcomers get a kept group that is no longer than this; `None`: any.
+    start_max: Option<Duration>,
     /// Tags that are gathered, which the kept group has already, and since when.
     gathered: Vec<Tag>,
     gathered_since: Option<Instant>,
@@ -87,6 +92,11 @@ impl Outlet {
         }
     }
 
+    /// A newcomer gets what was kept since the last key frame if that is no longer than this; otherwise he waits for the next.
+    pub fn set_start(&self, longest: Duration) {
+        self.lock().start_max = Some(longest);
+    }
+
     /// Gathers tags for about so long before players get them, so that each is woken, and its socket written to, that much
     /// less often. What players get is later by as much; what is gathered when the publisher pauses waits with him.
     pub fn set_merge(&self, merge: Duration) {
@@ -109,11 +119,13 @@ impl Outlet {
         // The newcomer has it from the kept group.
         state.hand_out(now);
         let mut player = Player::new(now, sender);
-        player.send_headers(&state.gop);
-        for tag in state.gop.frames() {
-            player.send(tag, Weight::Kept);
+        player.send_headers(now, &state.gop);
+        if state.start_max.is_none_or(|longest| state.gop.length() <= longest) {
+            for tag in state.gop.frames() {
+                player.send(now, tag, Weight::Kept);
+            }
+            player.picture_started = state.gop.has_key_frame();
         }
-        player.picture_started = state.gop.has_key_frame();
         state.key_wanted |= !player.picture_started;
         state.players.push(player);
         receiver
@@ -198,8 +210,8 @@ enum Weight {
 
 struct Player {
     sender: mpsc::Sender<Tag>,
-    /// Bytes of each live tag in the channel, `None` for a kept one; oldest first.
-    queued: VecDeque<Option<u32>>,
+    /// Bytes of each live tag in the channel and since when it is there, `None` for a kept one; oldest first.
+    queued: VecDeque<Option<(u32, Instant)>>,
     live_tags: usize,
     live_bytes: usize,
     /// When the player last took a tag, or had nothing to take.
@@ -234,14 +246,14 @@ impl Player {
             let is_start = if gop.has_video() { tag.kind == TagKind::Video && tag.key } else { true };
             // Half empty, or it would be skipping again at once.
             let has_room = self.live_tags <= PLAYER_TAGS_MAX / 2 && self.live_bytes <= PLAYER_BYTES_MAX / 2;
-            if tag.header || !is_start || !has_room || !self.fits(tag) {
+            if tag.header || !is_start || !has_room || !self.fits(now, tag) {
                 return true;
             }
             self.skipping = false;
             if self.headers_version != gop.headers_version() {
-                self.send_headers(gop);
+                self.send_headers(now, gop);
             }
-        } else if !self.fits(tag) {
+        } else if !self.fits(now, tag) {
             self.skipping = true;
             self.picture_started = false;
             return true;
@@ -254,23 +266,26 @@ impl Player {
                 return true;
             }
         }
-        self.send(tag, Weight::Live);
+        self.send(now, tag, Weight::Live);
         true
     }
 
-    fn fits(&self, tag: &Tag) -> bool {
-        self.live_tags < PLAYER_TAGS_MAX && self.live_bytes + tag.payload.len() <= PLAYER_BYTES_MAX
+    fn fits(&self, now: Instant, tag: &Tag) -> bool {
+        let oldest = self.queued.iter().flatten().next();
+        self.live_tags < PLAYER_TAGS_MAX
+            && self.live_bytes + tag.payload.len() <= PLAYER_BYTES_MAX
+            && oldest.is_none_or(|(_, since)| now.saturating_duration_since(*since) < PLAYER_WAIT_MAX)
     }
 
-    fn send_headers(&mut self, gop: &Gop) {
+    fn send_headers(&mut self, now: Instant, gop: &Gop) {
         for tag in gop.headers() {
-            self.send(tag, Weight::Kept);
+            self.send(now, tag, Weight::Kept);
         }
         self.headers_version = gop.headers_version();
     }
 
     /// The channel is as long as all bounds together, so there is room; if there were none, skipping is the answer too.
-    fn send(&mut self, tag: &Tag, weight: Weight) {
+    fn send(&mut self, now: Instant, tag: &Tag, weight: Weight) {
         if self.sender.try_send(tag.clone()).is_err() {
             self.skipping = true;
             self.picture_started = false;
@@ -281,7 +296,7 @@ impl Player {
             self.live_tags += 1;
             self.live_bytes += len;
         }
-        self.queued.push_back((weight == Weight::Live).then_some(len as u32));
+        self.queued.push_back((weight == Weight::Live).then_some((len as u32, now)));
     }
 
     /// Learns from the channel's free places what the player has taken; false if it has stalled for too long.
@@ -291,7 +306,7 @@ impl Player {
             self.progress_at = now;
         }
         while self.queued.len() > waiting {
-            if let Some(Some(len)) = self.queued.pop_front() {
+            if let Some(Some((len, _))) = self.queued.pop_front() {
                 self.live_tags -= 1;
                 self.live_bytes -= len as usize;
             }
@@ -413,6 +428,54 @@ mod tests {
     }
 
     #[test]
+    fn five_hundred_stalled_players_hold_two_seconds_each_and_are_gone_after_ten() {
+        let outlet = Outlet::new();
+        let start = Instant::now();
+        let mut stalled: Vec<_> = (0..500).map(|_| outlet.attach_at(start)).collect();
+        let mut reading = outlet.attach_at(start);
+        // 50 pictures a second, a key frame each second.
+        for n in 0..600u32 {
+            let at = start + Duration::from_millis(u64::from(n) * 20);
+            outlet.push_at(at, video(n * 20, n % 50 == 0));
+            assert_eq!(drain(&mut reading), [n * 20]);
+            assert_eq!(outlet.players(), if n < 500 { 501 } else { 1 }, "at {} ms", n * 20);
+        }
+        for player in &mut stalled {
+            assert_eq!(drain(player), (0..100).map(|n| n * 20).collect::<Vec<_>>());
+            assert!(player.is_closed());
+        }
+    }
+
+    #[test]
+    fn a_player_that_reads_again_after_a_stall_goes_on_with_a_key_frame() {
+        let outlet = Outlet::new();
+        let start = Instant::now();
+        let mut player = outlet.attach_at(start);
+        let mut got = Vec::new();
+        for n in 0..400u32 {
+            outlet.push_at(start + Duration::from_millis(u64::from(n) * 20), video(n, n % 50 == 0));
+            if !(100..275).contains(&n) {
+                got.extend(drain(&mut player));
+            }
+        }
+        let expected: Vec<u32> = (0..200).chain(300..400).collect();
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn a_kept_group_that_is_too_long_is_not_sent_and_a_key_frame_is_wanted_instead() {
+        for (longest, expected, wanted) in [(3_000, vec![0, 1_000, 3_000], false), (2_999, vec![], true)] {
+            let outlet = Outlet::new();
+            outlet.set_start(Duration::from_millis(longest));
+            for tag in [video(0, true), video(1_000, false), video(3_000, false)] {
+                outlet.push(tag);
+            }
+            let mut player = outlet.attach();
+            assert_eq!((drain(&mut player), outlet.take_key_wanted()), (expected, wanted));
+        }
+    }
+
+    #[test]
     fn bytes_are_bounded_as_well_as_tags() {
         let outlet = Outlet::new();
         let mut player = outlet.attach();
@@ -455,7 +518,8 @@ mod tests {
         assert_eq!((outlet.players(), drain(&mut reading)), (2, vec![1]));
         outlet.push_at(start + PLAYER_STALL_MAX, audio(2));
         assert_eq!((outlet.players(), drain(&mut reading)), (1, vec![2]));
-        assert_eq!(drain(&mut stalled), [0, 1]);
+        // Nor did anything wait for it for longer than two seconds.
+        assert_eq!(drain(&mut stalled), [0]);
         assert!(stalled.is_closed());
     }
 
