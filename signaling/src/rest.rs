@@ -30,7 +30,7 @@ use crate::{
     code::{Code, Fault},
     config::ReachedAt,
     connection,
-    dialect::{cloud, weapp, whip},
+    dialect::{cloud, im, weapp, whip},
     hub::Hub,
     name::{RoomName, is_user_id},
 };
@@ -50,6 +50,7 @@ pub fn router(hub: Hub) -> Router {
         .route("/demo/ticket", get(demo_ticket))
         .merge(whip::routes(sdp_bytes))
         .merge(weapp::routes(&hub))
+        .merge(im::routes(&hub))
         .layer(middleware::from_fn_with_state(hub.clone(), cross_origin))
         .route("/signal", get(signal))
         .merge(sign::routes())

@@ -2,6 +2,7 @@
 //! [`crate::hub`], and the answers back. Nothing is decided here.
 
 pub mod cloud;
+pub mod im;
 pub mod native;
 pub mod trtc;
 pub mod weapp;

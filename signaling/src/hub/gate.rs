@@ -17,6 +17,7 @@ use crate::{
     },
     code::Code,
     config::{AppConfig, ConfigError, SignalingConfig},
+    name::RoomName,
 };
 
 /// What the gate knows.
@@ -92,6 +93,32 @@ impl Hub {
             info!(code = code.number(), reason = code.name(), remote = ?remote, "refused");
         }
         judged
+    }
+
+    /// Says whether a user may enter a room with these tickets. Nothing is used up by it.
+    pub fn authorise_entry(
+        &self,
+        remote: Option<IpAddr>,
+        sdk_app_id: u32,
+        user: &str,
+        user_sig: &str,
+        room: &RoomName,
+        private_map_key: Option<&str>,
+    ) -> Result<(), Code> {
+        self.0.may_try(remote)?;
+        let shown = Presented {
+            sdk_app_id: Some(sdk_app_id),
+            user,
+            room,
+            credential: Credential::Ticket { user_sig, private_map_key },
+            purpose: Purpose::Watch,
+        };
+        let judged = self.0.gate.apps().authority.authorise(unix_ms() / 1000, &shown, Privilege::JOIN);
+        if let Err(code) = &judged {
+            self.0.guessed_wrong(remote);
+            info!(code = code.number(), reason = code.name(), remote = ?remote, "refused");
+        }
+        judged.map(|_| ())
     }
 
     /// Lets in an app's own server, which shows the app's secret. An app that is not known is refused like a wrong secret.
