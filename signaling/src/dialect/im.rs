@@ -109,7 +109,8 @@ impl FromRequest<Im> for Call {
         let Ok(peer) = <Peer as axum::extract::FromRequestParts<Im>>::from_request_parts(&mut parts, im).await;
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let preflight = parts.method == Method::OPTIONS;
-        let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost").to_owned();
+        let host =
+            parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost").to_owned();
         let bytes = Bytes::from_request(Request::from_parts(parts, body), im).await.ok();
         let body = bytes.and_then(|bytes| match std::str::from_utf8(&bytes).ok()? {
             text if text.trim().is_empty() => Some(Map::new()),
@@ -177,7 +178,8 @@ impl Im {
             ("profile", "portrait_get") => Ok(self.portraits(&login, body)),
             ("profile", "portrait_set") => {
                 let items = body.get("ProfileItem").and_then(Value::as_array).into_iter().flatten();
-                let nick = items.filter(|item| item["Tag"] == "Tag_Profile_IM_Nick").find_map(|item| item["Value"].as_str());
+                let nick =
+                    items.filter(|item| item["Tag"] == "Tag_Profile_IM_Nick").find_map(|item| item["Value"].as_str());
                 if let Some(nick) = nick {
                     self.desk().set_nick(&login, nick);
                 }
@@ -207,7 +209,7 @@ impl Im {
                 let poll = self.desk().mail(login, seen, Instant::now())?;
                 match poll {
                     Poll::Ready(mail) => return Ok::<_, Why>(mail),
-                    Poll::Wait(wake) => wake.notified().await,
+                    Poll::Wait(bell) => bell.await,
                 }
             }
         };
@@ -227,7 +229,7 @@ impl Im {
                 let poll = self.desk().group_mail(key, from, Instant::now())?;
                 match poll {
                     Poll::Ready(said) => return Ok::<_, Why>(said),
-                    Poll::Wait(wake) => wake.notified().await,
+                    Poll::Wait(bell) => bell.await,
                 }
             }
         };
@@ -269,7 +271,8 @@ impl Im {
             }
             "get_joined_group_list" => {
                 let groups = self.desk().groups_of(login);
-                let list: Vec<_> = groups.iter().map(|group| json!({ "GroupId": group, "Type": "AVChatRoom" })).collect();
+                let list: Vec<_> =
+                    groups.iter().map(|group| json!({ "GroupId": group, "Type": "AVChatRoom" })).collect();
                 Ok(json!({ "TotalCount": list.len(), "GroupIdList": list }))
             }
             "send_group_msg" => self.send_to_group(login, &group()?, body),
@@ -351,7 +354,9 @@ impl Im {
     fn hear(&self, notice: &Notice) {
         let (app, room) = (notice.sdk_app_id, &notice.room);
         match &notice.fact {
-            Fact::MessageSent(message) if !CROSSING.get() => self.desk().cross(app, room, message, notice.unix_ms / 1000),
+            Fact::MessageSent(message) if !CROSSING.get() => {
+                self.desk().cross(app, room, message, notice.unix_ms / 1000)
+            }
             Fact::MemberEntered { .. }
             | Fact::MemberLeft { .. }
             | Fact::PublishStarted { .. }

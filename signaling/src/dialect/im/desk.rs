@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, futures::OwnedNotified};
 
 use super::elements_of;
 use crate::{code::Fault, message::Message, name::RoomName};
@@ -43,7 +43,6 @@ pub enum Why {
     GroupExists,
     /// The same, but it is his.
     GroupIsHis,
-    AlreadyIn,
     TooManyGroups,
     BadKey,
     TooLong,
@@ -65,7 +64,6 @@ impl Why {
             Why::NotInGroup | Why::NotOwner => 10007,
             Why::GroupExists => 10021,
             Why::GroupIsHis => 10025,
-            Why::AlreadyIn => 10013,
             Why::BadKey => 10018,
             Why::TooLong => 80002,
             Why::TooFast => 20012,
@@ -88,7 +86,6 @@ impl Why {
             Why::NotOwner => "not the group's owner",
             Why::GroupExists => "the group exists",
             Why::GroupIsHis => "the group exists and is yours",
-            Why::AlreadyIn => "a member of the group already",
             Why::TooManyGroups => "a member of as many groups as may be",
             Why::BadKey => "the key is not one of apply_join_group",
             Why::TooLong => "the message is too long",
@@ -102,8 +99,8 @@ impl Why {
 /// What a poll finds.
 pub enum Poll<T> {
     Ready(T),
-    /// Nothing yet: ask again when the bell rings.
-    Wait(Arc<Notify>),
+    /// Nothing yet: ask again when the bell rings. It hears from now on.
+    Wait(OwnedNotified),
 }
 
 /// Somebody who is logged in.
@@ -119,7 +116,7 @@ impl Login {
     pub fn tiny_id(&self) -> String {
         let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
         let bytes = self.app.to_be_bytes().into_iter().chain(self.user.bytes());
-        (bytes.fold(0xcbf2_9ce4_8422_2325, hash) >> 12 | 1).to_string()
+        ((bytes.fold(0xcbf2_9ce4_8422_2325, hash) >> 12) | 1).to_string()
     }
 }
 
@@ -283,7 +280,7 @@ impl Desk {
         user.seen_at = now;
         user.mail.retain(|(seq, _)| *seq > seen);
         match user.mail.is_empty() {
-            true => Ok(Poll::Wait(user.wake.clone())),
+            true => Ok(Poll::Wait(user.wake.clone().notified_owned())),
             false => Ok(Poll::Ready(user.mail.iter().map(|(_, letter)| letter.clone()).collect())),
         }
     }
@@ -353,7 +350,7 @@ impl Desk {
         }
         let from = from.max(joined);
         let said: Vec<Value> = it.log.iter().filter(|one| one["MsgSeq"].as_u64() >= Some(from)).cloned().collect();
-        if said.is_empty() { Ok(Poll::Wait(it.wake.clone())) } else { Ok(Poll::Ready(said)) }
+        if said.is_empty() { Ok(Poll::Wait(it.wake.clone().notified_owned())) } else { Ok(Poll::Ready(said)) }
     }
 
     /// A member's message to a group; its number and time.

@@ -51,7 +51,8 @@ impl Service {
     }
 
     async fn join(&self, guest: &Guest) -> String {
-        let joined = self.ask(guest, "group_open_http_svc/apply_join_group", json!({ "GroupId": ROOM.to_string() })).await;
+        let joined =
+            self.ask(guest, "group_open_http_svc/apply_join_group", json!({ "GroupId": ROOM.to_string() })).await;
         assert_eq!(joined["JoinedStatus"], "JoinedSuccess", "{joined}");
         joined["LongPollingKey"].as_str().unwrap().to_owned()
     }
@@ -112,7 +113,10 @@ async fn two_guests_and_a_member_by_websocket_hear_one_another_in_the_group_that
     let answered = member.ask(json!({ "type": "message", "text": "hi" })).await;
     assert_eq!(answered["type"], "ok", "{answered}");
     let (said, _) = service.hear(&of_bob, next).await;
-    assert_eq!((&said[0]["From_Account"], &said[0]["MsgBody"][1]["MsgContent"]["Text"]), (&json!("member"), &json!("hi")));
+    assert_eq!(
+        (&said[0]["From_Account"], &said[0]["MsgBody"][1]["MsgContent"]["Text"]),
+        (&json!("member"), &json!("hi"))
+    );
     let data: Value = serde_json::from_str(said[0]["MsgBody"][0]["MsgContent"]["Data"].as_str().unwrap()).unwrap();
     assert_eq!((&data["cmd"], &data["data"]["nickName"]), (&json!("CustomTextMsg"), &json!("member")));
     assert_eq!(service.hear(&of_alice, next).await.0.len(), 1);
@@ -252,7 +256,9 @@ async fn jsonvideoapp_checks_the_tickets_and_answers_with_rtmp_addresses() {
     let service = Service::new();
     let room = RoomName::Number(ROOM);
     let ask = async |user: &str, sig: &str, key: Value, group: Value| {
-        let path = format!("/v4/openim/jsonvideoapp?sdkappid={APP}&identifier={user}&usersig={sig}&random=9999&contenttype=json");
+        let path = format!(
+            "/v4/openim/jsonvideoapp?sdkappid={APP}&identifier={user}&usersig={sig}&random=9999&contenttype=json"
+        );
         let head = json!({ "Cmd": 1, "SeqNo": 1, "BusType": 7, "GroupId": group });
         service.post(&path, json!({ "ReqHead": head, "ReqBody": { "PrivMapEncrypt": key, "FromType": 3 } })).await
     };
