@@ -649,8 +649,10 @@ impl Config {
             self.https.shown(),
             self.signaling.shown(),
             self.api.shown(),
+            self.weapp.shown(),
             self.console.shown(),
             self.rtmp.shown(),
+            self.hls.shown(),
             self.media.shown(),
         ];
         sections.extend(self.apps.iter().map(AppSettings::shown));

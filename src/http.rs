@@ -1,5 +1,6 @@
-//! The HTTP face: signaling's paths, FLV, the page, and the paths that watch over the server.
+//! The HTTP face: signaling's paths, FLV, the page, the documentation, and the paths that watch over the server.
 
+pub mod docs;
 pub mod flv;
 pub mod hls;
 pub mod page;
@@ -50,6 +51,9 @@ pub fn router(face: Face) -> Router {
         .route("/", any(root))
         .route("/live/{name}", any(flv::live))
         .route("/live/{name}/{folder}/{file}", any(hls::folder))
+        .route("/docs", get(docs::first))
+        .route("/docs/", get(docs::first))
+        .route("/docs/{name}", get(docs::page))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(prometheus))

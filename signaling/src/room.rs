@@ -37,7 +37,7 @@ use crate::{
     auth::authorise::Privilege,
     code::{Code, Fault},
     config::Limits,
-    member::{Member, Newcomer, Protocol, Stream},
+    member::{Member, Newcomer, Protocol, Role, Stream},
     message::{Direction, Entered, Event, LeaveReason, TransportState},
     name::{RoomName, StreamName, StreamPath},
 };
@@ -241,7 +241,8 @@ impl Room {
     /// it carries.
     ///
     /// A publisher that comes back, by whatever way he came before, goes on with his stream; if his old connection still
-    /// stands it is closed. With another stream he stays the same member.
+    /// stands it is closed. With another stream he stays the same member, and so does who is in
+    /// by WebSocket and publishes nothing there.
     pub fn push(
         &mut self,
         now: Instant,
@@ -250,12 +251,19 @@ impl Room {
         out: &mut Vec<Output>,
     ) -> Result<StreamId, Fault> {
         let same = self.by_user.get(&who.user).and_then(|id| self.members.get(id));
-        let same = same.filter(|m| m.who.protocol == Protocol::Rtmp && who.protocol == Protocol::Rtmp).map(|m| m.id);
+        let stays = |m: &&Member| match m.who.protocol {
+            Protocol::Rtmp => true,
+            // He is here for members and messages, and what he sends comes by RTMP: a mini-program.
+            Protocol::Webrtc => m.who.role == Role::Anchor && m.up.transport.is_none() && !m.up.busy,
+            _ => false,
+        };
+        let same = same.filter(|_| who.protocol == Protocol::Rtmp).filter(stays).map(|m| m.id);
         self.check_publishers(self.by_user.get(&who.user).copied())?;
         let member = match same {
             Some(member) => {
                 who.privilege.require(Privilege::JOIN)?;
-                if let Some(m) = self.members.get_mut(&member) {
+                // Who is in by WebSocket stays who he is; the push is only what he sends.
+                if let Some(m) = self.members.get_mut(&member).filter(|m| m.who.protocol == Protocol::Rtmp) {
                     m.who = who;
                 }
                 member

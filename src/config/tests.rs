@@ -23,6 +23,20 @@ fn complaint_of(text: &str) -> String {
 }
 
 #[test]
+fn what_is_shown_is_every_section_without_its_secrets() {
+    let set = ["http.metrics_token=opensesame".to_owned()];
+    let config = Config::load(None, [], &set).expect("allowed");
+    let shown = config.shown();
+    let mut names: Vec<&str> = shown.iter().map(|section| section.name).collect();
+    let mut expected: Vec<&str> = SECTIONS.iter().map(|section| section.name).collect();
+    names.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+    assert!(!format!("{shown:?}").contains("opensesame"));
+    assert!(format!("{shown:?}").contains("hidden"));
+}
+
+#[test]
 fn the_printed_file_is_the_defaults() {
     let printed = load_text(&commented_defaults()).expect("the printed file is allowed");
     assert_eq!(format!("{printed:?}"), format!("{:?}", Config::default()));

@@ -9,6 +9,9 @@ use rust_embed::{EmbeddedFile, RustEmbed};
 /// The files, by their path below `web-demo/`.
 #[derive(RustEmbed)]
 #[folder = "web-demo/"]
+#[exclude = "miniprogram/*"]
+#[exclude = "*.sh"]
+#[exclude = "*tsconfig.json"]
 pub struct WebDemo;
 
 /// Browsers keep the files but ask each time whether they are still the same: a new binary shows its own page at once,

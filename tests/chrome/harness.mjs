@@ -117,6 +117,11 @@ export class Server {
     return `http://${this.http.replace('127.0.0.1', 'localhost')}`
   }
 
+  /** The demo app's secret. */
+  async secret() {
+    return (await readFile(join(this.#folder, 'data/demo-secret.txt'), 'utf8')).trim()
+  }
+
   /**
    * A ticket of the demo app.
    * @param {string} userID @param {string | number} [roomID]

@@ -17,7 +17,7 @@ export function ticketsView(content, tell) {
   const room = input('text', '1001')
   const hours = input('number', '24')
   hours.min = '1'
-  fields.append(field('App', app), field('User', user), field('Room (none: no privateMapKey)', room), field('Good for, in hours', hours))
+  fields.append(field('App', app), field('User', user), field('Room, if any', room), field('Good for, in hours', hours))
   user.required = true
   const bits = element('fieldset', 'bar')
   bits.append(element('legend', '', 'May'))

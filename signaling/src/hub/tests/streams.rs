@@ -339,6 +339,27 @@ async fn what_nobody_here_knows_is_closed_there() {
 }
 
 #[tokio::test]
+async fn a_member_by_websocket_who_publishes_nothing_there_may_push_and_stays_when_the_push_ends() {
+    let mut house = House::new();
+    let (mut alice, mut phone) = (house.member("alice").await, house.member("phone").await);
+    alice.event("member-entered").await;
+    let stream = house.pushed("phone").await;
+    assert_eq!(alice.event("stream-added").await["userID"], "phone", "nobody left and nobody came");
+    phone.send(json!({ "type": "message", "text": "here I am" }));
+    assert_eq!(phone.next().await["type"], "ok");
+    assert_eq!(alice.event("message").await["from"], "phone");
+    house.event(Event::StreamEnded { stream }).await;
+    alice.event("stream-removed").await;
+    assert_eq!(phone.ask(json!({ "type": "heartbeat" })).await["type"], "ok");
+    // Who publishes by WebRTC is somebody else than who pushes: one login per user and room.
+    phone.publish();
+    house.answer_publish().await;
+    phone.next().await;
+    house.pushed("phone").await;
+    assert_eq!(phone.event("closed").await["code"], Code::LoggedInElsewhere.number());
+}
+
+#[tokio::test]
 async fn a_push_whose_connection_is_gone_leaves_no_member() {
     let house = House::new();
     let mut alice = house.member("alice").await;
