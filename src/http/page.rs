@@ -1,9 +1,17 @@
 //! The demo page: the files of `web-demo/`, inside the binary.
 
+use std::{
+    collections::HashMap,
+    io::Write as _,
+    sync::{LazyLock, Mutex, PoisonError},
+};
+
 use axum::{
+    body::Bytes,
     http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
+use flate2::{Compression, write::GzEncoder};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
 /// The files, by their path below `web-demo/`.
@@ -54,7 +62,37 @@ fn answer(path: &str, file: EmbeddedFile, request: &HeaderMap) -> Response {
     if known.is_some_and(|known| known.split(',').any(|one| one.trim().trim_start_matches("W/") == tag)) {
         return (StatusCode::NOT_MODIFIED, headers).into_response();
     }
+    if accepts_gzip(request) && is_text(path) {
+        let gzip = [(header::CONTENT_ENCODING, "gzip"), (header::VARY, "Accept-Encoding")];
+        return (headers, gzip, compressed(path, hash, &file.data)).into_response();
+    }
     (headers, file.data.into_owned()).into_response()
+}
+
+fn accepts_gzip(request: &HeaderMap) -> bool {
+    let accepted = request.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    accepted.split(',').any(|one| one.trim() == "gzip")
+}
+
+fn is_text(path: &str) -> bool {
+    let mime = mime_guess::from_path(path).first_or_octet_stream();
+    mime.type_() == mime_guess::mime::TEXT || mime.subtype() == mime_guess::mime::JAVASCRIPT
+}
+
+/// The file in gzip. Each is compressed once: there are as many as the table has.
+fn compressed(path: &str, hash: [u8; 32], data: &[u8]) -> Bytes {
+    static KEPT: LazyLock<Mutex<HashMap<String, ([u8; 32], Bytes)>>> = LazyLock::new(Mutex::default);
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((of, bytes)) = kept.get(path)
+        && *of == hash
+    {
+        return bytes.clone();
+    }
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    let written = encoder.write_all(data).and_then(|()| encoder.finish()).expect("a Vec takes everything");
+    let bytes = Bytes::from(written);
+    kept.insert(path.to_owned(), (hash, bytes.clone()));
+    bytes
 }
 
 fn content_type(path: &str) -> String {
@@ -83,6 +121,27 @@ mod tests {
         let tag = first.headers()[header::ETAG].to_str().expect("text").to_owned();
         assert_eq!(ask(Method::GET, "/index.html", Some(&tag)).await.status(), StatusCode::NOT_MODIFIED);
         assert_eq!(ask(Method::GET, "/", Some("\"other\"")).await.status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn texts_are_compressed_for_whoever_takes_that() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT_ENCODING, "br, gzip".parse().expect("a header"));
+        for (path, packed) in [("/demo.js", true), ("/clip.flv", false)] {
+            let plain = ask(Method::GET, path, None).await;
+            let answer = page(Method::GET, path.parse().expect("a path"), headers.clone()).await;
+            assert_eq!(answer.headers().get(header::CONTENT_ENCODING).is_some(), packed, "{path}");
+            assert_eq!(answer.headers()[header::ETAG], plain.headers()[header::ETAG]);
+            let [plain, answer] = [plain, answer].map(|one| axum::body::to_bytes(one.into_body(), usize::MAX));
+            let (plain, mut answer) = (plain.await.expect("whole"), answer.await.expect("whole").to_vec());
+            if packed {
+                assert!(answer.len() < plain.len() / 2, "{} of {}", answer.len(), plain.len());
+                let mut out = Vec::new();
+                std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&answer[..]), &mut out).expect("gzip");
+                answer = out;
+            }
+            assert_eq!(answer, plain, "{path}");
+        }
     }
 
     #[tokio::test]

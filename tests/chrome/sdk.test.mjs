@@ -50,6 +50,21 @@ test('the classic scripts and the declarations are those that the modules make',
   assert.deepEqual(differing, [], 'run web-demo/sdk/build.sh and commit what it makes')
 })
 
+test('the page asks for every module that it imports at once', async () => {
+  const html = await readFile(join(ROOT, 'web-demo/index.html'), 'utf8')
+  const named = [...html.matchAll(/modulepreload" href="\/([^"]+)"/g)].map(([, path]) => path).sort()
+  const found = new Set()
+  const visit = async (/** @type {string} */ path) => {
+    if (found.has(path)) return
+    found.add(path)
+    const text = await readFile(join(ROOT, 'web-demo', path), 'utf8')
+    for (const [, target] of text.matchAll(/^(?:import|export) .*?from '(\.[^']+)'/gm)) await visit(join(path, '..', target))
+  }
+  await visit('demo.js')
+  found.delete('demo.js')
+  assert.deepEqual(named, [...found].sort())
+})
+
 test('a TypeScript program that uses the library compiles, and one that misuses it does not', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'roomcast-types-'))
   t.after(() => rm(folder, { recursive: true }))

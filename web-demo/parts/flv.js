@@ -10,6 +10,7 @@ const RETRY_MS = 1500
 /** One stream in one video element, until stopped. A stream that ends is asked for again: its publisher may come back. */
 export class FlvPlayer {
   /** @type {any} */ #player = null
+  #isStopped = false
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #retry
   /** Bytes that arrived so far, as far as the player tells. */ receivedBytes = 0
   #video
@@ -30,17 +31,20 @@ export class FlvPlayer {
 
   /** Whether this browser can do it at all. */
   static get isSupported() {
-    return Boolean(/** @type {any} */ (globalThis).mpegts?.isSupported())
+    return Boolean(globalThis.MediaSource?.isTypeSupported('video/mp4; codecs="avc1.42E01E, mp4a.40.2"'))
   }
 
   stop() {
+    this.#isStopped = true
     clearTimeout(this.#retry)
     this.#player?.destroy()
     this.#player = null
   }
 
-  #start() {
-    const { mpegts } = /** @type {any} */ (globalThis)
+  async #start() {
+    this.#isStopped = false
+    const mpegts = await loaded()
+    if (this.#isStopped) return
     mpegts.LoggingControl.enableAll = false
     const player = mpegts.createPlayer(
       { type: 'flv', isLive: true, url: this.#url },
@@ -78,4 +82,11 @@ export class FlvPlayer {
       this.#start()
     }, RETRY_MS)
   }
+}
+
+/** The library, which the page fetches beside everything else. @returns {Promise<any>} */
+function loaded() {
+  const { mpegts } = /** @type {any} */ (globalThis)
+  if (mpegts) return Promise.resolve(mpegts)
+  return new Promise((resolve) => document.getElementById('mpegts')?.addEventListener('load', () => resolve(/** @type {any} */ (globalThis).mpegts), { once: true }))
 }
