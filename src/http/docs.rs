@@ -147,7 +147,8 @@ fn render(file: &str, markdown: &str, contents: &Contents) -> (String, Vec<Strin
         _ => vec![event],
     });
     html::push_html(&mut body, events);
-    (body, links)
+    // Code that is wider than the page scrolls, which has to go by keyboard too.
+    (body.replace("<pre>", "<pre tabindex=\"0\">"), links)
 }
 
 /// The anchor of a heading as code hosts make it: the words in small letters, joined by hyphens.
