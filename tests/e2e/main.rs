@@ -11,6 +11,8 @@ mod moving;
 mod open;
 mod program;
 mod refusals;
+mod relay;
+mod rtmp_hostile;
 mod rtmps;
 mod server;
 mod shards;

@@ -12,7 +12,9 @@ use tempfile::TempDir;
 
 /// An app that wants a privateMapKey for entering and a ticket for playing.
 pub const STRICT_APP: u32 = 1_400_000_777;
-const STRICT_SECRET: &str = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e";
+pub const STRICT_SECRET: &str = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e";
+/// What signs its URLs.
+pub const STRICT_PUSH_KEY: &str = "4f1d2c3b5a69788796a5b4c3d2e1f001";
 
 /// A running server; its folder goes away with it.
 pub struct TestServer {
@@ -30,7 +32,8 @@ impl TestServer {
         let file = folder.path().join("roomcast.toml");
         let strict = format!(
             "[[app]]\nsdk_app_id = {STRICT_APP}\nsecret = \"{STRICT_SECRET}\"\n\
-             private_map_key = \"required\"\nplay = \"ticket\"\n"
+             private_map_key = \"required\"\nplay = \"ticket\"\n\
+             push_key = \"{STRICT_PUSH_KEY}\"\nrelay_private = true\n"
         );
         fs::write(&file, strict).expect("the file is written");
         let data = format!("server.data_folder={}", folder.path().join("data").display());

@@ -222,11 +222,11 @@ async fn u21_a_second_publisher_of_a_live_stream_is_refused_unless_it_is_the_sam
     assert_eq!(seen.records, 2);
 }
 
-struct RtmpPublisher;
+pub struct RtmpPublisher;
 
 impl RtmpPublisher {
     /// Asks to publish and returns the code of a refusal.
-    async fn ask(server: SocketAddr, url: &str) -> Option<String> {
+    pub async fn ask(server: SocketAddr, url: &str) -> Option<String> {
         let url = RtmpUrl::parse(url).expect("an address");
         let mut stream = TcpStream::connect(server).await.expect("the server accepts");
         let mut session = ClientSession::new(Time::ZERO, url, Purpose::Publish);
