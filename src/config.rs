@@ -386,7 +386,10 @@ settings! {
         callback_key: Secret = "",
         /// Whether callbacks may go to loopback, link-local and private addresses.
         callback_private: bool = "false",
-        /// Whether relays may lead to such addresses.
+        /// Whether callbacks have the form of the vendor's live streaming (`event_type` 1 and 0, `t` and `sign`): streams that
+        /// begin and end, and nothing else.
+        callback_vendor: bool = "false",
+        /// Whether relays may lead to loopback, link-local and private addresses.
         relay_private: bool = "false",
         /// When somebody has to leave unless he renewed his ticket: "key" (when his privateMapKey expires; without one,
         /// never), "ticket" (when his userSig or privateMapKey expires) or "never" (tickets are for the door only).
@@ -438,6 +441,7 @@ impl AppSettings {
             callback_key: text(&self.callback_key),
             callback_private: self.callback_private,
             relay_private: self.relay_private,
+            callback_vendor: self.callback_vendor,
             rights_end: self.rights_end,
             private_map_key_once: self.private_map_key_once,
             history_messages: self.history_messages.get() as usize,

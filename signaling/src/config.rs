@@ -91,6 +91,8 @@ pub struct AppConfig {
     pub callback_private: bool,
     /// The same for relays.
     pub relay_private: bool,
+    /// Whether callbacks have the form of the vendor's live streaming: streams that begin and end, and nothing else.
+    pub callback_vendor: bool,
 }
 
 impl AppConfig {
@@ -116,6 +118,7 @@ impl Default for AppConfig {
             callback_url: None,
             callback_key: None,
             callback_private: false,
+            callback_vendor: false,
             relay_private: false,
             rights_end: RightsEnd::Key,
             private_map_key_once: false,

@@ -7,6 +7,7 @@
 mod body;
 mod post;
 pub mod target;
+mod vendor;
 
 use std::{
     collections::HashMap,
@@ -84,10 +85,11 @@ pub struct Callbacks(Arc<Inner>);
 struct Inner {
     config: CallbackConfig,
     targets: RwLock<HashMap<u32, Arc<Target>>>,
-    queues: RwLock<HashMap<u32, mpsc::Sender<Callback>>>,
+    queues: RwLock<HashMap<u32, mpsc::Sender<Waiting>>>,
     /// Makes the ids of this process unlike those of every other.
     id_prefix: String,
     last_id: AtomicU64,
+    publications: vendor::Publications,
     /// What HTTPS servers are judged by; read when the first is met.
     tls: OnceLock<Arc<ClientConfig>>,
     delivered: AtomicU64,
@@ -96,11 +98,39 @@ struct Inner {
     dropped: AtomicU64,
 }
 
+/// A callback in the queue.
+struct Waiting {
+    id: String,
+    body: Body,
+}
+
+enum Body {
+    Ours(Callback),
+    Vendor(serde_json::Value),
+}
+
+impl Body {
+    fn bytes(&self, key: &str) -> Vec<u8> {
+        match self {
+            Body::Ours(callback) => {
+                serde_json::to_vec(callback).expect("callbacks have text keys and no failing parts")
+            }
+            Body::Vendor(body) => vendor::signed(body.clone(), key, unix_s()),
+        }
+    }
+}
+
+fn unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 /// Where the callbacks of one app go.
 struct Target {
     url: Url,
     private: bool,
     key: String,
+    /// In the vendor's form, and only what has one.
+    vendor: bool,
 }
 
 impl Callbacks {
@@ -113,6 +143,7 @@ impl Callbacks {
             queues: RwLock::default(),
             id_prefix: prefix.iter().map(|byte| format!("{byte:02x}")).collect(),
             last_id: AtomicU64::new(0),
+            publications: vendor::Publications::default(),
             tls: OnceLock::new(),
             delivered: AtomicU64::new(0),
             retried: AtomicU64::new(0),
@@ -131,12 +162,15 @@ impl Callbacks {
 
     /// Takes notice of something. Never waits. Has to be called on a tokio runtime.
     pub fn notice(&self, notice: &Notice) {
-        if self.0.target(notice.sdk_app_id).is_none() {
-            return;
-        }
+        let Some(target) = self.0.target(notice.sdk_app_id) else { return };
         let number = self.0.last_id.fetch_add(1, Ordering::Relaxed) + 1;
-        let Some(callback) = Callback::of(format!("{}-{number}", self.0.id_prefix), notice) else { return };
-        if self.queue(notice.sdk_app_id).try_send(callback).is_err() {
+        let id = format!("{}-{number}", self.0.id_prefix);
+        let waiting = match target.vendor {
+            true => self.0.publications.body(number, notice).map(|body| Waiting { id, body: Body::Vendor(body) }),
+            false => Callback::of(id.clone(), notice).map(|callback| Waiting { id, body: Body::Ours(callback) }),
+        };
+        let Some(waiting) = waiting else { return };
+        if self.queue(notice.sdk_app_id).try_send(waiting).is_err() {
             // The first of a row is worth a line.
             if self.0.dropped.fetch_add(1, Ordering::Relaxed).is_multiple_of(1_000) {
                 warn!(app = notice.sdk_app_id, "too many callbacks wait; some are lost");
@@ -155,7 +189,7 @@ impl Callbacks {
         }
     }
 
-    fn queue(&self, app: u32) -> mpsc::Sender<Callback> {
+    fn queue(&self, app: u32) -> mpsc::Sender<Waiting> {
         if let Some(queue) = self.0.queues.read().unwrap_or_else(PoisonError::into_inner).get(&app) {
             return queue.clone();
         }
@@ -175,8 +209,9 @@ impl Inner {
     }
 
     /// Sends one callback, again and again if need be.
-    async fn deliver(&self, app: u32, callback: &Callback, connection: &mut Option<Connection>) {
-        let body = Bytes::from(serde_json::to_vec(callback).expect("callbacks have text keys and no failing parts"));
+    async fn deliver(&self, app: u32, waiting: &Waiting, connection: &mut Option<Connection>) {
+        let Some(target) = self.target(app) else { return };
+        let body = Bytes::from(waiting.body.bytes(&target.key));
         let mut pause = self.config.first_pause;
         for attempt in 1..=self.config.attempts {
             // The app may have been changed since the last attempt, or be gone.
@@ -200,7 +235,7 @@ impl Inner {
             }
         }
         self.failed.fetch_add(1, Ordering::Relaxed);
-        warn!(app, id = %callback.id, "a callback was given up");
+        warn!(app, id = %waiting.id, "a callback was given up");
     }
 
     async fn attempt_once(
@@ -209,8 +244,7 @@ impl Inner {
         body: Bytes,
         connection: &mut Option<Connection>,
     ) -> Result<(), PostError> {
-        let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let signature = signature(&target.key, unix_s, &body);
+        let signature = signature(&target.key, unix_s(), &body);
         if let Some(open) = connection.as_mut().filter(|connection| connection.fits(&target.url)) {
             match open.post(body.clone(), &signature).await {
                 // The other side may have closed it between two callbacks; then a new one gets its try at once.
@@ -230,12 +264,17 @@ impl Target {
         let url = app.callback_url.as_deref()?;
         let url = Url::read(url, app.callback_private)
             .inspect_err(|error| warn!(app = app.sdk_app_id, %error, "the app gets no callbacks"));
-        Some(Target { url: url.ok()?, private: app.callback_private, key: app.callback_key()?.to_owned() })
+        Some(Target {
+            url: url.ok()?,
+            private: app.callback_private,
+            key: app.callback_key()?.to_owned(),
+            vendor: app.callback_vendor,
+        })
     }
 }
 
 /// Sends the callbacks of one app until the last handle is gone.
-async fn run(inner: std::sync::Weak<Inner>, app: u32, mut waiting: mpsc::Receiver<Callback>) {
+async fn run(inner: std::sync::Weak<Inner>, app: u32, mut waiting: mpsc::Receiver<Waiting>) {
     let mut connection = None;
     while let Some(callback) = waiting.recv().await {
         let Some(inner) = inner.upgrade() else { return };
