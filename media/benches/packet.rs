@@ -26,18 +26,23 @@ use media::{
     forward::{Forward, TransportKey, UpKey, rtp_header},
     ids::{Kind, StreamId, TrackId},
     io::udp::{Origin, Packet, SendBatch, UdpSocket},
-    rtp::packet::Header,
+    rtp::{
+        packet::Header,
+        rtcp::{self, Rtcp},
+    },
     sfu::{
         down_track::DownSpec,
         room::{Output, Room},
         up_track::{Source, UpSpec},
     },
-    transport::{DtlsIdentity, Transport},
+    transport::{DtlsIdentity, Transport, twcc::TwccReceiver},
     units::time::Time,
 };
 use pair::{Pair, at_server};
 
 const SUBSCRIBERS: usize = 100;
+/// Packets of one report: what a viewer gets in 100 ms.
+const REPORTED: u64 = 20;
 const FRAME_PACKETS: usize = 5;
 const PAYLOAD_BYTES: usize = 1100;
 /// As libwebrtc cuts pictures: the first shorter by what its header carries, the larger ones last.
@@ -58,6 +63,7 @@ fn main() {
     let run = scene.measure(|s| s.send(true));
     let single = scene.measure(|s| s.send(false));
     let whole = scene.measure(|s| s.whole());
+    let report = scene.measure(|s| s.report());
     let floor = scene.measure(|s| s.floor());
     scene.numbered = false;
     let bare = scene.measure(|s| s.whole());
@@ -69,6 +75,7 @@ fn main() {
 
     println!("per received packet");
     println!("  open (AES-128-GCM, in place)            {:8.0} ns", open.0 / FRAME_PACKETS as f64);
+    println!("per report of a viewer on {REPORTED} packets           {:8.0} ns", report.0);
     println!("per forwarded packet                                 share of the whole");
     let total = whole.0 / forwarded;
     let row = |name: &str, ns: f64| println!("  {name:<38}  {ns:8.0} ns  {:5.1} %", ns * 100.0 / total);
@@ -112,6 +119,8 @@ struct Scene {
     even: bool,
     numbered: bool,
     floor: Floor,
+    /// The number of the last packet that was reported on.
+    reported: u16,
 }
 
 impl Scene {
@@ -171,6 +180,7 @@ impl Scene {
             sizes: [PAYLOAD_BYTES; FRAME_PACKETS],
             even: true,
             numbered: true,
+            reported: 0,
         }
     }
 
@@ -278,6 +288,31 @@ impl Scene {
         self.seal_forwards();
         let start = cpu_ns();
         self.hand_over(gso);
+        (cpu_ns() - start, 0.0)
+    }
+
+    /// A viewer's report on [`REPORTED`] packets: opened, read, and set against what was sent.
+    fn report(&mut self) -> (f64, f64) {
+        let Pair { server, client } = &mut self.publisher;
+        let mut receiver = TwccReceiver::new();
+        for _ in 0..REPORTED {
+            self.reported = self.reported.wrapping_add(1);
+            let header = rtp_header(false, 100, self.reported, 0, 0x7777);
+            let (to, up) = (TransportKey(0), self.up);
+            let forward = Forward { to, up, seq: 0, header, original_seq: None, padding: 0, transport_cc: Some(3) };
+            let mut out = [0; 200];
+            server.protect_forward(self.now, &forward, &[0; 100], false, &mut out).expect("keys are there");
+            receiver.on_packet(self.now, u16::from_be_bytes([out[17], out[18]]));
+            self.now = self.now + Duration::from_millis(5);
+        }
+        let (mut plain, mut sealed) = (Vec::new(), Vec::new());
+        assert!(receiver.poll_feedback(self.now, 1, 0x7777, &mut plain) && client.protect_rtcp(&plain, &mut sealed));
+        let start = cpu_ns();
+        let len = server.unprotect_rtcp(self.now, at_server(), &mut sealed).expect("authentic");
+        for packet in rtcp::packets(&sealed[..len]) {
+            let Ok(Rtcp::TransportFeedback { fci, .. }) = packet else { panic!("{packet:?}") };
+            assert_eq!(server.handle_report(self.now, fci).map(|reported| reported.arrived), Ok(REPORTED));
+        }
         (cpu_ns() - start, 0.0)
     }
 
