@@ -3,7 +3,7 @@
 # its own on loopback, with keys in a folder that goes away again; nothing else has to run, and better nothing else does.
 #
 #   sh tests/load/bridge.sh                    every scene
-#   sh tests/load/bridge.sh players start      some of them: players, start, streams, fan
+#   sh tests/load/bridge.sh players start      some of them: players, start, delay, streams, fan
 #   SECONDS_EACH=30 VIEWERS=400 sh tests/load/bridge.sh players
 #   SERVER=path LOAD=path PORT=19000           as for scenes.sh
 set -eu
@@ -14,7 +14,7 @@ seconds=${SECONDS_EACH:-10}
 viewers=${VIEWERS:-400}
 streams=${STREAMS:-100}
 port=${PORT:-18180}
-scenes=${*:-players start streams fan}
+scenes=${*:-players start delay streams fan}
 app=1400000001
 
 folder=$(mktemp -d)
@@ -66,13 +66,15 @@ show() {
         "$(round "$(value delay_ms_p50 "$2")")" "$(round "$(value delay_ms_p99 "$2")")"
 }
 
-# measure NAME KIND URL VIEWERS MORE…
+# measure NAME KIND URL VIEWERS MORE…: published by RTMP, or by what `publish` says.
+publish=rtmp
 measure() {
     name=$1 kind=$2 url=$3 count=$4
     shift 4
-    eye=$(ticket eye)
-    json=$(ROOMCAST_LOAD_TOKEN=$eye "$load" play "--$kind" "$url" --publish-rtmp "$(push_url pub)" --viewers "$count" \
-        --seconds "$seconds" --pid "$pid" --json "$@" 2>"$folder/live") || true
+    from=$(push_url pub)
+    [ "$publish" = rtmp ] || from="http://127.0.0.1:$port/whip/1001/pub?sdkappid=$app"
+    json=$(ROOMCAST_LOAD_TOKEN=$(ticket eye) ROOMCAST_LOAD_PUBLISH_TOKEN=$(ticket pub) "$load" play "--$kind" "$url" \
+        "--publish-$publish" "$from" --viewers "$count" --seconds "$seconds" --pid "$pid" --json "$@" 2>"$folder/live") || true
     show "$name" "$json"
 }
 
@@ -101,6 +103,15 @@ for scene in $scenes; do
             case $kind in whep) url=$whep ;; flv) url=$flv ;; *) url=$rtmp ;; esac
             measure "start by $kind, key every 3 s" "$kind" "$url" 60 --file "$folder/three.flv" --joins-per-second 7
         done
+        ;;
+    delay)
+        # From the publisher's sending of a picture to its arrival at a player.
+        start
+        measure 'delay, RTMP to WebRTC' whep "$whep" 5 --video-kbps 1300 --verify 1
+        publish=whip
+        start
+        measure 'delay, WebRTC to FLV' flv "$flv" 5 --video-kbps 1300
+        publish=rtmp
         ;;
     fan)
         start
