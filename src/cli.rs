@@ -68,6 +68,12 @@ pub enum Ask {
     Serve,
     /// Prints a configuration file with every setting, its default and what it does.
     Config,
+    /// Prints a configuration made from the `config.js` of the vendor's sample server (RTMPRoom). It has the keys in it.
+    Import {
+        /// The file.
+        #[arg(value_name = "CONFIG.JS")]
+        file: PathBuf,
+    },
     /// Prints a ticket as JSON: sdkAppID, userID, userSig, roomID, privateMapKey.
     #[command(after_help = SIGN_EXAMPLES)]
     Sign(SignArgs),

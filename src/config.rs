@@ -19,7 +19,7 @@ use signaling::{
 use toml::de::{DeTable, DeValue};
 
 use crate::data::DemoKeys;
-use setting::{List, Listen, PathSetting, Secret, Setting, Shape, Whole, to_toml};
+use setting::{List, Listen, PathSetting, Pem, Secret, Setting, Shape, Whole, to_toml};
 
 /// One line of the table, for those who list settings instead of using them.
 #[derive(Clone, Copy, Debug)]
@@ -354,7 +354,8 @@ settings! {
 }
 
 settings! {
-    /// One app (tenant) of yours. Repeat the section for each. A request that names no app is meant for the only app, if
+    /// One app (tenant) of yours. Repeat the section for each. The vendor's words are taken too: sdkAppID, bizid, pushSecretKey,
+    /// APIKey (which is callback_key), privateKey; accountType and administrator are not needed. A request that names no app is meant for the only app, if
     /// there is only one; the demo app counts.
     app: AppSettings {
         /// Its sdkAppID.
@@ -364,6 +365,8 @@ settings! {
         /// PEM files with P-256 or secp256k1 keys of version 1 tickets, four at most: public ones are enough to check tickets, a private one lets
         /// `roomcast sign` issue them. A ticket is good if any of the keys verifies it.
         keys: List<PathSetting> = "",
+        /// The text of one more such key, where a file is in the way.
+        private_key: Pem = "",
         /// Secret of version 2 tickets, as the vendor's console shows it (64 hexadecimal characters).
         secret: Secret = "",
         /// What `secret` was before: tickets that it signed stay good. Empty when the last of them has expired.
@@ -426,6 +429,7 @@ impl AppSettings {
                 Err(error) => complaints.push(format!("app {id}: keys: {}: {error}", path.display())),
             }
         }
+        v1_keys_pem.extend(Some(self.private_key.expose().to_owned()).filter(|pem| !pem.is_empty()));
         let text = |secret: &Secret| (!secret.is_empty()).then(|| secret.expose().to_owned());
         AppConfig {
             sdk_app_id: id,
@@ -705,7 +709,7 @@ impl Config {
                             continue;
                         };
                         let mut settings = AppSettings::default();
-                        if table.keys().all(|key| key.get_ref().as_ref() != "sdk_app_id") {
+                        if table.keys().all(|key| ours(key.get_ref().as_ref()) != Some("sdk_app_id")) {
                             complaints.push(format!("{at}: app.sdk_app_id: is missing"));
                         }
                         apply_table(&AppSettings::SECTION, table, &place, complaints, |name, text| {
@@ -779,7 +783,7 @@ impl Config {
         }
         for (index, app) in self.apps.iter().enumerate() {
             let id = app.sdk_app_id.get();
-            if app.keys.0.is_empty() && app.secret.is_empty() {
+            if app.keys.0.is_empty() && app.private_key.expose().is_empty() && app.secret.is_empty() {
                 complaints.push(format!("app {id}: needs `keys`, `secret` or both"));
             }
             if app.play == PlayPolicy::Signed && app.push_key.is_empty() {
@@ -853,13 +857,32 @@ fn apply_table(
     mut set: impl FnMut(&str, &str) -> Result<(), String>,
 ) {
     for (key, value) in table {
-        let name = key.get_ref().as_ref();
+        let name = match section.name {
+            "app" => match ours(key.get_ref().as_ref()) {
+                Some(name) => name,
+                None => continue,
+            },
+            _ => key.get_ref().as_ref(),
+        };
         let result = match section.fields.iter().find(|field| field.name == name) {
             Some(field) => text_of(field.shape, value.get_ref()).and_then(|text| set(name, &text)),
             None => Err(unknown_key(section)),
         };
         complaints
             .extend(result.err().map(|why| format!("{}: {}.{name}: {why}", place(key.span().start), section.name)));
+    }
+}
+
+/// A setting of an app by the vendor's word for it. `None`: it says nothing that is needed here.
+fn ours(name: &str) -> Option<&str> {
+    match name {
+        "sdkAppID" => Some("sdk_app_id"),
+        "pushSecretKey" => Some("push_key"),
+        "APIKey" => Some("callback_key"),
+        "privateKey" => Some("private_key"),
+        // Tickets are not compared with it; and nobody is an administrator who shows no secret.
+        "accountType" | "administrator" => None,
+        name => Some(name),
     }
 }
 

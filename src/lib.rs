@@ -12,6 +12,7 @@ pub mod data;
 pub mod demo;
 pub mod greeting;
 pub mod http;
+pub mod import;
 pub mod log;
 pub mod metrics;
 pub mod shutdown;

@@ -1,6 +1,6 @@
 //! The program `roomcast`: command line in, exit code out.
 
-use std::{process::ExitCode, time::Duration};
+use std::{fs, path::Path, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use roomcast::{
@@ -8,6 +8,7 @@ use roomcast::{
     cli::{Ask, Cli, GlobalArgs, SignArgs},
     config::{Config, commented_defaults},
     data::DataFolder,
+    import,
     ticket::{self, TicketError},
 };
 use signaling::Code;
@@ -21,6 +22,9 @@ fn main() -> ExitCode {
     if let Some(Ask::Config) = cli.command {
         print!("{}", commented_defaults());
         return ExitCode::SUCCESS;
+    }
+    if let Some(Ask::Import { file }) = &cli.command {
+        return import(file);
     }
     let config = match cli.global.load() {
         Ok(config) => config,
@@ -38,6 +42,20 @@ fn main() -> ExitCode {
         Err(text) => {
             eprintln!("roomcast: {text}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+fn import(file: &Path) -> ExitCode {
+    let text = fs::read_to_string(file).map_err(|error| error.to_string());
+    match text.and_then(|text| import::import(&text).map_err(|error| error.to_string())) {
+        Ok(toml) => {
+            print!("{toml}");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("roomcast: {}: {why}", file.display());
+            ExitCode::from(EXIT_USAGE)
         }
     }
 }

@@ -234,6 +234,41 @@ impl Secret {
     }
 }
 
+/// A key in PEM, which has several lines. It does not show itself.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Pem(String);
+
+impl Pem {
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "none" } else { "hidden" })
+    }
+}
+
+impl Setting for Pem {
+    const SHAPE: Shape = Shape::Text;
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text.is_empty() || text.trim_start().starts_with("-----BEGIN") {
+            true => Ok(Pem(text.to_owned())),
+            false => Err("must be the text of a PEM file, from -----BEGIN on".to_owned()),
+        }
+    }
+
+    fn to_text(&self) -> String {
+        self.0.clone()
+    }
+
+    fn to_shown(&self) -> String {
+        if self.0.is_empty() { String::new() } else { "hidden".to_owned() }
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_empty() { "none" } else { "hidden" })

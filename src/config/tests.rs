@@ -156,3 +156,17 @@ fn secrets_do_not_show_in_debug_output() {
     let config = load_text("[[app]]\nsdk_app_id = 5\nsecret = \"hush-hush\"\n").expect("allowed");
     assert!(!format!("{config:?}").contains("hush"));
 }
+
+#[test]
+fn an_app_is_described_in_the_vendors_words_too() {
+    let text = "[[app]]\nsdkAppID = 1400000009\nbizid = \"8888\"\npushSecretKey = \"push\"\nAPIKey = \"api\"\naccountType = 36862\n\
+                administrator = \"admin\"\nprivateKey = \"\"\"\n-----BEGIN PUBLIC KEY-----\nx\n-----END PUBLIC KEY-----\n\"\"\"\n";
+    let config = load_text(text).unwrap_or_else(|error| panic!("{error}"));
+    let app = config.apps[0].to_signaling(&mut Vec::new());
+    assert_eq!((app.sdk_app_id, app.bizid.as_deref()), (1_400_000_009, Some("8888")));
+    assert_eq!((app.push_key.as_deref(), app.callback_key.as_deref()), (Some("push"), Some("api")));
+    assert!(app.v1_keys_pem[0].contains("PUBLIC KEY"));
+    assert!(!format!("{:?}", config.apps[0]).contains("PUBLIC"), "a key does not show itself");
+    let bad = complaint_of("[[app]]\nsdkAppID = 1400000009\nsecret = \"x\"\nprivateKey = \"key.pem\"\n");
+    assert!(bad.contains("PEM"), "{bad}");
+}

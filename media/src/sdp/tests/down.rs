@@ -209,3 +209,18 @@ fn labels_cannot_break_out_of_their_line() {
     let offer = session.offer();
     assert!(!offer.contains("a=evil\r") && offer.contains("a=msid:a_b__a_evil video-stream-1\r\n"), "{offer}");
 }
+
+#[test]
+fn an_ssrc_carries_the_mark_that_is_asked_for_and_the_rest_of_it_is_drawn() {
+    let marked = |mark| DownWanted { ssrc_mark: Some(mark), ..wanted(1, Codec::H264, BASELINE) };
+    let mut ssrcs = Vec::new();
+    for mark in [2, 7] {
+        for _ in 0..8 {
+            let [media] = session().set_wanted(vec![marked(mark)]).try_into().expect("one m-line");
+            assert_eq!((media.ssrc >> 16) as u8, mark, "{:#x}", media.ssrc);
+            ssrcs.push(media.ssrc & 0xff00_ffff);
+        }
+    }
+    ssrcs.dedup();
+    assert!(ssrcs.len() > 1, "{ssrcs:x?}");
+}
