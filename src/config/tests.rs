@@ -101,7 +101,7 @@ fn wrong_files_are_refused_by_name_and_line() {
         ("[app]\nsdk_app_id = 5\n", "file:1: app: write [[app]]"),
         ("[[app]]\nsdk_app_id = 5\nsecret = \"x\"\nplay = \"shut\"\n", "file:4: app.play: `shut` is not one of"),
         ("[[app]]\nsdk_app_id = 5\nsecret = \"x\"\nplay = \"signed\"\n", "app 5: play = \"signed\" needs `push_key`"),
-        ("[signaling]\ndead_after_seconds = 15\n", "signaling.dead_after_seconds: must be more"),
+        ("[signaling]\ndead_after_seconds = 10\n", "signaling.dead_after_seconds: must be more"),
         ("[demo]\nenabled = false\n", "demo.enabled is false and there is no [[app]]"),
     ] {
         let complaint = complaint_of(text);
