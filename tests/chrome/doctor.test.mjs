@@ -57,6 +57,7 @@ test('with UDP shut the doctor is red about it and says what to do, and pictures
   const found = await diagnosis(page)
   assert.equal(found.udp, 'bad')
   assert.equal(found.tcp, 'good')
+  assert.equal(found.address, 'good')
   assert.equal(await page.locator('#verdict').getAttribute('data-verdict'), 'bad')
   assert.match((await page.locator('[data-check="udp"] small').textContent()) ?? '', /8000\/udp/)
   await page.screenshot({ path: join(SHOTS, 'doctor-bad.png') })

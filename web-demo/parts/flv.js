@@ -88,5 +88,5 @@ export class FlvPlayer {
 function loaded() {
   const { mpegts } = /** @type {any} */ (globalThis)
   if (mpegts) return Promise.resolve(mpegts)
-  return new Promise((resolve) => document.getElementById('mpegts')?.addEventListener('load', () => resolve(/** @type {any} */ (globalThis).mpegts), { once: true }))
+  return new Promise((resolve) => document.getElementById('flv-library')?.addEventListener('load', () => resolve(/** @type {any} */ (globalThis).mpegts), { once: true }))
 }
