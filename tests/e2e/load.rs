@@ -33,9 +33,10 @@ async fn the_words_and_the_json_of_the_load_tool_are_those_that_scripts_use() {
     let push = format!("rtmp://{rtmp}/push/1001?sdkappid={APP}&userid=by-rtmp&usersig={usersig}");
 
     tokio::task::spawn_blocking(move || {
-        let whip = ["publish", "--whip", &whip, "--token", &token, "--seconds", "12", "--video-kbps", "600"];
-        let push = ["publish", "--rtmp", &push, "--seconds", "12"];
-        let publishers = [publish(&whip), publish(&push)];
+        // Longer than the players need on any machine; ended below.
+        let whip = ["publish", "--whip", &whip, "--token", &token, "--seconds", "120", "--video-kbps", "600"];
+        let long = ["publish", "--rtmp", &push, "--seconds", "120"];
+        let publishers = [publish(&whip), publish(&long)];
         let pid = std::process::id().to_string();
         let whep = format!("http://{http}/whep/1001/eye?sdkappid={APP}&play=by-");
         let live = format!("{APP}_1001_by-");
@@ -65,8 +66,13 @@ async fn the_words_and_the_json_of_the_load_tool_are_those_that_scripts_use() {
             assert!((1.9..4.0).contains(&seconds) && report["viewers"] == 2, "{report}");
         }
         for mut publisher in publishers {
-            assert!(publisher.wait().expect("it ends").success());
+            publisher.kill().and_then(|()| publisher.wait()).expect("it was still there");
         }
+        // By itself it ends after the seconds that were asked for, counted from the server's consent.
+        let output = tool(&["publish", "--rtmp", &push, "--seconds", "1", "--json"]).output().expect("it ends");
+        let report: Value = serde_json::from_slice(&output.stdout).expect("one line of JSON");
+        assert!(output.status.success() && report["packets"].as_u64().is_some_and(|n| n > 25), "{report}");
+        assert!(report["seconds"].as_f64().is_some_and(|seconds| (0.9..4.0).contains(&seconds)), "{report}");
     })
     .await
     .expect("the tool does what it should");
