@@ -93,8 +93,13 @@ impl Seat {
 
     /// The client is in, if it was not yet.
     pub fn join(&self) {
+        self.join_before(Duration::ZERO);
+    }
+
+    /// The client was in so long ago already, if it was not before.
+    pub fn join_before(&self, ago: Duration) {
         if !self.joined.replace(true) {
-            self.board.joins.borrow_mut().add(self.began.elapsed().as_micros() as u64);
+            self.board.joins.borrow_mut().add(self.began.elapsed().saturating_sub(ago).as_micros() as u64);
             add(&self.board.joined, 1);
         }
     }
@@ -105,9 +110,9 @@ impl Seat {
         add(&self.board.bytes, bytes as u64);
     }
 
-    /// The first picture (or sound) of a stream that was asked for at `since` is whole.
-    pub fn first_frame(&self, since: Instant) {
-        self.board.first_frames.borrow_mut().add(since.elapsed().as_micros() as u64);
+    /// The first picture (or sound) of a stream that was asked for at `since` is whole, and was so long ago already.
+    pub fn first_frame(&self, since: Instant, ago: Duration) {
+        self.board.first_frames.borrow_mut().add(since.elapsed().saturating_sub(ago).as_micros() as u64);
         add(&self.board.pictured, 1);
     }
 

@@ -1,6 +1,9 @@
 //! What a WebRTC player hears: counts packets and gaps, times first pictures and delays, reports back as a browser would.
 
-use std::{rc::Rc, time::Instant};
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use media::{
     codec::Codec,
@@ -103,8 +106,8 @@ impl Ear for Listener {
             Err(DropReason::NoKeys | DropReason::SrtpReplay) => return,
             Err(_) => return self.seat.verified(false),
         }
-        if self.joins_by_media {
-            self.seat.join();
+        if self.joins_by_media && self.seat.is_waiting() {
+            self.seat.join_before(ago(unix_us));
         }
         self.seat.packet(len);
         let track = self.tracks.iter_mut().find(|track| match track.ssrc {
@@ -122,7 +125,7 @@ impl Ear for Listener {
         if track.frame != FirstFrame::Seen && (track.kind == Kind::Video || !self.has_video) {
             track.follow_first_frame(seq, header, payload);
             if track.frame == FirstFrame::Seen {
-                self.seat.first_frame(track.since);
+                self.seat.first_frame(track.since, ago(unix_us));
                 self.waiting -= 1;
             }
         }
@@ -166,6 +169,11 @@ impl Ear for Listener {
         }
         Some(out)
     }
+}
+
+/// How long a packet that came in at `unix_us` has waited to be looked at.
+fn ago(unix_us: u64) -> Duration {
+    Duration::from_micros(stamp::unix_us().saturating_sub(unix_us))
 }
 
 impl Track {

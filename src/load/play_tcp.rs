@@ -163,7 +163,7 @@ impl FirstPicture {
 
     fn see(&mut self, seat: &Seat) {
         if !std::mem::replace(&mut self.seen, true) {
-            seat.first_frame(seat.began());
+            seat.first_frame(seat.began(), Duration::ZERO);
         }
     }
 }

@@ -28,10 +28,10 @@ const PORT_BUFFER_BYTES: usize = 8 * 1024 * 1024;
 const CARE_INTERVAL: Duration = Duration::from_millis(20);
 /// How often the sockets are looked into: while somebody connects, so that answers are not late, and else. Nothing sleeps on a
 /// socket: a receiver that does has to be woken, and where both are on one machine the kernel does that on the server's
-/// account, for every burst. Between two looks datagrams gather in the sockets' buffers. Delays do not suffer: the kernel
-/// notes when each datagram came.
+/// account, for every burst. Between two looks datagrams gather in the sockets' buffers. What is told of times does not
+/// suffer: the kernel notes when each datagram came.
 const CONNECTING_TICK: Duration = Duration::from_millis(1);
-const TICK: Duration = Duration::from_millis(5);
+const TICK: Duration = Duration::from_millis(10);
 /// Added for each socket, so that looking into many that are empty does not become work of its own.
 const TICK_PER_PORT: Duration = Duration::from_micros(20);
 /// The first of the addresses that clients are given; 127.0.0.1 and its neighbours belong to others.
