@@ -63,7 +63,7 @@ const WAKE: Token = Token(1);
 /// Commands taken in one turn, so that a storm of them does not hold packets up.
 const COMMANDS_PER_TURN: usize = 64;
 /// Receive calls in one turn.
-const RECEIVES_PER_TURN: usize = 8;
+const RECEIVES_PER_TURN: usize = 16;
 /// Packets taken out of one pipe in one turn.
 const PIPE_PACKETS_PER_TURN: usize = 256;
 /// Time between two publications of the counters.

@@ -15,9 +15,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::buf::slot::{SLOT_BYTES, Slot};
 
-/// Messages (datagrams or runs of them) taken by one system call. More would seldom come between two turns; the memory
-/// behind them, 64 KB each, is taken from the system when a long run first needs it.
-pub const RECV_MESSAGES: usize = 32;
+/// Messages (datagrams or runs of them) taken by one system call. More would spare few calls; the memory behind them, 64 KB
+/// each, is taken from the system when a long run first needs it, and so is 1 MB for each shard at most.
+pub const RECV_MESSAGES: usize = 16;
 /// Longest run: what an IP packet can hold.
 pub(super) const RUN_BYTES_MAX: usize = 65_536;
 
