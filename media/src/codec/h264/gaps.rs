@@ -41,7 +41,9 @@ fn gaps_flag_at(raw: &[u8]) -> Option<usize> {
         if bits.ue()? == 3 {
             bits.flag()?;
         }
-        (bits.ue()?, bits.ue()?, bits.flag()?);
+        bits.ue()?;
+        bits.ue()?;
+        bits.flag()?;
         if bits.flag()? {
             return None;
         }
@@ -51,7 +53,8 @@ fn gaps_flag_at(raw: &[u8]) -> Option<usize> {
         0 => drop(bits.ue()?),
         1 => {
             bits.flag()?;
-            (bits.ue()?, bits.ue()?);
+            bits.ue()?;
+            bits.ue()?;
             for _ in 0..bits.ue()?.min(255) {
                 bits.ue()?;
             }
