@@ -232,7 +232,7 @@ impl Hub {
             let mut line = Line::new(link.clone(), token);
             line.last_request = id;
             // The first word, before which nothing has a number.
-            let greeted = line.greet(reply_text(id, Ok(OkBody::Entered(entered))));
+            let greeted = line.greet(reply_text(id, Ok(OkBody::Entered(Box::new(entered)))));
             cell.lines.insert(member, line);
             if greeted.is_err() {
                 cell.room.leave(member, LeaveReason::Disconnected, None, out);

@@ -35,7 +35,7 @@ pub enum Reply {
 #[serde(untagged)]
 pub enum OkBody {
     /// To `enter`.
-    Entered(Entered),
+    Entered(Box<Entered>),
     /// To `publish`: our description.
     Published { sdp: String },
     /// To `resume`.

@@ -292,7 +292,7 @@ impl Session {
 
     fn replied(&mut self, reply: Reply) {
         match reply {
-            Reply::Ok { body: OkBody::Entered(entered), .. } => self.entered(entered),
+            Reply::Ok { body: OkBody::Entered(entered), .. } => self.entered(*entered),
             Reply::Ok { id, body } => match (self.asked.remove(&id), body) {
                 (Some(Asked::Publish), OkBody::Published { sdp }) => self.out.push(wire::uplink_answer(&sdp)),
                 (Some(Asked::Unpublish), _) => self.say(cmd::CLOSE_PEER_ACK, json!({})),
