@@ -81,7 +81,9 @@ fn is_text(path: &str) -> bool {
 
 /// The file in gzip. Each is compressed once: there are as many as the table has.
 fn compressed(path: &str, hash: [u8; 32], data: &[u8]) -> Bytes {
-    static KEPT: LazyLock<Mutex<HashMap<String, ([u8; 32], Bytes)>>> = LazyLock::new(Mutex::default);
+    /// By path: of which file, and its bytes.
+    type Kept = HashMap<String, ([u8; 32], Bytes)>;
+    static KEPT: LazyLock<Mutex<Kept>> = LazyLock::new(Mutex::default);
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((of, bytes)) = kept.get(path)
         && *of == hash
