@@ -19,8 +19,6 @@ use crate::{
     ids::{Kind, RoomId, StreamId, TransportId},
 };
 
-pub use crate::sfu::speaker::Speaker;
-
 /// Where the answer to a command goes. A dropped receiver is not an error.
 pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 
@@ -187,6 +185,14 @@ pub enum Event {
     PushRequested { url: StreamUrl, reply: oneshot::Sender<Result<PushGrant, UrlRefusal>> },
     /// Somebody wants to play by RTMP.
     PlayRequested { url: StreamUrl, reply: oneshot::Sender<Result<PlayGrant, UrlRefusal>> },
+}
+
+/// One who speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Speaker {
+    pub stream: StreamId,
+    /// Decibels below overload, smoothed: 0 is as loud as can be.
+    pub dbov: u8,
 }
 
 /// What an RTMP client asked for: `rtmp://host/{app}/{name}?{query}`.

@@ -17,10 +17,9 @@ use tokio::sync::mpsc;
 use crate::{
     buf::pipe::{PipeReader, PipeWriter},
     codec::Codec,
-    command::CloseReason,
+    command::{CloseReason, Speaker},
     ids::{Kind, RoomId, StreamId, TrackId, TransportId},
     rtp::ext::ExtIds,
-    sfu::speaker::Speaker,
     transport::{Fingerprint, IceCredentials, TransportParams},
 };
 

@@ -8,11 +8,12 @@ use slab::Slab;
 
 use super::{
     down_track::{DownSpec, DownTrack},
-    speaker::{Floor, Speaker},
+    speaker::Floor,
     up_track::{Accepted, Source, UpSpec, UpTrack},
 };
 use crate::{
     buf::{pipe::PipeWriter, slot::Slot},
+    command::Speaker,
     drop_reason::{DropCounts, DropReason},
     forward::{DownKey, Forward, TransportKey, UpKey, rtp_header},
     ids::{Kind, StreamId, TrackId},

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::{ids::StreamId, units::time::Time};
+use crate::{command::Speaker, ids::StreamId, units::time::Time};
 
 /// How long is listened before it is said who speaks, and so the shortest time between two words about it. Shorter: a cough is
 /// speech; longer: the picture of a speaker comes late.
@@ -23,14 +23,6 @@ const LEAD_DB: u8 = 6;
 pub const SPEAKERS_MAX: usize = 8;
 /// The level of digital silence.
 const SILENCE_DBOV: u8 = 127;
-
-/// One who speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Speaker {
-    pub stream: StreamId,
-    /// Decibels below overload, smoothed: 0 is as loud as can be.
-    pub dbov: u8,
-}
 
 /// What was heard of one track.
 #[derive(Clone, Copy, Debug)]
