@@ -110,7 +110,7 @@ pub fn import(js: &str) -> Result<String, ImportError> {
 /// Every plain value of the exported object.
 fn read(js: &str) -> Result<Found, ImportError> {
     let mut reader = Reader { text: js, at: 0, found: Vec::new() };
-    reader.to_object()?;
+    reader.seek_object()?;
     reader.object("", 0)?;
     Ok(reader.found)
 }
@@ -131,7 +131,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Goes to the first `= {` outside of comments.
-    fn to_object(&mut self) -> Result<(), ImportError> {
+    fn seek_object(&mut self) -> Result<(), ImportError> {
         while let Some(first) = self.next_char() {
             if first == '=' && self.peek() == Some('{') {
                 return Ok(());

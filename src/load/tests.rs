@@ -91,13 +91,14 @@ fn a_publisher_sends_both_tracks_and_counts_requests() {
     on_one_thread(async {
         let (seen, url) = serve().await;
         let sent = Rc::new(Sent::default());
-        let media = MediaArgs { video_kbps: Some(2_000), ..MediaArgs::default() };
+        // A picture comes as one burst, and a socket of the system's default size has to hold a key frame.
+        let media = MediaArgs { video_kbps: Some(500), ..MediaArgs::default() };
         let pool = Pool::new(SHARED).unwrap();
         let goal = Goal::Whip { url, token: None };
         let work = publish::publish(&sent, &pool, &goal, &media, Duration::from_secs(2), std::future::pending());
         work.await.unwrap();
-        // 2 Mbit/s of video and 50 Opus packets a second.
-        assert!(sent.packets.get() > 400, "{}", sent.packets.get());
+        // 500 kbit/s of video and 50 Opus packets a second.
+        assert!(sent.packets.get() > 150, "{}", sent.packets.get());
         // The last ones may still be on their way.
         until(|| sent.packets.get().abs_diff(seen.received.get()) < 20).await;
         assert_eq!(sent.key_frame_requests.get(), Some(seen.requests.get()));
