@@ -735,21 +735,7 @@ impl Shard {
                 self.forget_publisher(room, stream);
                 let [audio, video] = tracks_of(stream).map(|track| {
                     let codec = if track.kind == Kind::Audio { Codec::Opus } else { Codec::H264 };
-                    self.publish(
-                        room,
-                        UpSpec {
-                            id: track,
-                            source: Source::Pipe,
-                            codec,
-                            payload_type: 0,
-                            rtx_payload_type: None,
-                            ssrc: None,
-                            rtx_ssrc: None,
-                            nack: false,
-                            ring_packets: ring_packets(&self.config, track.kind),
-                            key_frame_interval: self.config.key_frame_interval,
-                        },
-                    )
+                    self.publish(room, UpSpec { payload_type: 0, ..piped(&self.config, track, Source::Pipe, codec) })
                 });
                 self.pipes.push(PipeSource { room, stream, pipe, audio, video, copy: false });
             }
@@ -859,19 +845,8 @@ impl Shard {
             self.unpublish(room, stray);
         }
         let copies = &mut self.rooms[room as usize].room;
-        let up = copies.publish(UpSpec {
-            id: track,
-            source: if can_ask { Source::Relay } else { Source::Pipe },
-            codec,
-            payload_type: codec.bridged_payload_type(),
-            rtx_payload_type: None,
-            ssrc: None,
-            rtx_ssrc: None,
-            // What the publisher lost is asked for by its own shard, and comes by the pipe when it is there.
-            nack: false,
-            ring_packets: ring_packets(&self.config, track.kind),
-            key_frame_interval: self.config.key_frame_interval,
-        });
+        let source = if can_ask { Source::Relay } else { Source::Pipe };
+        let up = copies.publish(piped(&self.config, track, source, codec));
         if let Some(copy) = copies.up_mut(up) {
             copy.key_wish = Some(pipe.key_wish());
             copy.filling = track.kind == Kind::Video;
@@ -1287,6 +1262,23 @@ impl Shard {
 fn piped_level(packet: &[u8]) -> Option<ext::AudioLevel> {
     let header = Header::parse(packet).ok().filter(|_| !packet::is_rtcp(packet))?;
     ext::find(packet, &header, AUDIO_LEVEL_ID).and_then(ext::audio_level)
+}
+
+/// An up track whose packets come by a pipe, from the bridge or from the publisher's shard.
+fn piped(config: &MediaConfig, id: TrackId, source: Source, codec: Codec) -> UpSpec {
+    UpSpec {
+        id,
+        source,
+        codec,
+        payload_type: codec.bridged_payload_type(),
+        rtx_payload_type: None,
+        ssrc: None,
+        rtx_ssrc: None,
+        // What the publisher lost is asked for by its own shard, and comes by the pipe when it is there.
+        nack: false,
+        ring_packets: ring_packets(config, id.kind),
+        key_frame_interval: config.key_frame_interval,
+    }
 }
 
 fn ring_packets(config: &MediaConfig, kind: Kind) -> usize {
