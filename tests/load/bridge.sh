@@ -8,52 +8,16 @@
 #   SERVER=path LOAD=path PORT=19000           as for scenes.sh
 set -eu
 cd "$(dirname "$0")/../.."
-server=${SERVER:-target/release/roomcast}
-load=${LOAD:-target/release/roomcast-load}
-seconds=${SECONDS_EACH:-10}
 viewers=${VIEWERS:-400}
 streams=${STREAMS:-100}
 port=${PORT:-18180}
+digits=1
 scenes=${*:-players start delay streams fan}
-app=1400000001
-
-folder=$(mktemp -d)
-pid=""
-publishers=""
-finish() {
-    # shellcheck disable=SC2086 # each word is a process
-    [ -z "$publishers" ] || kill $publishers 2>/dev/null || true
-    [ -z "$pid" ] || kill "$pid" 2>/dev/null || true
-    wait 2>/dev/null || true
-    rm -rf "$folder"
-}
-trap finish EXIT INT TERM
-
-# start SETTING…: a fresh server, so that one scene's memory is not another's.
-start() {
-    [ -z "$pid" ] || { kill "$pid" && wait "$pid" || true; }
-    # shellcheck disable=SC2046 # each word is a setting
-    "$server" --data "$folder/data" --log warn --set demo.test_stream=false --set media.shards=1 --set media.bind=127.0.0.1 \
-        --set "media.first_port=$((port + 2))" --set "http.listen=127.0.0.1:$port" --set https.listen=off \
-        --set signaling.joins_per_user_per_minute=100000 --set signaling.publishers_per_room=1000 \
-        --set signaling.members_per_room=1000 \
-        --set "rtmp.listen=127.0.0.1:$((port + 1))" $(for one in "$@"; do echo "--set $one"; done) >"$folder/log" 2>&1 &
-    pid=$!
-    tries=0
-    until grep -qs 'is running' "$folder/log"; do
-        tries=$((tries + 1))
-        [ $tries -lt 100 ] || { cat "$folder/log" >&2; exit 1; }
-        sleep 0.1
-    done
-}
-
-ticket() {
-    "$server" --data "$folder/data" --log warn sign --user "$1" --room 1001 | tr -d ' \n' | sed 's/.*"userSig":"\([^"]*\)".*/\1/'
-}
+# One user plays and publishes more than people do.
+SET="signaling.joins_per_user_per_minute=100000 signaling.publishers_per_room=1000 signaling.members_per_room=1000 ${SET:-}"
+. tests/load/server.sh
 
 push_url() { echo "rtmp://127.0.0.1:$((port + 1))/push/1001?sdkappid=$app&userid=$1&usersig=$(ticket "$1")"; }
-value() { printf '%s\n' "$2" | grep -o "\"$1\":[^,}]*" | head -n 1 | cut -d: -f2; }
-round() { case $1 in '' | null) echo - ;; *) printf '%.1f' "$1" ;; esac; }
 
 # show NAME JSON
 show() {

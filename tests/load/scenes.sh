@@ -10,42 +10,10 @@
 #   SET="media.shards=2"                        further settings of the server
 set -eu
 cd "$(dirname "$0")/../.."
-server=${SERVER:-target/release/roomcast}
-load=${LOAD:-target/release/roomcast-load}
-seconds=${SECONDS_EACH:-10}
 port=${PORT:-18080}
+digits=2
 scenes=${*:-watch low rooms storm churn half}
-app=1400000001
-
-folder=$(mktemp -d)
-pid=""
-finish() {
-    [ -z "$pid" ] || kill "$pid" 2>/dev/null || true
-    [ -z "$pid" ] || wait "$pid" 2>/dev/null || true
-    rm -rf "$folder"
-}
-trap finish EXIT INT TERM
-
-# A fresh server, so that one scene's memory is not another's.
-start() {
-    [ -z "$pid" ] || { kill "$pid" && wait "$pid" || true; }
-    # shellcheck disable=SC2086 # each word is a setting
-    "$server" --data "$folder/data" --log warn --set demo.test_stream=false --set media.shards=1 --set media.bind=127.0.0.1 \
-        --set "media.first_port=$((port + 2))" --set "http.listen=127.0.0.1:$port" --set https.listen=off \
-        --set "rtmp.listen=127.0.0.1:$((port + 1))" $(for one in ${SET:-}; do echo "--set $one"; done) \
-        >"$folder/log" 2>&1 &
-    pid=$!
-    tries=0
-    until grep -qs 'is running' "$folder/log"; do
-        tries=$((tries + 1))
-        [ $tries -lt 100 ] || { cat "$folder/log" >&2; exit 1; }
-        sleep 0.1
-    done
-}
-
-ticket() {
-    "$server" --data "$folder/data" --log warn sign --user "$1" --room 1001 | tr -d ' \n' | sed 's/.*"userSig":"\([^"]*\)".*/\1/'
-}
+. tests/load/server.sh
 
 # play NAME VIEWERS KBPS MORE…: publishes by WHIP and plays by WHEP.
 play() {
@@ -61,23 +29,19 @@ play() {
     show "$name" "$json"
 }
 
-first() { printf '%s\n' "$2" | grep -o "\"$1\":[^,}]*" | head -n 1 | cut -d: -f2; }
-# Two digits behind the point; a dash for what is not known.
-round() { case $1 in '' | null) echo - ;; *) printf '%.2f' "$1" ;; esac; }
-
 show() {
     [ -n "$2" ] || { printf '%-34s failed: %s\n' "$1" "$(tail -n 1 "$folder/live")"; return; }
     printf '%-34s %8s %7s %6s %8s %8s %8s %8s %8s %7s %7s\n' "$1" \
-        "$(round "$(first packets_per_second "$2")" | cut -d. -f1)" "$(first lost "$2")" "$(first dropped_here "$2")" \
-        "$(round "$(first server_cpu_us_per_packet "$2")")" "$(round "$(first own_cpu_us_per_packet "$2")")" \
-        "$(round "$(first rss_per_viewer_kb "$2")" | cut -d. -f1)" "$(round "$(first join_ms_p99 "$2")")" \
-        "$(round "$(first first_frame_ms_p95 "$2")")" "$(round "$(first delay_ms_p50 "$2")")" \
-        "$(round "$(first delay_ms_p99 "$2")")"
+        "$(round "$(value packets_per_second "$2")" | cut -d. -f1)" "$(value lost "$2")" "$(value dropped_here "$2")" \
+        "$(round "$(value server_cpu_us_per_packet "$2")")" "$(round "$(value own_cpu_us_per_packet "$2")")" \
+        "$(round "$(value rss_per_viewer_kb "$2")" | cut -d. -f1)" "$(round "$(value join_ms_p99 "$2")")" \
+        "$(round "$(value first_frame_ms_p95 "$2")")" "$(round "$(value delay_ms_p50 "$2")")" \
+        "$(round "$(value delay_ms_p99 "$2")")"
     storm=$(printf '%s' "$2" | sed -n 's/.*"storm":{\([^}]*\)}.*/\1/p')
-    [ -z "$storm" ] || printf '  %s joined, %s failed, join p50 %s p99 %s ms\n' "$(first joins "$storm")" \
-        "$(first failed "$storm")" "$(round "$(first join_ms_p50 "$storm")")" "$(round "$(first join_ms_p99 "$storm")")"
-    case $1 in *churn*) printf '  %s joins, memory grew by %s kB while measured\n' "$(first joins "$2")" \
-        "$(first rss_grown_kb "$2")" ;; esac
+    [ -z "$storm" ] || printf '  %s joined, %s failed, join p50 %s p99 %s ms\n' "$(value joins "$storm")" \
+        "$(value failed "$storm")" "$(round "$(value join_ms_p50 "$storm")")" "$(round "$(value join_ms_p99 "$storm")")"
+    case $1 in *churn*) printf '  %s joins, memory grew by %s kB while measured\n' "$(value joins "$2")" \
+        "$(value rss_grown_kb "$2")" ;; esac
 }
 
 printf '%-34s %8s %7s %6s %8s %8s %8s %8s %8s %7s %7s\n' scene packets/s lost here 'srv us' 'own us' kB/view 'join99' \
