@@ -66,6 +66,11 @@ const COMMANDS_PER_TURN: usize = 64;
 const RECEIVES_PER_TURN: usize = 16;
 /// Packets taken out of one pipe in one turn.
 const PIPE_PACKETS_PER_TURN: usize = 256;
+/// Destinations whose packets are handed to the kernel together: so few that a system call for them costs little beside them,
+/// and with more viewers this part of those that were served before, up to what one call takes.
+const SLICE_MIN: usize = 8;
+const SLICE_MAX: usize = 64;
+const SLICE_SHARE: usize = 4;
 /// Time between two publications of the counters.
 const COUNTS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -327,7 +332,7 @@ impl Shard {
                 let path = Path { remote: origin.remote, local_ip: origin.local_ip, via: Via::Udp };
                 self.handle_datagram(now, path, slot);
             }
-            // Sealed now and sent when nothing more is there: what arrives while this is sealed joins its runs.
+            // The last of it is sent when nothing more is there: what arrives while this is sealed joins its runs.
             self.drain_output();
         }
         true
@@ -1118,6 +1123,7 @@ impl Shard {
             let mut forwards = std::mem::take(&mut self.output.forwards);
             let mut sorted = std::mem::take(&mut self.sorted);
             sorted.sort(&forwards);
+            let mut handed = 0;
             for n in 0.. {
                 let Some((to, indices)) = sorted.group(n) else { break };
                 let mut rest = indices.map(|index| &forwards[index]).peekable();
@@ -1126,6 +1132,11 @@ impl Shard {
                         self.flush();
                     }
                     self.seal(to, &mut rest);
+                }
+                // Not all at once: the first viewers do not wait for the last.
+                if self.dirty.len() >= (handed / SLICE_SHARE).clamp(SLICE_MIN, SLICE_MAX) {
+                    handed += self.dirty.len();
+                    self.flush();
                 }
             }
             forwards.clear();
