@@ -8,9 +8,9 @@
 //!
 //! Packets to one destination become a *run* if they are of one size, a shorter last one included: the kernel walks its
 //! stack once for a run (`UDP_SEGMENT`) and that is nearly all of a packet's price. A packet is sealed when it is decided
-//! on and sent when enough others are, or the turn ends, so that what arrived meanwhile joins its run; the pieces of a run need not lie side by
-//! side, the kernel gathers them. Runs come in, too (`UDP_GRO`, see [`recv_batch`](super::recv_batch)): a picture that arrives
-//! in one run is handled in one turn and leaves in one. The
+//! on and sent when enough others are, or when the turn ends, so that what arrived meanwhile joins its run; the pieces of a
+//! run need not lie side by side, the kernel gathers them. Runs come in, too (`UDP_GRO`, see
+//! [`recv_batch`](super::recv_batch)): a picture that arrives in one run is handled in one turn and leaves in one. The
 //! address that a datagram came in on is remembered and used as the source of what goes back (`IP_PKTINFO`): a socket
 //! that is bound to every address would otherwise answer from whichever the routing table likes, and browsers ignore that.
 
