@@ -97,7 +97,7 @@ fn carry(
         codec,
         payload_type: chosen.payload_type,
         rtx_payload_type,
-        ssrc: ssrcs.draw(),
+        ssrc: ssrcs.draw_marked(wanted.ssrc_mark),
         rtx_ssrc: rtx_payload_type.map(|_| ssrcs.draw()),
         ext,
         accepted: true,

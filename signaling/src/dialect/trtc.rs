@@ -1,13 +1,18 @@
-//! The wire of `trtc-js-sdk` 4.0 to 4.6: a WebSocket on the root path of the TLS port, so that
+//! The wire of `trtc-js-sdk` 4.0 to 4.6 and of `WebRTCAPI` 2.6 and 3: a WebSocket on the root path of the TLS port, so that
 //! `client.setProxyServer('wss://host:8443')` is all that a page changes.
 //!
-//! A client has one connection for what he sends, which he offers, and one for each member who publishes, which we offer.
+//! A client has one connection for what he sends, which he offers, and one for each member who publishes, which we offer; the
+//! oldest builds offer these too.
 //! What he says becomes the requests of `/signal`, and what a member of `/signal` would be told becomes what he is told.
 
+mod peers;
 mod session;
 mod wire;
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use axum::{
     extract::ws::{Message, WebSocket, WebSocketUpgrade},
@@ -28,6 +33,10 @@ use crate::{
 
 /// How long a refusal may take to be written.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
+
+/// Browsers do not accept the URL that `WebRTCAPI` makes of this and our address if it is 0. Nobody need listen there: what a
+/// client learns of itself by STUN is not needed, for we learn it from its checks.
+const STUN_PORT: u16 = 3478;
 
 /// Who connects, by the URL's query.
 #[derive(Clone, Debug)]
@@ -98,16 +107,19 @@ async fn serve(mut socket: WebSocket, hub: Hub, caller: Caller) {
 
 /// `0x13`: the channel stands. We have no other servers to name; candidates come with the session descriptions.
 fn ready(caller: &Caller, again: bool) -> String {
+    let ours = caller.reached_at.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    // A part of a URL there.
+    let ours = if ours.is_ipv6() { format!("[{ours}]") } else { ours.to_string() };
     let content = json!({
         "openid": caller.user,
         "tinyid": wire::tiny_id(&caller.user),
         "socketid": "0",
-        "relayip": caller.reached_at.map(|ip| ip.to_string()).unwrap_or_default(),
+        "relayip": ours,
         "innerip": "0",
         "localip": caller.remote.map(|ip| ip.to_string()).unwrap_or_default(),
-        "signalip": caller.reached_at.map(|ip| ip.to_string()).unwrap_or_default(),
+        "signalip": ours,
         "dataport": 0,
-        "stunport": 0,
+        "stunport": STUN_PORT,
         "stunportList": [],
         "checkSigSeq": "0",
         "rc": u8::from(again),

@@ -6,7 +6,6 @@ use std::{
 };
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
-use media::TransportId;
 use serde_json::{Value, json};
 use tokio::{
     sync::oneshot,
@@ -16,20 +15,20 @@ use tokio::{
 use tracing::{debug, info};
 
 use super::{
-    Caller, ready,
-    wire::{self, Join, Said, cmd},
+    Caller,
+    peers::{Done, Peer, Watched},
+    ready,
+    wire::{self, Join, Library, Said, cmd},
 };
 use crate::{
     code::{Code, Fault},
     connection::Bucket,
-    hub::{
-        Hub, Seat,
-        peer::{PeerOffer, PeerWish},
-    },
+    hub::{Hub, Seat},
     link::{Link, Outbound, Outgoing},
-    message::{Entered, Event, MemberInfo, OkBody, Reply, StreamInfo, TrackKind},
+    member::Role,
+    message::{Entered, Event, MemberInfo, OkBody, Reply, TrackKind},
     name::StreamName,
-    request::{Enter, Mute, Publish, Request, Unpublish, publish::TrackOf},
+    request::{Enter, Mute, Publish, Request, SwitchRole, Unpublish, publish::TrackOf},
 };
 
 /// A write that takes longer means that the client does not read.
@@ -48,39 +47,40 @@ enum End {
 enum Asked {
     Publish,
     Unpublish,
-    Other,
+    Mute,
+    Role,
 }
 
-/// Somebody who publishes.
-struct Watched {
-    streams: Vec<StreamInfo>,
-    wish: PeerWish,
-    transport: Option<TransportId>,
-    /// The client's last answer: it fits every offer of the same transport, whose m-lines never change.
-    answer: Option<String>,
-    /// Counts the connections to him: what is still under way for an older one concerns nobody.
-    generation: u64,
-}
-
-/// Something that media had to be asked for.
-enum Done {
-    Offered { user: String, generation: u64, result: Result<PeerOffer, Fault> },
-    Changed { user: String, generation: u64, result: Result<PeerOffer, Fault> },
+impl Asked {
+    /// What the client calls it.
+    fn tag(self) -> &'static str {
+        match self {
+            Asked::Publish => "on_peer_sdp",
+            Asked::Unpublish => "on_close_peer",
+            Asked::Mute => "on_change_av_state",
+            Asked::Role => "on_spear_role_change",
+        }
+    }
 }
 
 pub(super) struct Session {
-    hub: Hub,
-    caller: Caller,
+    pub(super) hub: Hub,
+    pub(super) caller: Caller,
     link: Link,
     outbound: Outbound,
-    seat: Option<Seat>,
+    pub(super) seat: Option<Seat>,
+    pub(super) library: Library,
+    /// What he sends is this stream of his.
+    own: StreamName,
+    /// Shown on joining, and again with another role.
+    private_map_key: Option<String>,
     /// Greater with every request.
     last_id: u64,
     asked: HashMap<u64, Asked>,
-    watched: BTreeMap<String, Watched>,
-    jobs: JoinSet<Done>,
+    pub(super) watched: BTreeMap<Peer, Watched>,
+    pub(super) jobs: JoinSet<Done>,
     /// What the present turn has to say.
-    out: Vec<String>,
+    pub(super) out: Vec<String>,
     bucket: Bucket,
 }
 
@@ -93,6 +93,9 @@ impl Session {
             link,
             outbound,
             seat: None,
+            library: Library::UNKNOWN,
+            own: StreamName::Main,
+            private_map_key: None,
             last_id: 0,
             asked: HashMap::new(),
             watched: BTreeMap::new(),
@@ -200,29 +203,55 @@ impl Session {
     async fn hear(&mut self, said: Said) {
         match said {
             Said::Join(join) => self.join(join).await,
-            Said::Offer { sdp, .. } => {
+            Said::Offer { sdp } => {
                 let lines = crate::offer::media_lines(&sdp);
                 let tracks = lines.into_iter().filter(|line| line.kind.is_some());
-                let tracks = tracks.map(|line| TrackOf { mid: line.mid, stream: StreamName::Main }).collect();
+                let tracks = tracks.map(|line| TrackOf { mid: line.mid, stream: self.own }).collect();
                 self.request(Asked::Publish, Request::Publish(Publish { sdp, tracks }));
             }
-            Said::ClosePeer => {
-                self.request(Asked::Unpublish, Request::Unpublish(Unpublish { stream: StreamName::Main }))
-            }
+            Said::ClosePeer => self.request(Asked::Unpublish, Request::Unpublish(Unpublish { stream: self.own })),
             Said::Mute { audio, video } => {
-                for (kind, muted) in [(TrackKind::Audio, audio), (TrackKind::Video, video)] {
-                    self.request(Asked::Other, Request::Mute(Mute { stream: StreamName::Main, kind, muted }));
-                }
+                self.mute(TrackKind::Audio, audio);
+                self.mute(TrackKind::Video, video);
             }
+            Said::MuteOne { kind, muted } => self.mute(kind, muted),
+            Said::PeerOffer { peer, sdp } => self.play(&peer, sdp),
             Said::Answer { peer, sdp } => self.answered(&peer, sdp),
+            Said::CreatePeer { peer } => self.create_peer(&peer),
             Said::Subscribe { peer, wish } => self.subscribe(&peer, wish),
-            Said::Recreate { peer } => {
-                if let Some(user) = self.user_of(&peer) {
-                    self.connect(&user);
-                }
-            }
+            Said::Recreate { peer } => match self.peer_of(&peer) {
+                Some(peer) => self.connect(&peer),
+                None => self.refuse("on_recreate_down_peerc", Code::NoSuchStream.into()),
+            },
+            Said::SpearRole(role) => self.change_role(&role),
             Said::Rebuild | Said::Nothing => {}
+            Said::Unknown(tag) => self.refuse(&tag, Code::UnknownRequest.into()),
         }
+    }
+
+    fn mute(&mut self, kind: TrackKind, muted: bool) {
+        self.request(Asked::Mute, Request::Mute(Mute { stream: self.own, kind, muted }));
+    }
+
+    /// An encoding profile is answered with its size, which the client asks of its camera; the other two roles are those of
+    /// members.
+    fn change_role(&mut self, role: &str) {
+        const TAG: &str = "on_spear_role_change";
+        let role = match role {
+            "anchor" => Role::Anchor,
+            "audience" => Role::Audience,
+            profile => {
+                return match wire::profile(profile) {
+                    Some((width, height, rate)) => self.say(
+                        cmd::CHANGE_CONSTRAINTS,
+                        json!({ "width": width, "height": height, "frameRate": rate, "role": profile }),
+                    ),
+                    None => self.refuse(TAG, Fault::field("role", "user, wp1280, anchor or audience")),
+                };
+            }
+        };
+        let (user_sig, private_map_key) = (Some(self.caller.user_sig.clone()), self.private_map_key.clone());
+        self.request(Asked::Role, Request::SwitchRole(SwitchRole { role, user_sig, private_map_key }));
     }
 
     async fn join(&mut self, join: Join) {
@@ -230,6 +259,9 @@ impl Session {
             return;
         }
         self.last_id += 1;
+        self.library = join.library;
+        self.own = if join.aux { StreamName::Aux } else { StreamName::Main };
+        self.private_map_key.clone_from(&join.private_map_key);
         let enter = Enter {
             sdk_app_id: self.caller.app,
             user: self.caller.user.clone(),
@@ -250,7 +282,7 @@ impl Session {
     }
 
     fn request(&mut self, asked: Asked, request: Request) {
-        let Some(seat) = &self.seat else { return };
+        let Some(seat) = &self.seat else { return self.refuse(asked.tag(), Code::NotEntered.into()) };
         self.last_id += 1;
         self.asked.insert(self.last_id, asked);
         self.hub.request(seat, self.last_id, request);
@@ -263,24 +295,16 @@ impl Session {
         }
         let Ok(event) = serde_json::from_str::<Event>(text) else { return };
         match event {
-            Event::MemberLeft { user, .. } => self.forget(&user),
+            Event::MemberLeft { user, .. } => self.forget_user(&user),
             Event::StreamAdded { user, stream } | Event::StreamChanged { user, stream } => self.publishes(user, stream),
             Event::StreamRemoved { user, stream } => self.stopped(&user, stream),
-            Event::Muted { user, stream, kind, muted } => {
-                let Some(watched) = self.watched.get_mut(&user) else { return };
-                for one in watched.streams.iter_mut().filter(|one| one.stream == stream) {
-                    let track = if kind == TrackKind::Audio { &mut one.audio } else { &mut one.video };
-                    if let Some(track) = track {
-                        track.muted = muted;
-                    }
-                }
-                self.say_flags(&user);
-            }
+            Event::Muted { user, stream, kind, muted } => self.muted(&user, stream, kind, muted),
             Event::Closed(fault) => {
                 let kind = match fault.code {
                     code if code == Code::LoggedInElsewhere.number() => "kick",
                     code if [Code::Kicked, Code::Banned, Code::RoomDissolved].iter().any(|c| c.number() == code) => {
-                        "banned"
+                        // The older library has one word for both.
+                        if self.library.is_web_rtc_api() { "kick" } else { "banned" }
                     }
                     _ => "timeout",
                 };
@@ -294,15 +318,18 @@ impl Session {
         match reply {
             Reply::Ok { body: OkBody::Entered(entered), .. } => self.entered(*entered),
             Reply::Ok { id, body } => match (self.asked.remove(&id), body) {
-                (Some(Asked::Publish), OkBody::Published { sdp }) => self.out.push(wire::uplink_answer(&sdp)),
-                (Some(Asked::Unpublish), _) => self.say(cmd::CLOSE_PEER_ACK, json!({})),
+                (Some(Asked::Publish), OkBody::Published { sdp }) => self.out.push(wire::answer(None, &sdp)),
+                (Some(Asked::Unpublish), _) => self.say(cmd::CLOSE_PEER_ACK, json!({ "ret": 1 })),
                 _ => {}
             },
             Reply::Error { id, fault } => match self.asked.remove(&id) {
                 // What was not published is unpublished.
-                Some(Asked::Unpublish) => self.say(cmd::CLOSE_PEER_ACK, json!({})),
-                // The wire has no word for it: the library gives up after 10 s.
-                asked => debug!(?asked, code = fault.code, user = %self.caller.user, "refused"),
+                Some(Asked::Unpublish) => self.say(cmd::CLOSE_PEER_ACK, json!({ "ret": 1 })),
+                Some(asked) => {
+                    debug!(?asked, code = fault.code, user = %self.caller.user, "refused");
+                    self.out.push(wire::refused(asked.tag(), fault.code, &fault.message));
+                }
+                None => {}
             },
         }
     }
@@ -323,147 +350,20 @@ impl Session {
         }
     }
 
-    /// Somebody publishes, or publishes something else.
-    fn publishes(&mut self, user: String, stream: StreamInfo) {
-        let watched = self.watched.entry(user.clone()).or_insert_with(|| Watched {
-            streams: Vec::new(),
-            wish: PeerWish::ALL,
-            transport: None,
-            answer: None,
-            generation: 0,
-        });
-        watched.streams.retain(|one| one.stream != stream.stream);
-        watched.streams.push(stream);
-        self.connect(&user);
+    pub(super) fn refuse(&mut self, tag: &str, fault: Fault) {
+        self.out.push(wire::refused(tag, fault.code.number(), &fault.message));
     }
 
-    fn stopped(&mut self, user: &str, stream: StreamName) {
-        let Some(watched) = self.watched.get_mut(user) else { return };
-        watched.streams.retain(|one| one.stream != stream);
-        if watched.streams.is_empty() { self.forget(user) } else { self.connect(user) }
-    }
-
-    /// Nothing of him is left.
-    fn forget(&mut self, user: &str) {
-        let Some(watched) = self.watched.remove(user) else { return };
-        self.close(watched.transport);
-        self.say(cmd::PEER_LEAVE, json!({ "srctinyid": wire::tiny_id(user), "srcopenid": user }));
-    }
-
-    /// Begins a connection for what somebody publishes now. One of before is over with it: the library builds its own anew
-    /// when it is told of a peer again.
-    fn connect(&mut self, user: &str) {
-        let (Some(seat), Some(watched)) = (self.seat.clone(), self.watched.get_mut(user)) else { return };
-        watched.generation += 1;
-        watched.answer = None;
-        watched.wish = PeerWish::ALL;
-        let (generation, old) = (watched.generation, watched.transport.take());
-        self.close(old);
-        let (hub, user) = (self.hub.clone(), user.to_owned());
-        self.jobs.spawn(async move {
-            let result = hub.offer_peer(&seat, &user, None, PeerWish::ALL).await;
-            Done::Offered { user, generation, result }
-        });
-    }
-
-    fn done(&mut self, done: Done) {
-        match done {
-            Done::Offered { user, generation, result: Ok(offer) } => {
-                let Some(watched) = self.watched.get_mut(&user).filter(|watched| watched.generation == generation)
-                else {
-                    return self.close(Some(offer.transport));
-                };
-                watched.transport = Some(offer.transport);
-                let content = json!({
-                    "srctinyid": wire::tiny_id(&user),
-                    "srcopenid": user,
-                    "remoteoffer": description(&offer),
-                    "videoability": [],
-                });
-                self.say(cmd::PEER_JOIN, content);
-                self.say_flags(&user);
-            }
-            Done::Changed { user, generation, result } => {
-                let known = self.watched.get(&user).is_some_and(|watched| watched.generation == generation);
-                if !known {
-                    return;
-                }
-                let tiny_id = wire::tiny_id(&user);
-                if let Ok(offer) = &result {
-                    let content = json!({ "srctinyid": tiny_id, "state": 0, "newSdp": description(offer) });
-                    self.say(cmd::UPDATE_REMOTE_SDP, content);
-                }
-                let error = result.err().map_or(0, |fault| fault.code.number());
-                self.say(cmd::SUBSCRIBE_ACK, json!({ "srctinyid": tiny_id, "errCode": error }));
-            }
-            Done::Offered { user, result: Err(fault), .. } => {
-                debug!(code = fault.code.number(), %user, "not shown to a member");
-            }
-        }
-    }
-
-    fn answered(&mut self, peer: &str, sdp: String) {
-        let Some(user) = self.user_of(peer) else { return };
-        let Some(watched) = self.watched.get_mut(&user) else { return };
-        let Some(transport) = watched.transport else { return };
-        watched.answer = Some(sdp.clone());
-        let hub = self.hub.clone();
-        tokio::spawn(async move {
-            if let Err(fault) = hub.answer_peer(transport, sdp).await {
-                debug!(code = fault.code.number(), %user, "an answer is of no use");
-            }
-        });
-    }
-
-    /// Changes which media of a peer he gets, over the connection that there is.
-    fn subscribe(&mut self, peer: &str, wish: PeerWish) {
-        let Some(user) = self.user_of(peer) else { return };
-        let Some(seat) = self.seat.clone() else { return };
-        let Some(watched) = self.watched.get_mut(&user) else { return };
-        let (Some(transport), Some(answer)) = (watched.transport, watched.answer.clone()) else { return };
-        watched.wish = wish;
-        let (hub, generation) = (self.hub.clone(), watched.generation);
-        self.jobs.spawn(async move {
-            let changed = async {
-                let offer = hub.offer_peer(&seat, &user, Some(transport), wish).await?;
-                // He does not answer this one.
-                hub.answer_peer(transport, answer).await?;
-                Ok(offer)
-            };
-            let result = changed.await;
-            Done::Changed { user, generation, result }
-        });
-    }
-
-    fn user_of(&self, tiny_id: &str) -> Option<String> {
-        self.watched.keys().find(|user| wire::tiny_id(user) == tiny_id).cloned()
-    }
-
-    fn close(&self, transport: Option<TransportId>) {
-        if let (Some(seat), Some(transport)) = (&self.seat, transport) {
-            self.hub.close_peer(seat, transport);
-        }
-    }
-
-    fn say_flags(&mut self, user: &str) {
-        let Some(watched) = self.watched.get(user) else { return };
-        let flag = wire::flags(&watched.streams);
-        let one = json!({ "srctinyid": wire::tiny_id(user), "userid": user, "flag": flag });
-        self.say(cmd::MUTE_STATE, json!({ "userlist": [one] }));
-    }
-
-    fn say(&mut self, cmd: u32, content: Value) {
+    pub(super) fn say(&mut self, cmd: u32, content: Value) {
         self.out.push(wire::message(cmd, content));
     }
 
     /// He is gone: so is what was his.
     async fn end(mut self) {
-        for watched in std::mem::take(&mut self.watched).into_values() {
-            self.close(watched.transport);
-        }
+        self.close_all();
         while let Some(done) = self.jobs.join_next().await {
-            if let Ok(Done::Offered { result: Ok(offer), .. }) = done {
-                self.close(Some(offer.transport));
+            if let Ok(done) = done {
+                self.close(done.opened());
             }
         }
     }
@@ -476,11 +376,6 @@ impl Drop for Session {
             self.hub.disconnect(seat, None);
         }
     }
-}
-
-fn description(offer: &PeerOffer) -> Value {
-    let sdp = wire::relabel(&offer.sdp, offer.main.as_deref(), offer.aux.as_deref());
-    json!({ "type": "offer", "sdp": sdp })
 }
 
 async fn write(socket: &mut WebSocket, text: String) -> Result<(), ()> {
