@@ -1,7 +1,7 @@
 //! The built-in test stream: a short clip, played for ever as a member of the demo room, so that whoever opens the page
 //! first finds the room alive.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use media::{
     Command,
@@ -81,6 +81,18 @@ impl Clip {
         let due_ms = round * u64::from(self.length_ms) + u64::from(tag.timestamp_ms);
         (Duration::from_millis(due_ms), Tag { timestamp_ms: due_ms as u32, ..tag.clone() })
     }
+
+    /// How much of a round is over at a time since the Unix epoch.
+    fn into_round(&self, unix: Duration) -> Duration {
+        Duration::from_nanos((unix.as_nanos() % (u128::from(self.length_ms) * 1_000_000)) as u64)
+    }
+
+    /// The place among the frames at which a round can be joined that has run for so long: its next key frame, or its end if there
+    /// is none. Everything before is not sent, because it would come at once and be taken for a stream that runs early.
+    fn first_after(&self, into_round: Duration) -> usize {
+        let next = |tag: &Tag| tag.key && Duration::from_millis(u64::from(tag.timestamp_ms)) >= into_round;
+        self.frames.iter().position(next).unwrap_or(self.frames.len())
+    }
 }
 
 /// Where the last frame of a kind ends: so many frames at their mean distance. 0 if there is none.
@@ -120,15 +132,23 @@ async fn open(hub: &Hub, commands: &mpsc::Sender<Command>, room: &RoomName) -> R
 }
 
 /// Plays until the channel closes.
+///
+/// Rounds begin whenever Unix time is a multiple of their length. The pictures carry their numbers (`web-demo/make-clip.sh`), so
+/// whoever sees one knows when it was sent, and so how old it is.
 async fn play(clip: &Clip, tags: mpsc::Sender<Tag>) {
-    let start = Instant::now();
+    let now = Instant::now();
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let into_round = clip.into_round(unix);
+    // Where a machine has run for less than a round, its clock cannot tell when the round began; then the stamps are wrong.
+    let start = now.checked_sub(into_round).unwrap_or(now);
+    let first = clip.first_after(into_round);
     for header in &clip.headers {
         if tags.send(Tag { timestamp_ms: 0, ..header.clone() }).await.is_err() {
             return;
         }
     }
     for round in 0.. {
-        for tag in &clip.frames {
+        for tag in clip.frames.iter().skip(if round == 0 { first } else { 0 }) {
             let (due, tag) = clip.in_round(round, tag);
             sleep_until(start + due).await;
             if tags.send(tag).await.is_err() {
@@ -156,6 +176,21 @@ mod tests {
             let gap = clip.in_round(1, first).0 - clip.in_round(0, last).0;
             assert!((20..=41).contains(&gap.as_millis()), "{kind:?}: {gap:?} between two rounds");
         }
+    }
+
+    #[test]
+    fn rounds_keep_to_unix_time_and_are_joined_at_the_next_key_frame() {
+        let clip = Clip::embedded().expect("the clip can be read");
+        // There is one a second.
+        for (unix_ms, into_round_ms, due_ms) in
+            [(1_600_000_000_000, 0, 0), (1_600_000_007_001, 7_001, 8_000), (15_000, 15_000, 15_000)]
+        {
+            let into_round = clip.into_round(Duration::from_millis(unix_ms));
+            assert_eq!(into_round, Duration::from_millis(into_round_ms));
+            let first = &clip.frames[clip.first_after(into_round)];
+            assert!(first.key && first.kind == TagKind::Video && first.timestamp_ms == due_ms, "{first:?}");
+        }
+        assert_eq!(clip.first_after(Duration::from_millis(15_500)), clip.frames.len(), "the next round is near");
     }
 
     #[test]

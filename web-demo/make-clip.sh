@@ -10,6 +10,8 @@
 # before really was, so that not even the encoder's start-up is heard at the seam. The very first AAC frame, which lies before
 # time 0, is dropped, or the container would shift everything by its 21 ms.
 # Lip-sync: at every full second a beep starts and, in the very frame, the dial flashes.
+# Stamp: the 16 blocks at the lower edge are black or white and say which frame it is (web-demo/parts/stamp.js reads them), so that
+# a page can tell how old a picture is.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -34,6 +36,12 @@ ball="format=rgba,geq=r=64:g=224:b=176:a='255*clip(11-hypot(X-12, Y-12), 0, 1)'"
 text() { # size, font, x, y, colour, text
     printf "drawtext=fontfile=%s/%s.ttf:fontsize=%s:x=%s:y=%s:fontcolor=%s:text='%s'" "$fonts" "$2" "$1" "$3" "$4" "$5" "$6"
 }
+
+# One row of blocks, the most significant bit first: 1, 0 (what white and black look like), nine bits of the frame's number and
+# five of checksum.
+stamp="geq=lum='
+st(0, mod(N, $((round * rate)))); st(1, 32768 + 32*ld(0) + mod(21*ld(0)+13, 32));
+16 + 219*mod(floor(ld(1) / pow(2, 15-floor(X/40))), 2)':cb=128:cr=128"
 
 bar() { # number 0-7, colour
     printf 'drawbox=x=%s:y=288:w=80:h=72:t=fill:color=%s' $(($1 * 80)) "$2"
@@ -67,8 +75,10 @@ ramp() { # number 0-15: grey steps above the bars
 
     printf 'color=c=black:s=150x150:r=%s,%s[dial];\n' "$rate" "$(printf '%s' "$dial" | tr -d '\n')"
     printf 'color=c=black:s=24x24:r=%s:d=0.04,%s,loop=loop=-1:size=1,setpts=N/(%s*TB)[ball];\n' "$rate" "$ball" "$rate"
+    printf "color=c=black:s=640x16:r=%s,format=yuv420p,%s[stamp];\n" "$rate" "$(printf '%s' "$stamp" | tr -d '\n')"
     printf "[ground][dial]overlay=x=430:y=55[a];\n"
-    printf "[a][ball]overlay=x='308-268*cos(2*PI*t/4)':y=228:eval=frame,"
+    printf "[a][stamp]overlay=x=0:y=344[b];\n"
+    printf "[b][ball]overlay=x='308-268*cos(2*PI*t/4)':y=228:eval=frame,"
     printf "drawtext=fontfile=%s/DejaVuSansMono-Bold.ttf:fontsize=50:x=475:y=100:fontcolor=white:text='%%{eif\\:mod(floor(t+0.001),%s)\\:d\\:2}'," "$fonts" "$round"
     printf "drawtext=fontfile=%s/DejaVuSansMono.ttf:fontsize=17:x=495:y=152:fontcolor=0xb8c4d6:text='%%{eif\\:mod(n,%s)\\:d\\:2}'," "$fonts" "$rate"
     printf 'format=yuv420p[picture];\n'
