@@ -172,7 +172,7 @@ function refresh() {
       const key = `${info.stream}/${userID}`
       wanted.add(key)
       const title = info.stream === 'aux' ? t('of-screen', { name }) : name
-      const tile = stage.tile(key, { name: title, protocol, flvUrl: addresses.flv(userID, info.stream) })
+      const tile = stage.tile(key, { name: title, protocol, elsewhere: elsewhere(userID, info.stream), clockOffset })
       tile.describe(info)
       tile.show(room.mediaStream(userID, info.stream))
     }
@@ -180,8 +180,8 @@ function refresh() {
     const isScreen = info.stream === 'aux'
     const key = `own/${info.stream}`
     wanted.add(key)
-    const flvUrl = addresses.flv(room.userID, info.stream)
-    const tile = stage.tile(key, { name: isScreen ? t('your-screen') : t('is-you', { name: own.name }), protocol: 'webrtc', isSelf: true, isMirrored: !isScreen, flvUrl })
+    const title = isScreen ? t('your-screen') : t('is-you', { name: own.name })
+    const tile = stage.tile(key, { name: title, protocol: 'webrtc', isSelf: true, isMirrored: !isScreen, elsewhere: elsewhere(room.userID, info.stream), clockOffset })
     tile.describe(info)
     tile.show(own[info.stream])
   }
@@ -195,6 +195,13 @@ function refresh() {
   connect.showStreams(everybody)
   showControls()
 }
+
+/** Where a stream of the room plays without WebRTC. @param {string} userID @param {string} stream */
+function elsewhere(userID, stream) {
+  return addresses ? { flv: addresses.flv(userID, stream), hls: addresses.hls(userID, stream) } : undefined
+}
+
+const clockOffset = async () => room?.clockOffset() ?? 0
 
 /** What we send, described as the server describes what others send (but for the codec, which it chose). @returns {import('./sdk/roomcast.js').StreamInfo[]} */
 function ownStreams() {

@@ -38,9 +38,9 @@ text() { # size, font, x, y, colour, text
 }
 
 # One row of blocks, the most significant bit first: 1, 0 (what white and black look like), nine bits of the frame's number and
-# five of checksum.
+# five of checksum, which any one wrong bit spoils.
 stamp="geq=lum='
-st(0, mod(N, $((round * rate)))); st(1, 32768 + 32*ld(0) + mod(21*ld(0)+13, 32));
+st(0, mod(N, $((round * rate)))); st(1, 32768 + 32*ld(0) + mod(7*ld(0)+13, 31));
 16 + 219*mod(floor(ld(1) / pow(2, 15-floor(X/40))), 2)':cb=128:cr=128"
 
 bar() { # number 0-7, colour

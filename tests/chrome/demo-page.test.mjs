@@ -70,22 +70,6 @@ test('the tile of who speaks is marked, whatever he came by', async () => {
   await page.close()
 })
 
-test('the same stream plays by HTTP-FLV beside WebRTC, and its lag is read off', async (t) => {
-  const page = await browser.page()
-  await page.goto(printedLink())
-  await page.click('#join-viewer')
-  await page.click(`${TEST_TILE} .compare`)
-  await moves(page, `${TEST_TILE} .flv video`)
-  await moves(page, `${TEST_TILE} video >> nth=0`)
-  const lag = page.locator(`${TEST_TILE} .lag`, { hasText: /FLV \d\.\d\d s later/ })
-  await lag.waitFor({ timeout: 15_000 })
-  const text = (await lag.textContent()) ?? ''
-  t.diagnostic(text)
-  assert.ok(Number.parseFloat(text.slice(4)) < 3, text)
-  await page.screenshot({ path: join(SHOTS, 'compare.png') })
-  await page.close()
-})
-
 test('who joins without a camera watches, and is seen when the camera is turned on', async () => {
   const [viewer, other] = [await browser.page(), await browser.page()]
   for (const [page, name] of [[viewer, 'Vera'], [other, 'Otto']]) {

@@ -87,7 +87,7 @@ export class Connect {
       code(flv, 'HTTP-FLV'),
       line('RTMP', rtmp),
       line('HTTP-FLV', flv),
-      line('HLS', flv.replace(/\.flv$/, '.m3u8')),
+      line('HLS', this.#addresses.hls(userID, stream)),
       line('WebSocket-FLV', flv.replace(/^http/, 'ws')),
       line('live-player', `<live-player src="${flv}" mode="live" autoplay min-cache="0.2" max-cache="0.8" />`),
       line(t('terminal'), `ffplay -fflags nobuffer -flags low_delay "${flv}"`),

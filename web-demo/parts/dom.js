@@ -31,6 +31,31 @@ export function fromTemplate(id) {
   return /** @type {HTMLElement} */ (content.firstElementChild?.cloneNode(true))
 }
 
+/** @type {Map<string, Promise<any>>} */
+const scripts = new Map()
+
+/**
+ * What a classic script leaves in a global variable. Fetched once, when it is first wanted; one that the page names itself is waited for.
+ * @param {string} url @param {string} name  of the variable
+ * @returns {Promise<any>} rejected if the script does not come
+ */
+export function loadScript(url, name) {
+  const variables = /** @type {any} */ (globalThis)
+  if (variables[name]) return Promise.resolve(variables[name])
+  let script = scripts.get(url)
+  if (!script) {
+    script = new Promise((resolve, reject) => {
+      const named = document.querySelector(`script[src="${url}"]`)
+      const tag = named ?? Object.assign(document.createElement('script'), { src: url })
+      tag.addEventListener('load', () => resolve(variables[name]), { once: true })
+      tag.addEventListener('error', () => (scripts.delete(url), reject(new Error(`${url} did not come`))), { once: true })
+      if (!named) document.head.append(tag)
+    })
+    scripts.set(url, script)
+  }
+  return script
+}
+
 /** Keeps a choice of the person for next time, if the browser keeps anything. @param {string} name @param {string} value */
 export function remember(name, value) {
   try {

@@ -1,5 +1,7 @@
 /** Plays HTTP-FLV in a video element, through mpegts.js and Media Source Extensions. */
 
+import { loadScript } from './dom.js'
+
 /** How far behind the live edge the player may fall before it plays faster, in seconds; a smaller value stutters on slow networks. */
 const LATENCY_MAX_S = 0.8
 /** How much stays buffered after catching up, in seconds. */
@@ -43,8 +45,9 @@ export class FlvPlayer {
 
   async #start() {
     this.#isStopped = false
-    const mpegts = await loaded()
+    const mpegts = await loadScript('/vendor/mpegts.js', 'mpegts').catch(() => null)
     if (this.#isStopped) return
+    if (!mpegts) return this.#onError('mpegts.js did not come')
     mpegts.LoggingControl.enableAll = false
     const player = mpegts.createPlayer(
       { type: 'flv', isLive: true, url: this.#url },
@@ -82,11 +85,4 @@ export class FlvPlayer {
       this.#start()
     }, RETRY_MS)
   }
-}
-
-/** The library, which the page fetches beside everything else. @returns {Promise<any>} */
-function loaded() {
-  const { mpegts } = /** @type {any} */ (globalThis)
-  if (mpegts) return Promise.resolve(mpegts)
-  return new Promise((resolve) => document.getElementById('flv-library')?.addEventListener('load', () => resolve(/** @type {any} */ (globalThis).mpegts), { once: true }))
 }

@@ -102,8 +102,8 @@ export class Stage {
   /** Tries every number of columns and takes the one with the largest tiles. */
   #layOutGrid() {
     const { clientWidth: width, clientHeight: height } = this.#element
-    // A tile that compares shows two pictures.
-    const count = this.#tiles.size + this.#element.querySelectorAll('[data-comparing]').length
+    // A tile that compares shows three pictures.
+    const count = this.#tiles.size + 2 * this.#element.querySelectorAll('[data-comparing]').length
     let best = 0
     for (let columns = 1; columns <= count; columns++) {
       const rows = Math.ceil(count / columns)

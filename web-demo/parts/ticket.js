@@ -76,6 +76,11 @@ export class Addresses {
   }
 
   /** @param {string} userID @param {string} stream */
+  hls(userID, stream) {
+    return `${location.origin}/live/${this.#name(userID, stream)}.m3u8`
+  }
+
+  /** @param {string} userID @param {string} stream */
   rtmp(userID, stream) {
     return `rtmp://${this.rtmpHost}/live/${this.#name(userID, stream)}`
   }

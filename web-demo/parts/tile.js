@@ -1,8 +1,7 @@
-/** One stream on the stage: its picture, its name, its state, and the same stream by HTTP-FLV beside it. */
+/** One stream on the stage: its picture, its name, its state, and the same stream by other protocols beside it. */
 
 import { fromTemplate } from './dom.js'
 import { FlvPlayer } from './flv.js'
-import { LagMeter } from './lag.js'
 import { t, translate } from './words.js'
 
 /** @type {Record<string, string>} */
@@ -15,9 +14,10 @@ export const protocolName = (protocol) => (protocol === 'test' ? t('test-stream'
 export class Tile {
   /** The tile itself. @type {HTMLElement} */ element
   /** @type {HTMLVideoElement} */ #video
-  #flvUrl
-  /** @type {FlvPlayer | null} */ #flv = null
-  /** @type {LagMeter | null} */ #lag = null
+  #elsewhere
+  #clockOffset
+  /** @type {import('./compare.js').Comparison | null} */ #comparison = null
+  #isComparing = false
 
   /**
    * @param {object} options
@@ -25,15 +25,17 @@ export class Tile {
    * @param {string} options.protocol
    * @param {boolean} [options.isSelf]  our own: silent
    * @param {boolean} [options.isMirrored]  as people expect of their own camera
-   * @param {string} [options.flvUrl]  without it there is nothing to compare with
+   * @param {import('./compare.js').Urls} [options.elsewhere]  where else the stream plays; without it there is nothing to compare with
+   * @param {() => Promise<number>} [options.clockOffset]  by how many milliseconds the server's clock is ahead
    */
-  constructor({ name, protocol, isSelf = false, isMirrored = false, flvUrl }) {
+  constructor({ name, protocol, isSelf = false, isMirrored = false, elsewhere, clockOffset = async () => 0 }) {
     this.element = fromTemplate('tile-template')
     translate(this.element)
     this.element.setAttribute('aria-label', name)
     this.element.style.setProperty('--hue', String(hueOf(name)))
     this.element.toggleAttribute('data-mirrored', isMirrored)
-    this.#flvUrl = flvUrl
+    this.#elsewhere = elsewhere
+    this.#clockOffset = clockOffset
     this.#video = this.#part('.screen video')
     this.#video.muted = isSelf
     this.#part('.name').textContent = name
@@ -43,7 +45,7 @@ export class Tile {
     badge.dataset.protocol = protocol
 
     const compare = this.#part('.compare')
-    compare.hidden = !flvUrl || !FlvPlayer.isSupported
+    compare.hidden = !elsewhere || !FlvPlayer.isSupported
     compare.addEventListener('click', () => this.#toggleCompare())
     this.#part('.big').addEventListener('click', () => this.element.dispatchEvent(new Event('wants-big', { bubbles: true })))
     this.element.addEventListener('dblclick', () => this.element.dispatchEvent(new Event('wants-big', { bubbles: true })))
@@ -109,42 +111,29 @@ export class Tile {
   }
 
   #toggleCompare() {
-    if (this.#flv) this.#stopComparing()
+    if (this.#isComparing) this.#stopComparing()
     else this.#startComparing()
-    const isOn = this.#flv !== null
+    const isOn = this.#isComparing
     this.element.toggleAttribute('data-comparing', isOn)
-    this.#part('.screen.flv').hidden = !isOn
     this.#part('.compare').setAttribute('aria-pressed', String(isOn))
     this.element.dispatchEvent(new Event('comparing', { bubbles: true }))
     this.#part('.compare span').textContent = t(isOn ? 'compare-stop' : 'compare')
     this.#part('.compare span').dataset.t = isOn ? 'compare-stop' : 'compare'
   }
 
-  #startComparing() {
-    const video = /** @type {HTMLVideoElement} */ (this.#part('.screen.flv video'))
-    const lag = this.#part('.lag')
-    lag.hidden = false
-    lag.textContent = t('flv-loading')
-    this.#flv = new FlvPlayer(video, /** @type {string} */ (this.#flvUrl), (message) => (lag.textContent = message))
-    this.#lag = new LagMeter(this.#video, video, (lagMs) => (lag.textContent = lagText(lagMs, video)))
+  async #startComparing() {
+    this.#isComparing = true
+    // What few people ask for is fetched when they do.
+    const [{ Comparison }, offsetMs] = await Promise.all([import('./compare.js'), this.#clockOffset().catch(() => 0)])
+    if (!this.#isComparing || this.#comparison || !this.#elsewhere) return
+    this.#comparison = new Comparison(this.#part('.screens'), this.#elsewhere, offsetMs)
   }
 
   #stopComparing() {
-    this.#flv?.stop()
-    this.#lag?.stop()
-    this.#flv = null
-    this.#lag = null
-    this.#part('.lag').hidden = true
+    this.#isComparing = false
+    this.#comparison?.stop()
+    this.#comparison = null
   }
-}
-
-/** @param {number | null} lagMs @param {HTMLVideoElement} flv */
-function lagText(lagMs, flv) {
-  if (flv.videoWidth === 0) return t('flv-loading')
-  if (lagMs !== null) return t(lagMs >= 0 ? 'flv-later' : 'flv-earlier', { s: Math.abs(lagMs / 1000).toFixed(2) })
-  const { buffered, currentTime } = flv
-  const ahead = buffered.length > 0 ? buffered.end(buffered.length - 1) - currentTime : 0
-  return t('flv-buffers', { s: ahead.toFixed(2) })
 }
 
 /** One colour a name, always the same. @param {string} name */

@@ -1146,6 +1146,16 @@ var roomcast = (() => {
         return null;
       });
     }
+    /**
+     * By how many milliseconds the server's clock is ahead of this machine's; right to half the round trip.
+     * @returns {Promise<number>} negative when it is behind
+     * @throws {RoomcastError} `timeout`, `closed`
+     */
+    async clockOffset() {
+      const sentAt = Date.now();
+      const { now } = await this.#signaling.request("heartbeat");
+      return now - (sentAt + Date.now()) / 2;
+    }
     /** What the answer to `enter` says of us and of the room. @param {any} entered */
     #setEntered(entered) {
       this.userID = entered.userID;

@@ -230,6 +230,12 @@ export class Room extends EventTarget {
      * @returns {Promise<import('./figures.js').Figures>}
      */
     figures(): Promise<import("./figures.js").Figures>;
+    /**
+     * By how many milliseconds the server's clock is ahead of this machine's; right to half the round trip.
+     * @returns {Promise<number>} negative when it is behind
+     * @throws {RoomcastError} `timeout`, `closed`
+     */
+    clockOffset(): Promise<number>;
     #private;
 }
 /**
