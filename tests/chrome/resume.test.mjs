@@ -1,10 +1,9 @@
 /** A member whose WebSocket breaks: pictures go on, nobody sees him leave, and whatever was said arrives once and in order. */
 
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
-import { connect, createServer } from 'node:net'
 import { after, before, test } from 'node:test'
 
+import { Wire } from '../tools/wire.mjs'
 import { Browser, PagePeer, Server, until } from './harness.mjs'
 
 /** How long the WebSocket is away. */
@@ -18,56 +17,10 @@ const FREEZE_MS = 2_500
 /** @type {Browser} */ let browser
 /** @type {Wire} */ let wire
 
-/** A wire that can be cut: passes TCP on to the server, or breaks what there is and refuses what comes. */
-class Wire {
-  #sockets = new Set()
-  isCut = false
-  refused = 0
-
-  /** @param {Server} server */
-  static async to(server) {
-    const [host, port] = server.http.split(':')
-    const wire = new Wire()
-    wire.listener = createServer((client) => {
-      if (wire.isCut) {
-        wire.refused++
-        return client.resetAndDestroy()
-      }
-      const far = connect(Number(port), host)
-      for (const socket of [client, far]) {
-        wire.#sockets.add(socket)
-        socket.on('error', () => {}).on('close', () => wire.#sockets.delete(socket))
-      }
-      client.pipe(far).pipe(client)
-    })
-    wire.listener.listen(0, '127.0.0.1')
-    await once(wire.listener, 'listening')
-    return wire
-  }
-
-  get url() {
-    return `ws://localhost:${this.listener.address().port}/signal`
-  }
-
-  cut() {
-    this.isCut = true
-    for (const socket of this.#sockets) socket.resetAndDestroy()
-  }
-
-  mend() {
-    this.isCut = false
-  }
-
-  close() {
-    this.cut()
-    this.listener.close()
-  }
-}
-
 before(async () => {
   server = await Server.start()
   browser = await Browser.start()
-  wire = await Wire.to(server)
+  wire = await Wire.to(server.http)
 })
 after(async () => {
   wire?.close()
@@ -107,7 +60,7 @@ test('a WebSocket that is away for 5 s: pictures go on, no leave is seen, every 
   const bert = await browser.peer(server, await server.ticket('bert', 2101), { toneHz: 1300, hue: 120, width: 320, height: 240 })
   const page = await browser.peerPage(server)
   const ticket = await server.ticket('carl', 2101)
-  await page.evaluate(([ticket, signal]) => window.peer.enter(ticket, { signal }), [ticket, wire.url])
+  await page.evaluate(([ticket, signal]) => window.peer.enter(ticket, { signal }), [ticket, `ws://${wire.host}/signal`])
   await page.evaluate(() => window.peer.publish({ toneHz: 1900, hue: 240, width: 320, height: 240 }))
   const carl = new PagePeer(page, 'carl', [])
   const peers = [anna, bert, carl]
@@ -152,11 +105,11 @@ test('a WebSocket that is away for 5 s: pictures go on, no leave is seen, every 
 
 test('who stays away leaves when the grace time is over, and enters anew when he is back', async () => {
   const short = await Server.start({ 'signaling.resume_seconds': '1', 'demo.test_stream': 'false' })
-  const cutter = await Wire.to(short)
+  const cutter = await Wire.to(short.http)
   try {
     const anna = await browser.peer(short, await short.ticket('anna', 2102))
     const page = await browser.peerPage(short)
-    await page.evaluate(([ticket, signal]) => window.peer.enter(ticket, { signal }), [await short.ticket('bert', 2102), cutter.url])
+    await page.evaluate(([ticket, signal]) => window.peer.enter(ticket, { signal }), [await short.ticket('bert', 2102), `ws://${cutter.host}/signal`])
     await anna.event('member-entered', 'bert')
     cutter.cut()
     const { detail } = await anna.event('member-left', 'bert')
