@@ -1,8 +1,11 @@
-/** The mini-program's `webrtc-room`, unmodified, in the vendor's simulator, in a real room with a page of Chromium. */
+/** The mini-program's components, unmodified, in the vendor's simulator, in real rooms with a page of Chromium. */
 
 import assert from 'node:assert/strict'
+import { readFile } from 'node:fs/promises'
 import { after, afterEach, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+
+import compiler from 'glass-easel-template-compiler'
 
 import { pushPhone } from '../tools/media-tools.mjs'
 import { Browser, Server, until } from './harness.mjs'
@@ -148,4 +151,101 @@ test('messages that cannot be sent say why, and a broken connection comes back u
   await page.page.evaluate(() => window.peer.room.kick('frida'))
   await raised(one, ({ tag, code }) => tag === 'kicked' && code === 73011, 'being sent away')
   await page.page.close()
+})
+
+test('every attribute, method, event and error code of the original webrtc-room is there', async () => {
+  const one = await phone('gert', 35, { template: '1v1' })
+  /** With the values of its code. */
+  const attributes = {
+    roomID: 35, userID: 'gert', userName: '', template: '1v1', beauty: 5, whiteness: 5, aspect: '3:4', minBitrate: 200, maxBitrate: 400, muted: false, debug: false, enableIM: true, roomCreator: '',
+    useCloud: true, autoplay: false, enableCamera: true, pureAudioPushMod: 0, recordId: null, waitingImg: '', loadingImg: '',
+  }
+  for (const [name, value] of Object.entries(attributes)) assert.deepEqual(one.room.data[name], value, name)
+  for (const name of ['userSig', 'sdkAppID', 'privateMapKey', 'smallViewLeft', 'smallViewTop', 'smallViewWidth', 'smallViewHeight']) assert.ok(name in one.room.data, name)
+  for (const name of ['start', 'stop', 'pause', 'resume', 'switchCamera', 'enableVideo', 'enableAudio', 'sendC2CTextMsg', 'sendC2CCustomMsg', 'sendGroupTextMsg', 'sendGroupCustomMsg']) assert.equal(typeof one.room[name], 'function', name)
+  for (const template of ['bigsmall', 'float', 'grid', '1u3d', '1v1', '1v3', '1l3r']) {
+    one.room.setData({ template })
+    assert.equal(one.room.data.layout, template)
+  }
+  one.room.setData({ template: '1v1' })
+
+  // What the other tests do not raise: -8, and what a room says of itself.
+  const pages = []
+  for (const userID of ['page1', 'page2']) pages.push(await browser.peer(server, await server.ticket(userID, 35), { toneHz: 600 }))
+  one.room.start()
+  await raised(one, ({ tag }) => tag === 'login_event', 'login_event')
+  await raised(one, ({ tag }) => tag === 'join_group_event', 'join_group_event')
+  await raised(one, ({ tag, code }) => tag === 'error' && code === -8, 'too many for the layout')
+  await pages[0].page.evaluate(() => window.peer.room.updateRoom({ metadata: 'tea' }))
+  const changed = await raised(one, ({ tag }) => tag === 'group_info_change_notify', 'group_info_change_notify')
+  assert.deepEqual([changed.detail.GroupId, changed.detail.metadata], ['35', 'tea'])
+  for (const { page } of pages) await page.close()
+})
+
+/** @param {'rtc-room' | 'mlvb-live-room'} name @param {string} userID @param {object} more */
+async function serviceRoom(name, userID, more) {
+  const { sdkAppID, userSig } = await server.ticket(userID)
+  const one = place(FOLDER, `components/${name}/${name}`, { server: `http://${server.http}`, sdkAppID, userID, userSig, ...more })
+  placed.push(one)
+  return one
+}
+
+/** @param {ReturnType<typeof place>} one */
+const pushes = (one) => until(() => one.room.data.pushURL, 10_000, 'the address to push to').catch((error) => assert.fail(`${error.message}; raised ${JSON.stringify(one.events)}`))
+
+for (const [name, role, expected] of /** @type {const} */ ([
+  ['rtc-room', 'create', [[-1301, -4], [-1302, -5], [-1307, -6]]],
+  ['mlvb-live-room', 'anchor', [[-1301, -1301], [-1302, -1302], [-1305, -1305], [-1306, -1306], [-1307, -1307], [5000, 5000]]],
+]))
+  test(`${name}: what ends the pusher ends the stay, and is told with the code of the original`, async () => {
+    const one = await serviceRoom(name, `user-${name}`, { role, roomname: 'tea' })
+    for (const [report, code] of expected) {
+      one.events.length = 0
+      one.room.start()
+      await pushes(one)
+      one.report('#rtcpusher', 'statechange', { code: report, message: 'said by the phone' })
+      const told = await raised(one, ({ tag, code: is }) => tag === 'error' && is === code, `the error ${code}`)
+      assert.equal(told.detail, 'said by the phone')
+      assert.equal(one.room.data.pushURL, '', 'it has left')
+    }
+    one.room.start()
+    await pushes(one)
+    one.report('#rtcpusher', 'error', { errCode: 10002, errMsg: 'no' })
+    await raised(one, ({ tag, code }) => tag === 'error' && (code === -7 || code === 10002), 'no permission')
+    one.room.stop()
+    const stranger = await serviceRoom(name, 'stranger', { role, roomname: 'tea', userSig: 'nonsense' })
+    stranger.room.start()
+    await raised(stranger, ({ tag, code }) => tag === 'error' && code === (name === 'rtc-room' ? -3 : -9003), 'a refused ticket')
+    const known = ['start', 'stop', 'pause', 'resume', 'switchCamera', 'sendTextMsg', ...(name === 'rtc-room' ? [] : ['requestJoinAnchor', 'acceptJoinAnchor', 'rejectJoinAnchor', 'kickoutJoinAnchor', 'quitJoinAnchor', 'sendC2CCustomMsg'])]
+    for (const method of known) assert.equal(typeof one.room[method], 'function', method)
+  })
+
+test('mlvb-live-room: who cannot do what he wants is told by the code of the original', async () => {
+  const error = (/** @type {ReturnType<typeof place>} */ one, /** @type {number} */ code) => raised(one, (event) => event.tag === 'error' && event.code === code, `the error ${code}`)
+  const nobody = await serviceRoom('mlvb-live-room', 'nobody', { role: 'audience', roomid: 'nowhere' })
+  nobody.room.sendTextMsg('too early')
+  await error(nobody, -9005)
+  nobody.room.requestJoinAnchor()
+  await error(nobody, -9004)
+  nobody.room.start()
+  await error(nobody, -9003)
+  const long = await serviceRoom('mlvb-live-room', 'long', { role: 'anchor', roomname: 'x'.repeat(2000) })
+  long.room.start()
+  await error(long, -9001)
+})
+
+test('every page of the demo mini-program is written as its components want it', async () => {
+  const read = (/** @type {string} */ path) => readFile(`${FOLDER}/${path}`, 'utf8')
+  for (const path of JSON.parse(await read('app.json')).pages) {
+    const [wxml, script, config] = await Promise.all(['.wxml', '.js', '.json'].map((kind) => read(path + kind)))
+    const group = new compiler.TmplGroup()
+    assert.deepEqual(group.addTmpl(path, wxml).filter(({ level }) => level > 2), [], `${path}.wxml`)
+    group.free()
+    for (const [, handler] of wxml.matchAll(/ bind\w+="(\w+)"/g)) assert.match(script, new RegExp(`^  ${handler}\\(`, 'm'), `${path} has ${handler}`)
+    for (const [tag, component] of Object.entries(JSON.parse(config).usingComponents ?? {})) {
+      const properties = await read(`${component.slice(1)}.js`)
+      const [, attributes] = wxml.match(new RegExp(`<${tag} ([^>]*)>`)) ?? assert.fail(`${path} has ${tag}`)
+      for (const [, name] of attributes.matchAll(/(?:^|\s)(\w+)="/g)) if (!/^(id|bind\w+)$/.test(name)) assert.match(properties, new RegExp(`^    ${name}: \\{ type:`, 'm'), `${tag} has ${name}`)
+    }
+  }
 })

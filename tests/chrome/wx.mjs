@@ -26,6 +26,12 @@ const context = (/** @type {string} */ name) => new Proxy({}, { get: (_, method)
 Object.assign(globalThis.wx, {
   createLivePusherContext: () => context('pusher'),
   createLivePlayerContext: (/** @type {string} */ id) => context(id),
+  /** @param {any} options */
+  request({ url, method = 'GET', data, header, success = () => {}, fail = () => {} }) {
+    fetch(url, { method, headers: header, body: method === 'GET' ? undefined : JSON.stringify(data ?? {}) })
+      .then(async (response) => success({ data: await response.json(), statusCode: response.status }))
+      .catch((error) => fail({ errMsg: String(error) }))
+  },
   connectSocket({ url }) {
     const socket = new WebSocket(url)
     sockets.push(socket)

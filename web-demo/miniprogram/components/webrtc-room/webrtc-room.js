@@ -236,6 +236,8 @@ Component({
         case 'stream-removed':
           this.putStream(event.userID, { stream: event.stream, audio: null, video: null })
           return this.show()
+        case 'room-changed':
+          return this.tellIM('group_info_change_notify', 0, { GroupId: String(this.data.roomID), owner: event.owner, locked: event.locked, metadata: event.metadata })
         case 'message':
           return this.said(event)
       }

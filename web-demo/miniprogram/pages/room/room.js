@@ -1,21 +1,15 @@
-/** A page around the component. In earnest your own server issues the ticket; the demo app of a roomcast gives one to everybody. */
-
-/** Where your roomcast is. In the mini-program's console it has to be among the allowed domains, for request and socket. */
-const SERVER = 'https://rooms.example.org:8443'
+/** A page around `webrtc-room`. */
+const { SERVER, ask, complain } = require('../../server.js')
 
 Page({
   data: { server: SERVER, ticket: null, said: [] },
 
   onLoad({ roomID = '1001' }) {
-    const userID = `phone-${Math.random().toString(36).slice(2, 6)}`
-    wx.request({
-      url: `${SERVER}/demo/ticket?roomID=${encodeURIComponent(roomID)}&userID=${userID}`,
-      success: ({ data }) => this.setData({ ticket: data }, () => this.selectComponent('#room').start()),
-    })
+    ask(roomID, (ticket) => this.setData({ ticket }, () => this.selectComponent('#room').start()))
   },
 
   onRoomEvent({ detail: { tag, code, detail } }) {
-    if (tag === 'error') wx.showToast({ title: `${detail} (${code})`, icon: 'none' })
+    if (tag === 'error') complain(`${detail} (${code})`)
   },
 
   onIMEvent({ detail: { tag, detail } }) {
