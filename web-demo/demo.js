@@ -384,13 +384,16 @@ function complain({ code, message, advice }) {
   dismiss.setAttribute('aria-label', t('dismiss'))
   dismiss.append(icon('close'))
   dismiss.addEventListener('click', () => toast.remove())
-  toast.append(icon('alert'), element('b', '', message), element('small', '', [advice, t('code', { code })].filter(Boolean).join(' ')), dismiss)
+  toast.append(icon('alert'), element('b', '', sentence(message)), element('small', '', [sentence(advice), t('code', { code })].filter(Boolean).join(' ')), dismiss)
   toast.dataset.code = String(code)
   // The same again is no news.
   for (const older of byId('toasts').querySelectorAll(`[data-code="${CSS.escape(String(code))}"]`)) older.remove()
   setTimeout(() => toast.remove(), TOAST_MS)
   byId('toasts').append(toast)
 }
+
+/** Servers speak in parts of sentences. @param {string} text */
+const sentence = (text) => (text ? `${text[0].toUpperCase()}${text.slice(1)}${/[.!?。！？]$/.test(text) ? '' : '.'}` : '')
 
 // --------------------------------------------------------------------------------------------------- controls
 
