@@ -13,7 +13,7 @@ use std::{
     time::SystemTime,
 };
 
-use media::{control::Counters, driver::shard::Counts, drop_reason::DropReason};
+use media::{bridge::transcode::TranscodeCounts, control::Counters, driver::shard::Counts, drop_reason::DropReason};
 use serde_json::{Value, json};
 use signaling::{Callbacks, Hub, callback::CallbackCounts, hub};
 use tokio::sync::Semaphore;
@@ -115,6 +115,7 @@ impl Metrics {
         members(self.hub.counts(), &mut out);
         callbacks(self.callbacks.counts(), &mut out);
         media_families(&self.media.read(), &mut out);
+        transcodes(&self.media.transcodes, &mut out);
         out.text
     }
 
@@ -295,6 +296,16 @@ fn media_families(shards: &[Counts], out: &mut Exposition) {
             out.sample(name, &[("shard", shard), ("reason", reason.as_str())], counts.drops.get(*reason));
         }
     }
+}
+
+fn transcodes(counts: &TranscodeCounts, out: &mut Exposition) {
+    let directions = [("opus", &counts.to_opus), ("aac", &counts.to_aac)];
+    let name = "roomcast_transcodes";
+    out.family(name, Kind::Gauge, "Streams whose sound is transcoded now, by what it becomes.");
+    directions.iter().for_each(|(to, counts)| out.sample(name, &[("to", to)], counts.running()));
+    let name = "roomcast_transcoded_frames_total";
+    out.family(name, Kind::Counter, "Opus packets and AAC access units that were made.");
+    directions.iter().for_each(|(to, counts)| out.sample(name, &[("to", to)], counts.made()));
 }
 
 #[derive(Clone, Copy, Debug)]

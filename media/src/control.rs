@@ -31,7 +31,7 @@ use self::{
     streams::{Streams, Track},
 };
 use crate::{
-    bridge::tag::Tag,
+    bridge::{tag::Tag, transcode::TranscodeCounts},
     buf::pipe::relay,
     codec::Codec,
     command::{
@@ -104,14 +104,18 @@ impl MediaStop {
     }
 }
 
-/// The counters of all shards, for metrics.
+/// The counters of all shards and of the bridge, for metrics.
 #[derive(Clone, Default)]
-pub struct Counters(Vec<Arc<Mutex<Counts>>>);
+pub struct Counters {
+    shards: Vec<Arc<Mutex<Counts>>>,
+    /// What the bridge's transcoders do, at this moment.
+    pub transcodes: Arc<TranscodeCounts>,
+}
 
 impl Counters {
     /// What each shard last published, at most a second old.
     pub fn read(&self) -> Vec<Counts> {
-        self.0.iter().map(|c| c.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()).collect()
+        self.shards.iter().map(|c| c.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()).collect()
     }
 }
 
@@ -159,13 +163,17 @@ pub async fn start(config: MediaConfig) -> io::Result<MediaHandle> {
     let (stop, stop_asked) = oneshot::channel();
     let (stopped_tell, stopped) = oneshot::channel();
     let udp_addrs = shards.iter().map(|s| s.addr).collect();
-    let counters = Counters(shards.iter().map(|s| s.counts.clone()).collect());
     let (internal, from_bridge) = mpsc::unbounded_channel();
+    let streams = Streams::new(config.clone(), (WallClock::new(unix_us), origin), internal);
+    let counters = Counters {
+        shards: shards.iter().map(|s| s.counts.clone()).collect(),
+        transcodes: streams.transcodes().clone(),
+    };
     let control = Control {
         placement: Placement::new(shards.len(), config.spread_packets_per_second),
         copies: Copies::new(config.copy_linger),
         fingerprint: identity.fingerprint().to_string(),
-        streams: Streams::new(config.clone(), (WallClock::new(unix_us), origin), internal),
+        streams,
         config,
         shards,
         transports: HashMap::new(),

@@ -78,6 +78,39 @@ async fn only_listed_pages_may_play_where_pages_are_listed() {
     }
 }
 
+/// A sample of `/metrics`, with its labels.
+async fn sample(server: &TestServer, name: &str) -> u64 {
+    let text = ask(server.http, "GET", "/metrics", &[], "").await.text().to_owned();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+    line.unwrap_or_else(|| panic!("{name} is not in\n{text}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sound_is_transcoded_while_somebody_listens_and_only_then() {
+    let server = TestServer::start(&["media.shards=1"]).await;
+    let (running, made) = ("roomcast_transcodes{to=\"opus\"}", "roomcast_transcoded_frames_total{to=\"opus\"}");
+    let until = |name: &'static str, enough: fn(u64) -> bool| {
+        let server = &server;
+        timeout(PIECE_MAX, async move { while !enough(sample(server, name).await) {} })
+    };
+    until("roomcast_packets_received_total{shard=\"0\"}", |packets| packets > 50).await.expect("the test stream");
+    // Its FLV player hears the AAC as it is.
+    let mut player = HttpPlayer::new(open(server.http, "GET", TEST_STREAM, &[], "").await.into_body());
+    assert_starts_well(&mut player, 60).await;
+    assert_eq!((sample(&server, running).await, sample(&server, made).await), (0, 0));
+
+    let ticket = server.ticket(1_400_000_001, "listener", "1001");
+    let whep = format!("http://{}/whep/1001/listener?sdkappid=1400000001&play=teststream", server.http);
+    let mut listener = Command::new(env!("CARGO_BIN_EXE_roomcast-load"));
+    listener.args(["play", "--whep", &whep, "--viewers", "1", "--seconds", "3"]);
+    listener.env("ROOMCAST_LOAD_TOKEN", &ticket.user_sig).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut listener = listener.spawn().expect("roomcast-load");
+    until(running, |transcoders| transcoders == 1).await.expect("sound for him");
+    until(made, |packets| packets > 20).await.expect("more of it");
+    listener.wait().expect("he leaves");
+    until(running, |transcoders| transcoders == 0).await.expect("silence again");
+}
+
 #[tokio::test]
 async fn what_ffmpeg_pushes_comes_out_as_flv_and_the_player_ends_with_it() {
     if !Ffmpeg::exists() {

@@ -89,17 +89,34 @@ for scene in $scenes; do
             publishers="$publishers $!"
             n=$((n + 1))
         done
-        tries=0
-        until [ "$(curl -s "http://127.0.0.1:$port/metrics" | sed -n 's/^roomcast_streams //p')" = "$streams" ] || [ $tries -ge 100 ]; do
-            tries=$((tries + 1))
-            sleep 0.3
+        value_of() { curl -s "http://127.0.0.1:$port/metrics" | sed -n "s/^$1 //p"; }
+        # until_all NAME: all streams are there, or nearly so after half a minute.
+        until_all() {
+            tries=0
+            until [ "$(value_of "$1")" = "$streams" ] || [ $tries -ge 100 ]; do
+                tries=$((tries + 1))
+                sleep 0.3
+            done
+        }
+        until_all roomcast_streams
+        # Sound that nobody hears is not transcoded: one listener for each.
+        token=$(ticket eye)
+        n=0
+        while [ $n -lt "$streams" ]; do
+            ROOMCAST_LOAD_TOKEN=$token "$load" play --whep "http://127.0.0.1:$port/whep/1001/eye?sdkappid=$app&play=pub$n" \
+                --viewers 1 --seconds 600 >/dev/null 2>&1 &
+            publishers="$publishers $!"
+            n=$((n + 1))
         done
+        until_all 'roomcast_transcodes{to="opus"}'
         ticks() { awk '{ sub(/.*\) /, ""); print $12 + $13 }' "/proc/$pid/stat"; }
+        heard=$(value_of 'roomcast_transcodes{to="opus"}')
         before=$(ticks)
         sleep "$seconds"
         after=$(ticks)
         awk "BEGIN { cores = ($after - $before) / 100 / $seconds; \
-            printf \"%s RTMP streams with sound into rooms: %.2f cores, %.0f streams a core\n\", $streams, cores, $streams / cores }"
+            printf \"%s RTMP streams with sound into rooms, %s heard: %.2f cores, %.0f streams a core\n\", \
+                $streams, \"$heard\", cores, $streams / cores }"
         ;;
     *)
         echo "there is no scene $scene" >&2

@@ -62,6 +62,8 @@ struct AudioOut {
     input: Input,
     transcoder: OpusToAac,
     header_sent: bool,
+    /// Access units that were made so far.
+    made: u64,
     /// When audio was last heard of (or promised, by video), and where on the line that was.
     heard: Option<(Time, i64)>,
 }
@@ -179,6 +181,11 @@ impl RoomToFlv {
         self.tags.drain(..)
     }
 
+    /// Whether a transcoder runs, and how many AAC access units were made so far.
+    pub fn transcoding(&self) -> (bool, u64) {
+        self.audio.as_ref().map_or((false, 0), |audio| (audio.transcoder.end().is_some(), audio.made))
+    }
+
     /// Whether the publisher should be asked for a key frame now. Answers yes once a second while one is missing or the last
     /// one is older than [`KEY_FRAME_AGE_MAX`].
     pub fn poll_key_wanted(&mut self, now: Time) -> bool {
@@ -240,6 +247,9 @@ impl RoomToFlv {
             let payload = aac_header(audio.transcoder.config());
             self.emit_metadata();
             self.tags.push(Tag { kind: TagKind::Audio, timestamp_ms: header_ms, payload, key: false, header: true });
+        }
+        if let Some(audio) = &mut self.audio {
+            audio.made += units.len() as u64;
         }
         for (position, unit) in units {
             let timestamp_ms = self.timestamp_ms(us_of_position(position));
@@ -331,7 +341,7 @@ impl AudioOut {
     fn new(aac_bitrate_bps: u32) -> Option<Self> {
         match OpusToAac::new(aac_bitrate_bps) {
             Ok(transcoder) => {
-                Some(AudioOut { input: Input::new(Codec::Opus), transcoder, header_sent: false, heard: None })
+                Some(AudioOut { input: Input::new(Codec::Opus), transcoder, header_sent: false, made: 0, heard: None })
             }
             Err(error) => {
                 warn!("players of this stream get no audio: {error}");

@@ -9,7 +9,7 @@ mod video;
 #[cfg(all(test, feature = "aac-fdk"))]
 mod tests;
 
-use std::fmt::Display;
+use std::{collections::VecDeque, fmt::Display};
 
 use bytes::Bytes;
 use tracing::warn;
@@ -40,6 +40,14 @@ fn composition_us(composition_ms: i32) -> i64 {
 /// Least time between the last frame of one publisher and the first of the next.
 const PUBLISHER_STEP_US: i64 = 20_000;
 
+/// Access units that are kept while nobody listens: half a second of AAC-LC, a second of HE-AAC, whose decoder does without the
+/// upper half of the sound until it has seen a header that comes about so often.
+const KEPT_UNITS: usize = 24;
+/// So many of them are not just decoded but sent, so that whoever begins to listen has something to hear at once.
+const SENT_UNITS: usize = 2;
+/// What is older belongs to another sound.
+const KEPT_US_MAX: i64 = 1_500_000;
+
 /// Where the identification header of Opus tells its channels (RFC 7845 §5.1).
 const OPUS_HEAD_CHANNELS_AT: usize = 9;
 /// Samples by which a timestamp in milliseconds may miss the end of the packet before it: 20 ms.
@@ -57,7 +65,15 @@ struct AudioIn {
     stream: RtpStream,
     bitrate_bps: u32,
     config: Bytes,
+    /// The publisher sends AAC that can be decoded.
+    aac: bool,
+    /// There while somebody listens.
     transcoder: Option<AacToOpus>,
+    listened_to: bool,
+    /// The latest access units and their times, while nobody listens.
+    kept: VecDeque<(i64, Vec<u8>)>,
+    /// Packets that were made so far.
+    transcoded: u64,
     /// The publisher sends Opus, which needs nothing done.
     opus: bool,
     /// Position behind the last packet that was sent; sound that would overlap it is left out.
@@ -76,7 +92,11 @@ impl RtmpToRoom {
                 stream: RtpStream::new(Kind::Audio, Codec::Opus.bridged_payload_type(), Codec::Opus.clock_rate()),
                 bitrate_bps: opus_bitrate_bps,
                 config: Bytes::new(),
+                aac: false,
                 transcoder: None,
+                listened_to: true,
+                kept: VecDeque::new(),
+                transcoded: 0,
                 opus: false,
                 sent_until: i64::MIN,
                 complained: false,
@@ -86,8 +106,22 @@ impl RtmpToRoom {
 
     /// What the room gets of this publisher, audio and video, as far as it is known yet.
     pub fn tracks(&self) -> (Option<Codec>, Option<Codec>) {
-        let sound = self.audio.transcoder.is_some() || self.audio.opus;
+        let sound = self.audio.aac || self.audio.opus;
         (sound.then_some(Codec::Opus), self.video.codec())
+    }
+
+    /// Whether anybody listens; at first somebody does. AAC is turned into Opus only while somebody does; the first listener after
+    /// a silence gets sound with the next access unit, and some of what went before it.
+    pub fn set_listened_to(&mut self, listened_to: bool) {
+        self.audio.listened_to = listened_to;
+        if !listened_to {
+            self.audio.transcoder = None;
+        }
+    }
+
+    /// Whether a transcoder runs, and how many Opus packets were made so far.
+    pub fn transcoding(&self) -> (bool, u64) {
+        (self.audio.transcoder.is_some(), self.audio.transcoded)
     }
 
     /// Whether the present publisher's pictures come in another order than they are shown, so that some are left out.
@@ -182,17 +216,23 @@ impl SourceLine {
 
 impl AudioIn {
     fn begin_publisher(&mut self) {
-        (self.config, self.transcoder, self.complained) = (Bytes::new(), None, false);
-        self.opus = false;
+        (self.config, self.complained) = (Bytes::new(), false);
+        self.forget();
+    }
+
+    /// Nothing is known of the sound any more.
+    fn forget(&mut self) {
+        (self.aac, self.transcoder, self.opus) = (false, None, false);
+        self.kept.clear();
     }
 
     fn handle_header(&mut self, config: &[u8]) {
         if self.config == config {
             return;
         }
-        self.opus = false;
+        self.forget();
         match AacToOpus::new(config, self.bitrate_bps) {
-            Ok(transcoder) => self.transcoder = Some(transcoder),
+            Ok(transcoder) => (self.aac, self.transcoder) = (true, self.listened_to.then_some(transcoder)),
             Err(error) => self.give_up(error),
         }
         self.config = Bytes::copy_from_slice(config);
@@ -201,7 +241,8 @@ impl AudioIn {
     /// Takes an identification header. More than two channels are coded as several streams, which RTP names otherwise.
     fn handle_opus_header(&mut self, head: &[u8]) {
         let channels = head.get(OPUS_HEAD_CHANNELS_AT).copied().unwrap_or(2);
-        (self.config, self.transcoder) = (Bytes::new(), None);
+        self.config = Bytes::new();
+        self.forget();
         self.opus = channels <= 2;
         if !self.opus {
             self.complain(format_args!("Opus of {channels} channels"));
@@ -226,7 +267,7 @@ impl AudioIn {
 
     /// The stream goes on without this audio, until a configuration comes that can be used.
     fn give_up(&mut self, error: AudioError) {
-        self.transcoder = None;
+        self.forget();
         if !self.complained {
             self.complained = true;
             warn!("the publisher's audio cannot go into a room: {error}");
@@ -234,9 +275,45 @@ impl AudioIn {
     }
 
     fn handle_unit(&mut self, us: i64, unit: &[u8], sink: &mut PacketSink<'_>) {
+        if !self.aac {
+            return;
+        }
+        if !self.listened_to {
+            let mut place = if self.kept.len() < KEPT_UNITS { None } else { self.kept.pop_front() }.unwrap_or_default();
+            place.0 = us;
+            place.1.clear();
+            place.1.extend_from_slice(unit);
+            self.kept.push_back(place);
+            return;
+        }
+        if self.transcoder.is_none() {
+            self.begin_to_listen(us, sink);
+        }
+        self.transcode(us, unit, sink);
+    }
+
+    /// Somebody listens again: the decoder learns what went before, and the last of it is heard.
+    fn begin_to_listen(&mut self, us: i64, sink: &mut PacketSink<'_>) {
+        match AacToOpus::new(&self.config, self.bitrate_bps) {
+            Ok(transcoder) => self.transcoder = Some(transcoder),
+            Err(error) => return self.give_up(error),
+        }
+        let mut kept = std::mem::take(&mut self.kept);
+        kept.retain(|(at, _)| (0..KEPT_US_MAX).contains(&(us - at)));
+        let sent_from = kept.len().saturating_sub(SENT_UNITS);
+        for (n, (at, unit)) in kept.iter().enumerate() {
+            match &mut self.transcoder {
+                Some(transcoder) if n < sent_from => transcoder.prime(unit),
+                _ => self.transcode(*at, unit, sink),
+            }
+        }
+    }
+
+    fn transcode(&mut self, us: i64, unit: &[u8], sink: &mut PacketSink<'_>) {
         let Some(transcoder) = &mut self.transcoder else { return };
-        let (stream, sent_until) = (&mut self.stream, &mut self.sent_until);
+        let (stream, sent_until, transcoded) = (&mut self.stream, &mut self.sent_until, &mut self.transcoded);
         let result = transcoder.push(us, unit, &mut |position, packet, dbov| {
+            *transcoded += 1;
             // After a new configuration the first sound may reach back into what was sent.
             if position >= *sent_until {
                 let timestamp = stream.timestamp_of_units(position);

@@ -7,11 +7,13 @@ mod aac_to_opus;
 mod opus_to_aac;
 #[cfg(all(test, feature = "aac-fdk"))]
 mod quality_tests;
+mod tally;
 #[cfg(all(test, feature = "aac-fdk"))]
 mod tests;
 
 pub use aac_to_opus::AacToOpus;
 pub use opus_to_aac::OpusToAac;
+pub use tally::{DirectionCounts, Tally, TranscodeCounts};
 
 /// Samples per channel of the Opus packets that are made: 20 ms, as browsers make them.
 pub const OPUS_FRAME_SAMPLES: usize = 960;

@@ -31,6 +31,8 @@ struct Shared {
     /// Packets were written since the last announcement.
     unannounced: AtomicBool,
     key_wanted: AtomicBool,
+    /// Somebody on the reader's side listens.
+    sound_wanted: AtomicBool,
     /// What was kept before the pipe was made is in it.
     caught_up: AtomicBool,
     closed: AtomicBool,
@@ -80,6 +82,7 @@ fn make(capacity: usize, eager: bool, wake: Wake, wake_writer: Wake) -> (PipeWri
         wake_writer,
         unannounced: AtomicBool::new(false),
         key_wanted: AtomicBool::new(false),
+        sound_wanted: AtomicBool::new(false),
         caught_up: AtomicBool::new(false),
         closed: AtomicBool::new(false),
     });
@@ -129,6 +132,11 @@ impl PipeWriter {
         self.0.key_wanted.load(Ordering::Relaxed) && self.0.key_wanted.swap(false, Ordering::AcqRel)
     }
 
+    /// Whether anybody listens at the other end: sound that would have to be made for nobody need not be. At first nobody does.
+    pub fn is_sound_wanted(&self) -> bool {
+        self.0.sound_wanted.load(Ordering::Relaxed)
+    }
+
     /// Says that nothing more will come. What is in the pipe can still be read.
     pub fn close(&self) {
         self.0.closed.store(true, Ordering::Release);
@@ -153,6 +161,14 @@ impl PipeReader {
     /// Asks the writer's side for a key frame.
     pub fn want_key(&self) {
         self.0.want_key();
+    }
+
+    /// Tells the writer whether anybody listens.
+    pub fn set_sound_wanted(&self, wanted: bool) {
+        // Looked at first: the flag is said again in each turn, and a write would take the writer's cache line from it.
+        if self.0.sound_wanted.load(Ordering::Relaxed) != wanted {
+            self.0.sound_wanted.store(wanted, Ordering::Relaxed);
+        }
     }
 
     /// A way to ask for key frames that outlives nothing and closes nothing.

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::{BridgeEvent, budget::Terms};
 use crate::{
-    bridge::tag::Tag,
+    bridge::{tag::Tag, transcode::TranscodeCounts},
     buf::pipe::pipe,
     codec::Codec,
     command::Refusal,
@@ -94,12 +94,18 @@ pub struct Streams {
     config: MediaConfig,
     clock: (WallClock, Instant),
     events: mpsc::UnboundedSender<BridgeEvent>,
+    counts: Arc<TranscodeCounts>,
     entries: HashMap<StreamId, Entry>,
 }
 
 impl Streams {
     pub fn new(config: MediaConfig, clock: (WallClock, Instant), events: mpsc::UnboundedSender<BridgeEvent>) -> Self {
-        Streams { config, clock, events, entries: HashMap::new() }
+        Streams { config, clock, events, counts: Arc::default(), entries: HashMap::new() }
+    }
+
+    /// What the transcoders of all streams do.
+    pub fn transcodes(&self) -> &Arc<TranscodeCounts> {
+        &self.counts
     }
 
     pub fn get(&self, stream: StreamId) -> Option<&Entry> {
@@ -291,6 +297,7 @@ impl Streams {
             on_end: Box::new(move |publisher, end| {
                 let _ = ended.send(BridgeEvent::Ended { stream, publisher, end });
             }),
+            counts: self.counts.to_opus.clone(),
             clock: self.clock,
         };
         let ingest = spawn_ingest(&self.config, sink);
@@ -317,7 +324,7 @@ impl Streams {
         let (Some(feed), Origin::Transport(_)) = (&entry.feed, &entry.origin) else { return Ok(()) };
         let (writer, reader) = pipe(EGRESS_PIPE_PACKETS, || {});
         let video = entry.video.as_ref().map(|t| t.codec);
-        spawn_egress(&self.config, reader, entry.audio.is_some(), video, feed.clone());
+        spawn_egress(&self.config, reader, entry.audio.is_some(), video, feed.clone(), self.counts.to_aac.clone());
         match mailbox.send(ShardCommand::Tap { room: entry.room, stream, pipe: writer }) {
             true => Ok(()),
             false => Err(Refusal::ShuttingDown),

@@ -10,7 +10,14 @@ use tracing::error;
 
 use super::feed::{Feed, Source};
 use crate::{
-    bridge::room_to_flv::RoomToFlv, buf::pipe::PipeReader, codec::Codec, config::MediaConfig, units::time::Time,
+    bridge::{
+        room_to_flv::RoomToFlv,
+        transcode::{DirectionCounts, Tally},
+    },
+    buf::pipe::PipeReader,
+    codec::Codec,
+    config::MediaConfig,
+    units::time::Time,
 };
 
 /// How often the pipe is looked into. The shard that fills it then never pays for waking a thread; players are far enough
@@ -20,7 +27,7 @@ const POLL: Duration = Duration::from_millis(10);
 /// Starts the thread that turns the packets of `pipe` into tags for the players of `feed`, as its newest source. `audio`: the
 /// stream has Opus audio; `video`: the codec of its video. Key frames are asked for through the pipe when none is there to
 /// start from. The thread ends when the pipe is closed and empty, when another source takes its place, and when the outlet is
-/// closed.
+/// closed. `counts`: of Opus to AAC.
 ///
 /// # Panics
 /// If the system refuses another thread.
@@ -30,6 +37,7 @@ pub fn spawn_egress(
     audio: bool,
     video: Option<Codec>,
     feed: Arc<Feed>,
+    counts: Arc<DirectionCounts>,
 ) -> JoinHandle<()> {
     let source = feed.begin();
     let aac_bitrate_bps = config.aac_bitrate_bps;
@@ -38,7 +46,8 @@ pub fn spawn_egress(
         .spawn(move || {
             // A panic is a fault of ours; this stream's players are let go, the others do not notice.
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                run(RoomToFlv::new(audio, video, aac_bitrate_bps), &pipe, &feed, source);
+                let bridge = RoomToFlv::new(audio, video, aac_bitrate_bps);
+                run(bridge, Tally::new(counts), &pipe, &feed, source);
             }));
             if outcome.is_err() {
                 error!("an egress thread panicked; its players are let go");
@@ -48,7 +57,7 @@ pub fn spawn_egress(
         .expect("the system has threads left")
 }
 
-fn run(mut bridge: RoomToFlv, pipe: &PipeReader, feed: &Feed, source: Source) {
+fn run(mut bridge: RoomToFlv, mut tally: Tally, pipe: &PipeReader, feed: &Feed, source: Source) {
     let outlet = feed.outlet();
     let origin = Instant::now();
     let time = || Time::from_micros(origin.elapsed().as_micros() as u64);
@@ -61,6 +70,8 @@ fn run(mut bridge: RoomToFlv, pipe: &PipeReader, feed: &Feed, source: Source) {
             pipe.recycle(slot);
         }
         bridge.handle_timeout(now);
+        let (running, made) = bridge.transcoding();
+        tally.note(running, made);
         if !bridge.take_tags().all(|tag| feed.push(source, tag)) {
             return;
         }
@@ -98,13 +109,16 @@ mod tests {
             room.handle_tag(now, &tag, &mut |kind, packet| writer.write(kind, packet));
         }
         writer.close();
-        let thread = spawn_egress(&MediaConfig::default(), reader, true, Some(Codec::H264), feed.clone());
+        let counts = Arc::<DirectionCounts>::default();
+        let config = MediaConfig::default();
+        let thread = spawn_egress(&config, reader, true, Some(Codec::H264), feed.clone(), counts.clone());
         thread.join().unwrap();
         let got: Vec<_> = std::iter::from_fn(|| player.try_recv().ok()).collect();
         let pictures = got.iter().filter(|t| t.kind == TagKind::Video && !t.header).count();
         let sounds = got.iter().filter(|t| t.kind == TagKind::Audio && !t.header).count();
         assert_eq!(pictures, 30);
         assert!(sounds > 85, "{sounds}");
+        assert_eq!((counts.made(), counts.running()), (sounds as u64, 0));
         assert!(!player.is_closed(), "another source may come");
     }
 
@@ -112,7 +126,8 @@ mod tests {
     fn a_key_frame_is_asked_for_while_there_is_none() {
         let (writer, reader) = pipe(16, || ());
         let feed = Feed::new(Duration::ZERO);
-        let thread = spawn_egress(&MediaConfig::default(), reader, false, Some(Codec::H264), feed.clone());
+        let thread =
+            spawn_egress(&MediaConfig::default(), reader, false, Some(Codec::H264), feed.clone(), Arc::default());
         while !writer.take_key_wanted() {
             thread::yield_now();
         }

@@ -16,7 +16,11 @@ use tracing::error;
 
 use super::feed::{Feed, Source};
 use crate::{
-    bridge::{rtmp_to_room::RtmpToRoom, tag::Tag},
+    bridge::{
+        rtmp_to_room::RtmpToRoom,
+        tag::Tag,
+        transcode::{DirectionCounts, Tally},
+    },
     buf::pipe::PipeWriter,
     codec::Codec,
     config::MediaConfig,
@@ -58,6 +62,8 @@ pub struct IngestSink {
     /// Called when a publisher's pictures turn out to come in another order than they are shown.
     pub on_b_frames: Box<dyn Fn() + Send>,
     pub on_end: OnEnd,
+    /// Of AAC to Opus.
+    pub counts: Arc<DirectionCounts>,
     /// The wall clock of sender reports, and the instant that is [`Time::ZERO`].
     pub clock: (WallClock, Instant),
 }
@@ -160,6 +166,7 @@ fn run(opus_bitrate_bps: u32, sink: &IngestSink, shared: &Shared) {
 struct Ingest<'a> {
     sink: &'a IngestSink,
     bridge: RtmpToRoom,
+    tally: Tally,
     publisher: Option<Publisher>,
 }
 
@@ -176,7 +183,8 @@ struct Publisher {
 
 impl<'a> Ingest<'a> {
     fn new(opus_bitrate_bps: u32, sink: &'a IngestSink) -> Self {
-        Ingest { sink, bridge: RtmpToRoom::new(opus_bitrate_bps, sink.clock.0), publisher: None }
+        let bridge = RtmpToRoom::new(opus_bitrate_bps, sink.clock.0);
+        Ingest { sink, bridge, tally: Tally::new(sink.counts.clone()), publisher: None }
     }
 
     fn run(&mut self, shared: &Shared) {
@@ -214,7 +222,10 @@ impl<'a> Ingest<'a> {
         let Some(publisher) = &mut self.publisher else { return };
         sink.feed.push(publisher.source, tag.clone());
         let now = Time::from_micros(sink.clock.1.elapsed().as_micros() as u64);
+        bridge.set_listened_to(sink.pipe.is_sound_wanted());
         bridge.handle_tag(now, &tag, &mut |kind, packet| sink.pipe.write(kind, packet));
+        let (running, made) = bridge.transcoding();
+        self.tally.note(running, made);
         publisher.over = tag.is_end();
         if bridge.has_b_frames() && !std::mem::replace(&mut publisher.told_b_frames, true) {
             (sink.on_b_frames)();
@@ -258,6 +269,7 @@ mod tests {
     struct Rig {
         handle: IngestHandle,
         feed: Arc<Feed>,
+        counts: Arc<DirectionCounts>,
         reader: PipeReader,
         tracks: std_mpsc::Receiver<(Option<Codec>, Option<Codec>)>,
         ended: std_mpsc::Receiver<(u64, PublisherEnd)>,
@@ -265,7 +277,9 @@ mod tests {
 
     fn rig() -> Rig {
         let (writer, reader) = pipe(4_096, || ());
+        reader.set_sound_wanted(true);
         let feed = Feed::new(Duration::ZERO);
+        let counts = Arc::<DirectionCounts>::default();
         let (on_tracks, tracks) = std_mpsc::channel();
         let (on_end, ended) = std_mpsc::channel();
         let sink = IngestSink {
@@ -274,9 +288,10 @@ mod tests {
             on_tracks: Box::new(move |audio, video| on_tracks.send((audio, video)).unwrap()),
             on_b_frames: Box::new(|| ()),
             on_end: Box::new(move |number, end| on_end.send((number, end)).unwrap()),
+            counts: counts.clone(),
             clock: (WallClock::new(0), Instant::now()),
         };
-        Rig { handle: spawn_ingest(&MediaConfig::default(), sink), feed, reader, tracks, ended }
+        Rig { handle: spawn_ingest(&MediaConfig::default(), sink), feed, counts, reader, tracks, ended }
     }
 
     /// What a publisher sends whom somebody kills.
@@ -309,6 +324,31 @@ mod tests {
             *if kind == Kind::Audio { &mut audio } else { &mut video } += 1;
         }
         assert!(audio > 95 && video > 30, "{audio} {video}");
+    }
+
+    #[test]
+    fn sound_is_made_for_the_room_only_while_the_room_wants_it() {
+        let rig = rig();
+        let sent = unfinished();
+        let half = sent.len() / 2;
+        let sender = rig.handle.attach();
+        let mut player = rig.feed.outlet().attach();
+        // What the player has got, the room has nearly got: one tag more, and it has.
+        let mut pass = |tags: &[Tag]| {
+            for tag in tags {
+                send(&sender, std::slice::from_ref(tag));
+                player.blocking_recv().unwrap();
+            }
+        };
+        let heard = || std::iter::from_fn(|| rig.reader.read()).filter(|(kind, _)| *kind == Kind::Audio).count();
+        rig.reader.set_sound_wanted(false);
+        pass(&sent[..half]);
+        assert_eq!((heard(), rig.counts.running(), rig.counts.made()), (0, 0, 0));
+        rig.reader.set_sound_wanted(true);
+        pass(&sent[half..]);
+        assert!(heard() > 40 && rig.counts.running() == 1 && rig.counts.made() > 40);
+        drop(sender);
+        rig.ended.recv().unwrap();
     }
 
     #[test]

@@ -617,6 +617,7 @@ impl Shard {
     /// Moves what is waiting in one pipe; true if something may be left.
     fn drain_pipe(&mut self, now: Time, source: &PipeSource) -> bool {
         let Some(slot) = self.rooms.get_mut(source.room as usize) else { return false };
+        source.pipe.set_sound_wanted(slot.room.is_wanted(source.audio));
         let caught_up = source.pipe.is_caught_up();
         let mut taken = 0;
         while taken < PIPE_PACKETS_PER_TURN {

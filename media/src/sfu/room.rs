@@ -131,6 +131,12 @@ impl Room {
         })
     }
 
+    /// Whether what comes on a track goes to anybody: a subscriber, players by URL, another shard.
+    pub fn is_wanted(&self, key: UpKey) -> bool {
+        let wanted = |up: &UpTrack| !(up.muted || up.downs.is_empty() && up.taps.is_empty() && up.relays.is_empty());
+        self.up(key).is_some_and(wanted)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.ups.is_empty() && self.downs.is_empty()
     }

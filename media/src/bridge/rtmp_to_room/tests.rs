@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    bridge::fixture::{AAC16, BASELINE_AAC44, BFRAMES, tags},
+    bridge::fixture::{AAC16, BASELINE_AAC44, BFRAMES, Heard, assert_steady_tone, tags},
     codec::h264::{
         NalKind,
         gaps::allow_gaps,
@@ -91,6 +91,75 @@ fn a_recording_becomes_numbered_packets_and_wrapping_milliseconds_do_not_show() 
         });
         assert_eq!(sets.count(), 2, "parameter sets before each of the two key frames");
     }
+}
+
+/// The sound as it is heard, from the first packet on, by position on the server's line.
+fn heard(bridge: &RtmpToRoom, got: &Got) -> Heard {
+    let mut decoder = ropus::Decoder::new(48_000, ropus::Channels::Stereo).unwrap();
+    let (mut heard, mut pcm) = (Heard::new(), vec![0; 5_760 * 2]);
+    for (header, packet) in &got.audio {
+        let samples = decoder.decode(packet, &mut pcm, ropus::DecodeMode::Normal).unwrap();
+        let position = header.timestamp.wrapping_sub(bridge.audio.stream.timestamp_of_units(0));
+        heard.lay(i64::from(position), &pcm[..samples * 2], 2);
+    }
+    heard
+}
+
+#[test]
+fn nothing_is_transcoded_while_nobody_listens_and_the_first_listener_hears_at_once_what_all_would_have_heard() {
+    let recording = tags(BASELINE_AAC44);
+    let (always, all) = run(BASELINE_AAC44, 0);
+    let begins = recording.iter().position(|tag| tag.timestamp_ms > 1_000).unwrap();
+    let (mut bridge, mut got) = (bridge(), Got::default());
+    bridge.set_listened_to(false);
+    run_into(&mut bridge, &mut got, &recording[..begins], 0);
+    assert_eq!((got.audio.len(), bridge.transcoding()), (0, (false, 0)));
+    assert_eq!(bridge.tracks(), (Some(Codec::Opus), Some(Codec::H264)), "the room is told of the sound all the same");
+
+    bridge.set_listened_to(true);
+    let unit = |tag: &&Tag| tag.kind == TagKind::Audio && !tag.header;
+    let next = begins + recording[begins..].iter().position(|tag| unit(&tag)).unwrap();
+    run_into(&mut bridge, &mut got, &recording[begins..=next], 0);
+    assert!(got.audio.len() >= 2 && bridge.transcoding().0, "sound with the next access unit: {}", got.audio.len());
+    assert!(got.reports > 0);
+    run_into(&mut bridge, &mut got, &recording[next + 1..], 0);
+    assert_consecutive(&got.audio);
+    assert_eq!(bridge.transcoding().1, got.audio.len() as u64);
+
+    let (theirs, ours) = (heard(&always, &all), heard(&bridge, &got));
+    let began = START.as_micros() as i64 / 1000 + i64::from(recording[next].timestamp_ms);
+    let first_ms = ours.start / 48;
+    assert!((began - 120..began).contains(&first_ms), "began at {began} ms, the first sound is of {first_ms} ms");
+    let offset = (ours.start - theirs.start) as usize + 1_920;
+    // Milliseconds round: within half of one the same samples stand at the same place.
+    let error = |lag: usize| -> f64 {
+        let (a, b) = (&theirs.samples[offset + lag..], &ours.samples[1_920 + 24..]);
+        let squares = a.iter().zip(b).take(24_000).map(|(a, b)| (a - b) * (a - b));
+        squares.sum::<f64>() / 24_000.0
+    };
+    let least = (0..48).map(error).fold(f64::MAX, f64::min).sqrt();
+    assert!(least < 900.0, "the sound differs by {least}");
+    assert_steady_tone(&ours.samples, 1_920, 38_400);
+
+    // And nothing again when the last listener goes.
+    let made = bridge.transcoding().1;
+    bridge.set_listened_to(false);
+    run_into(&mut bridge, &mut got, &recording[next..], 3_000);
+    assert_eq!(bridge.transcoding(), (false, made));
+}
+
+#[test]
+fn sound_from_before_a_pause_is_not_played_when_somebody_listens_after_it() {
+    let recording: Vec<Tag> = tags(AAC16);
+    let (mut bridge, mut got) = (bridge(), Got::default());
+    bridge.set_listened_to(false);
+    run_into(&mut bridge, &mut got, &recording[..20], 0);
+    bridge.set_listened_to(true);
+    let late = |tag: &Tag| Tag { timestamp_ms: tag.timestamp_ms + 5_000, ..tag.clone() };
+    let rest: Vec<Tag> = recording[20..].iter().map(late).collect();
+    run_into(&mut bridge, &mut got, &rest, 0);
+    let first_ms = heard(&bridge, &got).start / 48 - START.as_micros() as i64 / 1000;
+    assert!(first_ms > 5_000, "{first_ms}");
 }
 
 #[test]

@@ -88,6 +88,13 @@ impl AacToOpus {
         Ok(())
     }
 
+    /// Lets the decoder know an access unit of which nothing is to be heard, because it came before anybody listened.
+    pub fn prime(&mut self, access_unit: &[u8]) {
+        self.decoded.clear();
+        // What cannot be read teaches nothing.
+        let _ = self.decoder.decode(access_unit, &mut self.decoded);
+    }
+
     /// Makes up for access units that are missing before the one of `us`.
     fn fill_hole(&mut self, us: i64, out: &mut OnPacket<'_>) {
         let Some(output) = &mut self.output else { return };
