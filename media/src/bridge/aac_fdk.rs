@@ -1,11 +1,11 @@
 //! AAC by Fraunhofer's FDK (crate `fdk-aac`): LC, HE and HE v2 in, LC out.
 
-use fdk_aac::{
-    dec::{Decoder, Transport as DecoderTransport},
-    enc::{AudioObjectType, BitRate, ChannelMode, Encoder, EncoderParams, Transport as EncoderTransport},
-};
+use fdk_aac::enc::{AudioObjectType, BitRate, ChannelMode, Encoder, EncoderParams, Transport};
 
-use super::aac_codec::{AAC_FRAME_SAMPLES, ACCESS_UNIT_BYTES_MAX, AacDecoder, AacEncoder, AudioError, PcmFormat};
+use super::{
+    aac_codec::{AAC_FRAME_SAMPLES, ACCESS_UNIT_BYTES_MAX, AacDecoder, AacEncoder, AudioError, PcmFormat},
+    fdk_decoder::Handle,
+};
 
 /// Samples of the longest decoded access unit: 2,048 (HE-AAC) of two channels.
 const DECODED_SAMPLES_MAX: usize = 2 * 2_048;
@@ -15,7 +15,7 @@ const UNREADABLE: &[u8] = &[0];
 
 /// An FDK decoder of raw access units.
 pub struct FdkDecoder {
-    decoder: Decoder,
+    decoder: Handle,
     pcm: Vec<i16>,
 }
 
@@ -23,11 +23,7 @@ impl FdkDecoder {
     /// # Errors
     /// [`AudioError::BadConfig`] if the FDK does not take the AudioSpecificConfig.
     pub fn new(config: &[u8]) -> Result<Self, AudioError> {
-        let mut decoder = Decoder::new(DecoderTransport::Raw);
-        // Before the configuration, so that it counts from the first access unit on.
-        decoder.set_max_output_channels(2).map_err(|_| AudioError::Setup)?;
-        decoder.config_raw(config).map_err(|_| AudioError::BadConfig)?;
-        Ok(FdkDecoder { decoder, pcm: vec![0; DECODED_SAMPLES_MAX] })
+        Ok(FdkDecoder { decoder: Handle::new(config, 2)?, pcm: vec![0; DECODED_SAMPLES_MAX] })
     }
 }
 
@@ -36,10 +32,10 @@ impl AacDecoder for FdkDecoder {
         if access_unit.is_empty() || access_unit.len() > ACCESS_UNIT_BYTES_MAX {
             return Err(AudioError::Corrupt);
         }
-        let is_first = self.decoder.decoded_frame_size() == 0;
-        self.decoder.fill(access_unit).map_err(|_| AudioError::Corrupt)?;
+        let is_first = self.decoder.last().frames == 0;
+        self.decoder.fill(access_unit)?;
         // The decoder conceals what it cannot read: it says so with an error, and gives samples all the same.
-        match self.decoder.decode_frame(&mut self.pcm) {
+        match self.decoder.decode(&mut self.pcm) {
             Err(_) if is_first => Err(AudioError::Corrupt),
             _ => self.take(pcm),
         }
@@ -47,11 +43,11 @@ impl AacDecoder for FdkDecoder {
 
     fn conceal(&mut self, pcm: &mut Vec<i16>) -> Result<PcmFormat, AudioError> {
         // Nothing has been decoded yet, so there is nothing to go on from.
-        if self.decoder.decoded_frame_size() == 0 {
+        if self.decoder.last().frames == 0 {
             return Err(AudioError::Corrupt);
         }
-        self.decoder.fill(UNREADABLE).map_err(|_| AudioError::Corrupt)?;
-        let _ = self.decoder.decode_frame(&mut self.pcm);
+        self.decoder.fill(UNREADABLE)?;
+        let _ = self.decoder.decode(&mut self.pcm);
         self.take(pcm)
     }
 }
@@ -59,13 +55,13 @@ impl AacDecoder for FdkDecoder {
 impl FdkDecoder {
     /// Hands out what was decoded last.
     fn take(&self, pcm: &mut Vec<i16>) -> Result<PcmFormat, AudioError> {
-        let samples = self.decoder.decoded_frame_size();
-        let info = self.decoder.stream_info();
-        let (rate_hz, channels) = (u32::try_from(info.sampleRate), usize::try_from(info.numChannels));
-        match (rate_hz, channels, self.pcm.get(..samples)) {
-            (Ok(rate_hz @ 7_350..=96_000), Ok(channels @ 1..=2), Some(decoded)) => {
+        let last = self.decoder.last();
+        let (rate_hz, channels) = (u32::try_from(last.rate_hz), usize::try_from(last.channels));
+        match (rate_hz, channels) {
+            (Ok(rate_hz @ 7_350..=96_000), Ok(channels @ 1..=2)) => {
+                let decoded = self.pcm.get(..last.frames * channels).ok_or(AudioError::Corrupt)?;
                 pcm.extend_from_slice(decoded);
-                Ok(PcmFormat { rate_hz, channels, delay_samples: info.outputDelay })
+                Ok(PcmFormat { rate_hz, channels, delay_samples: last.delay_samples })
             }
             _ => Err(AudioError::Corrupt),
         }
@@ -87,7 +83,7 @@ impl FdkEncoder {
         let encoder = Encoder::new(EncoderParams {
             bit_rate: BitRate::Cbr(bitrate_bps),
             sample_rate: 48_000,
-            transport: EncoderTransport::Raw,
+            transport: Transport::Raw,
             channels: ChannelMode::Stereo,
             audio_object_type: AudioObjectType::Mpeg4LowComplexity,
         })

@@ -10,6 +10,8 @@ pub mod clock;
 pub mod drift;
 #[cfg(test)]
 mod enhanced_tests;
+#[cfg(feature = "aac-fdk")]
+mod fdk_decoder;
 #[cfg(all(test, feature = "aac-fdk"))]
 pub(crate) mod fixture;
 pub mod gop;

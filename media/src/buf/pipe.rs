@@ -4,7 +4,7 @@
 //! encryption. Slots travel: the writer takes an empty one, fills it and hands it over; the reader gives it back. Nothing
 //! is allocated once the pipe is warm, and neither side ever waits for the other: a full pipe refuses, the writer counts.
 //!
-//! Between two shards a pipe is a [`relay`]: what is written becomes known to the reader once for a whole batch
+//! Between two shards, and from a bridge, a pipe is a [`relay`]: what is written becomes known to the reader once for a whole batch
 //! ([`PipeWriter::announce`]), and the reader's wish for a key frame wakes the writer.
 
 use std::sync::{
@@ -55,7 +55,7 @@ pub fn pipe(capacity: usize, wake: impl Fn() + Send + Sync + 'static) -> (PipeWr
     make(capacity, true, Box::new(wake), Box::new(|| {}))
 }
 
-/// Makes a pipe between two shards. `wake_reader` is called by [`PipeWriter::announce`] and when the writer closes,
+/// Makes a pipe into a shard, whose writer says when he has written enough to wake it. `wake_reader` is called by [`PipeWriter::announce`] and when the writer closes,
 /// `wake_writer` with the first wish for a key frame since the writer last looked.
 pub fn relay(
     capacity: usize,

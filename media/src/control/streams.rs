@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::{BridgeEvent, budget::Terms};
 use crate::{
     bridge::{tag::Tag, transcode::TranscodeCounts},
-    buf::pipe::pipe,
+    buf::pipe::{pipe, relay},
     codec::Codec,
     command::Refusal,
     config::MediaConfig,
@@ -267,10 +267,11 @@ impl Streams {
             return Ok(ingest.attach());
         }
         let bell = mailbox.bell().clone();
-        let (writer, reader) = pipe(INGEST_PIPE_PACKETS, move || {
+        let ring = move || {
             // A shard that has ended reads nothing any more.
             let _ = bell.ring();
-        });
+        };
+        let (writer, reader) = relay(INGEST_PIPE_PACKETS, ring, || {});
         if !mailbox.send(ShardCommand::AddPipeStream { room, stream, pipe: reader }) {
             return Err(Refusal::ShuttingDown);
         }

@@ -54,7 +54,8 @@ pub type OnEnd = Box<dyn Fn(u64, PublisherEnd) + Send>;
 
 /// Where a stream's media goes, and who hears of it.
 pub struct IngestSink {
-    /// Into the room: RTP and sender reports in plaintext, payload types and SSRCs of our own choosing.
+    /// Into the room: RTP and sender reports in plaintext, payload types and SSRCs of our own choosing. Its reader is woken once
+    /// for each tag.
     pub pipe: PipeWriter,
     /// To the players that take the tags as they are.
     pub feed: Arc<Feed>,
@@ -224,6 +225,8 @@ impl<'a> Ingest<'a> {
         let now = Time::from_micros(sink.clock.1.elapsed().as_micros() as u64);
         bridge.set_listened_to(sink.pipe.is_sound_wanted());
         bridge.handle_tag(now, &tag, &mut |kind, packet| sink.pipe.write(kind, packet));
+        // Once for all packets of a tag.
+        sink.pipe.announce();
         let (running, made) = bridge.transcoding();
         self.tally.note(running, made);
         publisher.over = tag.is_end();
