@@ -13,6 +13,7 @@ class Peer {
   /** @type {Room | null} */ room = null
   /** @type {Map<string, Eye>} */ eyes = new Map()
   /** @type {Map<string, Ear>} */ ears = new Map()
+  /** What came of each member, by name. @type {Map<string, { mediaStream: MediaStream }>} */ media = new Map()
   /** @type {{ type: string, at: number, detail: any }[]} */ events = []
   /** What is published. @type {MediaStreamTrack[]} */ sent = []
   /** When entering was asked for, on the page's clock. */ enteredAt = 0
@@ -24,7 +25,10 @@ class Peer {
     const room = (this.room = await Room.connect(signal))
     for (const type of ['member-entered', 'member-left', 'stream-added', 'stream-changed', 'stream-removed', 'muted', 'transport', 'error', 'closed', 'message', 'member-changed', 'room-changed', 'connection', 'speakers'])
       room.on(type, (detail) => this.events.push({ type, at: performance.now(), detail: flat(detail) }))
-    room.on('media', (detail) => this.#watch(detail))
+    room.on('media', (detail) => {
+      this.media.set(detail.userID, detail)
+      this.#watch(detail)
+    })
     return room.enter({ ...ticket, ...options })
   }
 

@@ -30,7 +30,10 @@ export const TONE_SHARE_MIN = 0.7
  */
 const LOW_DELAY = ['-flags', 'low_delay', '-analyzeduration', '200000', '-probesize', '32768']
 
-/** @typedef {{ width: number, height: number, fps: number, seconds: number, toneHz: number, colour: [number, number] }} Source */
+/**
+ * `stamp`: see stamp-video.mjs. `sound`: an audio source of ffmpeg's instead of the tone.
+ * @typedef {{ width: number, height: number, fps: number, seconds: number, toneHz: number, colour: [number, number], stamp?: string, sound?: string }} Source
+ */
 
 /** A publisher: ffmpeg, and what feeds it. */
 export class Pusher {
@@ -146,8 +149,8 @@ export function sendRtp({ videoPort, audioPort }, { width = 640, height = 360, f
  * @param {string[]} outputs  ffmpeg's options behind the inputs
  * @param {'ignore' | 'pipe'} [stdout]
  */
-function encode({ width, height, fps, seconds, toneHz, colour }, outputs, stdout = 'ignore') {
-  const pictures = spawn(process.execPath, [STAMP_VIDEO, width, height, fps, seconds, 'clock', ...colour].map(String), { stdio: ['ignore', 'pipe', 'inherit'] })
+function encode({ width, height, fps, seconds, toneHz, colour, stamp = 'clock', sound = `sine=frequency=${toneHz}:sample_rate=${SAMPLE_RATE_HZ}` }, outputs, stdout = 'ignore') {
+  const pictures = spawn(process.execPath, [STAMP_VIDEO, width, height, fps, seconds, stamp, ...colour].map(String), { stdio: ['ignore', 'pipe', 'inherit'] })
   const ffmpeg = spawn(
     'ffmpeg',
     [
@@ -156,7 +159,7 @@ function encode({ width, height, fps, seconds, toneHz, colour }, outputs, stdout
       ...['-fflags', 'nobuffer', '-probesize', '32', '-analyzeduration', '0'],
       ...['-f', 'rawvideo', '-pix_fmt', 'yuv420p', '-s', `${width}x${height}`, '-r', String(fps), '-i', 'pipe:0'],
       // No -re here: the pictures already come in real time, and two clocks only wait for one another.
-      ...['-f', 'lavfi', '-i', `sine=frequency=${toneHz}:sample_rate=${SAMPLE_RATE_HZ}`],
+      ...['-f', 'lavfi', '-i', sound],
       ...outputs,
     ],
     { stdio: [pictures.stdout, stdout, 'pipe'] },

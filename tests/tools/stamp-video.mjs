@@ -2,9 +2,10 @@
 /**
  * Stamped video for ffmpeg, as raw yuv420p on standard output.
  *
- * usage: stamp-video.mjs WIDTH HEIGHT FPS SECONDS [clock|frame] [U V]
+ * usage: stamp-video.mjs WIDTH HEIGHT FPS SECONDS [clock|frame|paced] [U V]
  *   clock  the stamp is the time at which the picture was made; pictures come in real time (default)
  *   frame  the stamp counts pictures; they come as fast as they are read
+ *   paced  the stamp counts pictures; they come in real time
  *   U V    the colour of the whole picture, 0 to 255 each (default 90 160), to tell publishers apart
  */
 import { once } from 'node:events'
@@ -14,8 +15,8 @@ import { blocks, clockStamp } from './stamp.mjs'
 
 const [width, height, fps, seconds] = process.argv.slice(2, 6).map(Number)
 const [mode = 'clock', u = '90', v = '160'] = process.argv.slice(6)
-if (!(width > 0 && height > 0 && fps > 0 && seconds > 0) || !['clock', 'frame'].includes(mode)) {
-  console.error('usage: stamp-video.mjs WIDTH HEIGHT FPS SECONDS [clock|frame] [U V]')
+if (!(width > 0 && height > 0 && fps > 0 && seconds > 0) || !['clock', 'frame', 'paced'].includes(mode)) {
+  console.error('usage: stamp-video.mjs WIDTH HEIGHT FPS SECONDS [clock|frame|paced] [U V]')
   process.exit(2)
 }
 process.stdout.on('error', () => process.exit(0)) // the reader has seen enough
@@ -24,7 +25,7 @@ const chroma = [Buffer.alloc((width * height) / 4, Number(u)), Buffer.alloc((wid
 const luma = Buffer.alloc(width * height)
 const start = Date.now()
 for (let n = 0; n < fps * seconds; n++) {
-  if (mode === 'clock') await delay(Math.max(0, start + (n * 1000) / fps - Date.now()))
+  if (mode !== 'frame') await delay(Math.max(0, start + (n * 1000) / fps - Date.now()))
   // A gradient that rolls, so that the encoder has something to do.
   for (let row = 0; row < height; row++) luma.fill(60 + ((row + n * 3) % 120), row * width, (row + 1) * width)
   for (const block of blocks(mode === 'clock' ? clockStamp() : n, width, height))
