@@ -56,6 +56,9 @@ pub enum Command {
     SubscribeAnswer { transport: TransportId, answer: String, reply: Reply<()> },
     /// The client offers to receive (WHEP): fills its receiving m-lines with the wanted streams, in order.
     Play { room: RoomId, offer: String, wanted: Vec<Wanted>, reached_at: Option<IpAddr>, reply: Reply<PlayAnswer> },
+    /// New ICE credentials for a transport whose client offered (WHIP, WHEP). `fragment` holds the client's; the answer is
+    /// ours, and the addresses that we have now, as another fragment (RFC 8840 §9). Media goes on by the old path meanwhile.
+    RestartIce { transport: TransportId, fragment: String, reached_at: Option<IpAddr>, reply: Reply<String> },
     /// Ends a transport and every track on it. Its streams end without an event.
     CloseTransport { transport: TransportId },
     /// Ends a stream whatever it came by; an RTMP publisher is disconnected.

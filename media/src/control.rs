@@ -313,6 +313,9 @@ impl Control {
             Command::Play { room, offer, wanted, reached_at, reply } => {
                 let _ = reply.send(self.play(room, &offer, &wanted, reached_at));
             }
+            Command::RestartIce { transport, fragment, reached_at, reply } => {
+                let _ = reply.send(self.answer_restart(transport, &fragment, reached_at));
+            }
             Command::CloseTransport { transport } => {
                 if let Some(peer) = self.remove_transport(transport) {
                     self.shards[peer.shard].mailbox.send(ShardCommand::RemoveTransport { id: transport });
@@ -622,6 +625,20 @@ impl Control {
             down.set_local(peer.local.clone());
         }
         self.shards[peer.shard].mailbox.send(ShardCommand::RestartIce { id, credentials });
+    }
+
+    /// An ICE restart that a client without renegotiation asks for. Keys and tracks stay.
+    fn answer_restart(
+        &mut self,
+        id: TransportId,
+        fragment: &str,
+        reached_at: Option<IpAddr>,
+    ) -> Result<String, Refusal> {
+        let (ufrag, pwd) = sdp::fragment::read_credentials(fragment).map_err(refusal_of)?;
+        let remote = self.transports.get(&id).and_then(|peer| peer.remote.clone()).ok_or(Refusal::NotFound)?;
+        self.restart_ice(id, reached_at);
+        self.set_remote(id, RemoteSide { ufrag, pwd, ..remote })?;
+        Ok(sdp::fragment::write(&self.transports[&id].local))
     }
 
     /// Tells the shard the other side's half, if it is new.

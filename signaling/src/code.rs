@@ -86,7 +86,6 @@ codes! {
     WrongMediaType = 72013, 415, "the body is not of the expected type", "see PROTOCOL.md for the content type";
     SessionNotFound = 72014, 404, "there is no such session", "begin a new one with POST";
     SessionChanged = 72015, 412, "the session is not the one of If-Match", "use the ETag of the answer to POST";
-    RestartUnsupported = 72016, 422, "ICE restarts are not supported here", "begin a new session with POST";
     // Rooms.
     RoomFull = 73000, 503, "the room is full", "try again when somebody has left";
     PublishersFull = 73001, 503, "the room has as many publishers as it may", "try again when somebody stopped";

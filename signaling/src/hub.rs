@@ -37,7 +37,7 @@ use tracing::info;
 
 pub(crate) use self::carry::reply_text;
 use self::line::Line;
-pub use self::session::{PlayOffer, PublishOffer, SessionKind, SessionOpened};
+pub use self::session::{PlayOffer, PublishOffer, SessionKind, SessionOpened, Trickle, Trickled};
 pub use self::{
     control::RoomView,
     notice::{Fact, Notice},

@@ -111,6 +111,82 @@ test('werift plays by WHEP what werift publishes by WHIP: no browser at all', as
   await playByWhep(t, 'encoder')
 })
 
+test('Chromium restarts ICE of its WHIP and WHEP sessions by PATCH, and pictures go on over the new path', async (t) => {
+  const anna = await browser.peer(server, await server.ticket('anna', ROOM + 2))
+  t.after(() => anna.page.close())
+  const tickets = [await server.ticket('camera', ROOM + 2), await server.ticket('viewer', ROOM + 2)]
+  await anna.page.evaluate(async ([camera, viewer]) => {
+    /** @param {string} url @param {any} ticket @param {Record<string, string>} query @param {(pc: RTCPeerConnection) => void} fill */
+    const open = async (url, ticket, query, fill) => {
+      const pc = new RTCPeerConnection()
+      fill(pc)
+      await pc.setLocalDescription()
+      const { sdkAppID, roomID, userID, userSig, privateMapKey } = ticket
+      const parameters = new URLSearchParams({ sdkappid: sdkAppID, ...(privateMapKey && { privatemapkey: privateMapKey }), ...query })
+      const headers = { Authorization: `Bearer ${userSig}`, 'Content-Type': 'application/sdp' }
+      const response = await fetch(`/${url}/${roomID}/${userID}?${parameters}`, { method: 'POST', headers, body: pc.localDescription?.sdp })
+      const sdp = await response.text()
+      if (response.status !== 201) throw new Error(sdp)
+      await pc.setRemoteDescription({ type: 'answer', sdp })
+      return { pc, session: response.headers.get('location') ?? '', tag: response.headers.get('etag') ?? '' }
+    }
+    const { peer } = /** @type {any} */ (window)
+    const tracks = (await peer.camera({ hue: 90 })).getTracks()
+    const up = await open('whip', camera, {}, (pc) => tracks.forEach((/** @type {MediaStreamTrack} */ track) => pc.addTransceiver(track, { direction: 'sendonly' })))
+    const down = await open('whep', viewer, { play: 'camera' }, (pc) => {
+      const stream = new MediaStream()
+      pc.ontrack = ({ track }) => {
+        stream.addTrack(track)
+        if (track.kind === 'video') peer.watch('by-whep', stream)
+      }
+      pc.addTransceiver('audio', { direction: 'recvonly' })
+      pc.addTransceiver('video', { direction: 'recvonly' })
+    })
+    Object.assign(window, { sessions: [up, down] })
+  }, tickets)
+  await anna.sees('by-whep')
+  const restarted = await anna.page.evaluate(async () => {
+    const results = []
+    for (const one of /** @type {any} */ (window).sessions) {
+      const { pc, session, tag } = one
+      const before = pc.localDescription.sdp
+      await pc.setLocalDescription(await pc.createOffer({ iceRestart: true }))
+      /** @param {string} sdp @param {string} name */
+      const value = (sdp, name) => new RegExp(`a=${name}:(\\S+)`).exec(sdp)?.[1] ?? ''
+      const [ufrag, pwd] = ['ice-ufrag', 'ice-pwd'].map((name) => value(pc.localDescription.sdp, name))
+      const fragment = `a=ice-ufrag:${ufrag}\r\na=ice-pwd:${pwd}\r\n`
+      const patch = (/** @type {string} */ match, body = fragment) =>
+        fetch(session, { method: 'PATCH', headers: { 'Content-Type': 'application/trickle-ice-sdpfrag', 'If-Match': match }, body })
+      const stale = (await patch('"of-another-session"')).status
+      const response = await patch('*')
+      const ours = await response.text()
+      const theirs = pc.currentRemoteDescription.sdp
+        .replace(/a=ice-ufrag:.*/g, `a=ice-ufrag:${value(ours, 'ice-ufrag')}`)
+        .replace(/a=ice-pwd:.*/g, `a=ice-pwd:${value(ours, 'ice-pwd')}`)
+      await pc.setRemoteDescription({ type: 'answer', sdp: theirs })
+      const trickled = (await patch(response.headers.get('etag') ?? '', `${fragment}a=end-of-candidates\r\n`)).status
+      const changed = ufrag !== value(before, 'ice-ufrag') && response.headers.get('etag') !== tag
+      results.push({ stale, status: response.status, trickled, changed, ufrag })
+    }
+    return results
+  })
+  for (const { stale, status, trickled, changed } of restarted) assert.deepEqual([stale, status, trickled, changed], [412, 200, 204, true])
+  const used = () =>
+    anna.page.evaluate(async () => {
+      const used = []
+      for (const { pc } of /** @type {any} */ (window).sessions) {
+        const stats = [...(await pc.getStats()).values()]
+        const transport = stats.find((one) => one.type === 'transport')
+        const pair = stats.find((one) => one.id === transport?.selectedCandidatePairId)
+        used.push(stats.find((one) => one.id === pair?.localCandidateId)?.usernameFragment)
+      }
+      return used
+    })
+  const wanted = restarted.map(({ ufrag }) => ufrag)
+  await until(async () => (await used()).join() === wanted.join(), 10_000, 'the pairs of the new generation')
+  await anna.sees('by-whep')
+})
+
 /**
  * Plays a member of the second room by WHEP. What arrives is handed to ffmpeg, as RTP, to be decoded and verified.
  * @param {import('node:test').TestContext} t @param {string} userID

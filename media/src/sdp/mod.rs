@@ -10,6 +10,7 @@ pub mod description;
 pub mod down;
 pub mod error;
 mod format;
+pub mod fragment;
 pub mod negotiate;
 pub mod parse;
 pub mod play;

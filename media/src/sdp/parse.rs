@@ -400,7 +400,7 @@ fn payload_type(line: usize, field: &str) -> Result<u8, SdpError> {
         .ok_or(malformed(line, "the payload type is not a number up to 127"))
 }
 
-fn ice_chars(
+pub(super) fn ice_chars(
     line: usize,
     value: &str,
     lengths: std::ops::RangeInclusive<usize>,

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{
     description::{Direction, ExtMap, Setup},
-    negotiate::{Feedback, LocalSide},
+    negotiate::{Candidate, Feedback, LocalSide},
 };
 use crate::{codec::Codec, ids::Kind};
 
@@ -143,13 +143,7 @@ impl Written<'_> {
             sources_lines(out, sources);
         }
         if first {
-            for (index, candidate) in candidates.iter().enumerate() {
-                let (ip, port) = (candidate.addr.ip(), candidate.addr.port());
-                let (protocol, kind) = if candidate.tcp { ("tcp", " tcptype passive") } else { ("udp", "") };
-                let (foundation, priority) = (index + 1, candidate.priority);
-                out.line(format_args!("a=candidate:{foundation} 1 {protocol} {priority} {ip} {port} typ host{kind}"));
-            }
-            out.line(format_args!("a=end-of-candidates"));
+            candidate_lines(candidates).for_each(|line| out.line(format_args!("{line}")));
         }
     }
 }
@@ -161,6 +155,16 @@ impl Section {
             Section::Used(used) => used.mid.as_deref(),
         }
     }
+}
+
+/// Our candidates, and that there are no more.
+pub(super) fn candidate_lines(candidates: &[Candidate]) -> impl Iterator<Item = String> {
+    let line = |(index, candidate): (usize, &Candidate)| {
+        let (ip, port) = (candidate.addr.ip(), candidate.addr.port());
+        let (protocol, kind) = if candidate.tcp { ("tcp", " tcptype passive") } else { ("udp", "") };
+        format!("a=candidate:{} 1 {protocol} {} {ip} {port} typ host{kind}", index + 1, candidate.priority)
+    };
+    candidates.iter().enumerate().map(line).chain(std::iter::once("a=end-of-candidates".into()))
 }
 
 fn format_lines(out: &mut Lines, used: &WrittenFormat) {

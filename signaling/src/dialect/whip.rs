@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | POST `application/sdp` | the user enters the room and publishes | a stream of the room is played |
 //! | DELETE on the session | he leaves | it ends |
-//! | PATCH on the session | trickled candidates are taken (204), ICE restarts are not (422) | the same |
+//! | PATCH on the session | trickled candidates are taken (204), ICE is restarted (200) | the same |
 
 use axum::{
     Router,
@@ -18,7 +18,7 @@ use axum::{
 
 use crate::{
     code::{Code, Fault},
-    hub::{Hub, PublishOffer, SessionKind},
+    hub::{Hub, PublishOffer, SessionKind, Trickle, Trickled},
     name::{RoomName, is_user_id},
     rest::{Peer, Refused},
 };
@@ -60,7 +60,7 @@ async fn whip_session(
     Path((_, _, session)): Path<(String, String, String)>,
     body: Result<Bytes, BodyRejection>,
 ) -> Response {
-    resource(SessionKind::Whip, request, &session, body)
+    resource(SessionKind::Whip, request, &session, body).await
 }
 
 async fn whep_session(
@@ -68,7 +68,7 @@ async fn whep_session(
     Path((_, _, session)): Path<(String, String, String)>,
     body: Result<Bytes, BodyRejection>,
 ) -> Response {
-    resource(SessionKind::Whep, request, &session, body)
+    resource(SessionKind::Whep, request, &session, body).await
 }
 
 type BodyRejection = axum::extract::rejection::BytesRejection;
@@ -111,63 +111,60 @@ async fn endpoint(
         Ok(session) => {
             let verb = if kind == SessionKind::Whip { "whip" } else { "whep" };
             let location = format!("/{verb}/{}/{}/{}", percent_encode(&room), percent_encode(&user), session.name);
-            let headers = [
-                (header::CONTENT_TYPE, SDP.to_owned()),
-                (header::LOCATION, location),
-                (header::ETAG, etag(&session.name)),
-            ];
+            let headers =
+                [(header::CONTENT_TYPE, SDP.to_owned()), (header::LOCATION, location), (header::ETAG, session.tag)];
             (StatusCode::CREATED, headers, session.sdp).into_response()
         }
         Err(fault) => Refused(fault).into_response(),
     }
 }
 
-fn resource(
+async fn resource(
     kind: SessionKind,
-    (State(hub), _, method, _, headers): Request,
+    (State(hub), peer, method, _, headers): Request,
     session: &str,
     body: Result<Bytes, BodyRejection>,
 ) -> Response {
     const ALLOW: &str = "DELETE, OPTIONS, PATCH";
     let result = match method {
-        Method::DELETE => hub.close_session(kind, session).map(|()| StatusCode::OK).map_err(Fault::from),
-        Method::PATCH => patch(&hub, kind, session, &headers, body).map(|()| StatusCode::NO_CONTENT),
+        Method::DELETE => {
+            hub.close_session(kind, session).map(|()| StatusCode::OK.into_response()).map_err(Fault::from)
+        }
+        Method::PATCH => patch(&hub, kind, session, &headers, body, &peer).await,
         Method::OPTIONS => {
             let headers = [(header::ALLOW, ALLOW), (ACCEPT_PATCH, SDP_FRAGMENT)];
             return (StatusCode::NO_CONTENT, headers).into_response();
         }
         _ => return not_allowed(ALLOW),
     };
-    match result {
-        Ok(status) => status.into_response(),
-        Err(fault) => Refused(fault).into_response(),
-    }
+    result.unwrap_or_else(|fault| Refused(fault).into_response())
 }
 
-fn patch(
+async fn patch(
     hub: &Hub,
     kind: SessionKind,
     session: &str,
     headers: &HeaderMap,
     body: Result<Bytes, BodyRejection>,
-) -> Result<(), Fault> {
+    peer: &Peer,
+) -> Result<Response, Fault> {
     let fragment = text(headers, SDP_FRAGMENT, body)?;
-    // RFC 9725 §4.3.3: "If-Match: *" asks for an ICE restart.
-    match headers.get(header::IF_MATCH).map(HeaderValue::as_bytes) {
-        Some(b"*") => hub.trickle(kind, session, "").and(Err(Code::RestartUnsupported))?,
-        Some(tag) if tag != etag(session).as_bytes() => return Err(Code::SessionChanged.into()),
-        _ => hub.trickle(kind, session, &fragment)?,
-    }
-    Ok(())
+    // RFC 9725 §4.3.3: "If-Match: *" asks for an ICE restart. A tag that is no text is none of ours.
+    let about = match headers.get(header::IF_MATCH).map(|value| value.to_str().unwrap_or_default()) {
+        None => Trickle::Any,
+        Some("*") => Trickle::Restart,
+        Some(tag) => Trickle::Tag(tag),
+    };
+    Ok(match hub.trickle(kind, session, about, &fragment, peer.reached_at).await? {
+        Trickled::Taken => StatusCode::NO_CONTENT.into_response(),
+        Trickled::Restarted { fragment, tag } => {
+            ([(header::CONTENT_TYPE, SDP_FRAGMENT.to_owned()), (header::ETAG, tag)], fragment).into_response()
+        }
+    })
 }
 
 const ACCEPT_POST: header::HeaderName = header::HeaderName::from_static("accept-post");
 const ACCEPT_PATCH: header::HeaderName = header::HeaderName::from_static("accept-patch");
-
-/// A session has one ICE generation for life, and so one entity tag.
-fn etag(session: &str) -> String {
-    format!("\"{session}\"")
-}
 
 fn not_allowed(allow: &'static str) -> Response {
     let mut response = Refused(Code::MethodNotAllowed.into()).into_response();

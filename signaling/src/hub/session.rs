@@ -63,14 +63,38 @@ pub struct SessionOpened {
     pub name: String,
     /// Our description.
     pub sdp: String,
+    /// The entity tag of the session's ICE generation, in quotes.
+    pub tag: String,
 }
 
 pub(super) struct Session {
     kind: SessionKind,
     cell: Weak<Mutex<Cell>>,
     transport: TransportId,
-    /// Of the client's offer; a fragment with another one wants an ICE restart.
+    /// The client's newest; a fragment with another one wants an ICE restart.
     ice_ufrag: Option<String>,
+    /// ICE restarts so far.
+    generation: u32,
+}
+
+/// What a fragment is about, as its sender says by `If-Match` (RFC 9725 §4.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trickle<'a> {
+    /// The session as it is; what its fragment holds decides.
+    Any,
+    /// The session of this entity tag.
+    Tag(&'a str),
+    /// An ICE restart.
+    Restart,
+}
+
+/// What became of a fragment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trickled {
+    /// Nothing else is to be done.
+    Taken,
+    /// ICE was restarted: our fragment, and the session's new entity tag.
+    Restarted { fragment: String, tag: String },
 }
 
 impl Hub {
@@ -99,14 +123,36 @@ impl Hub {
         Ok(())
     }
 
-    /// Takes a trickled fragment. We are ICE-lite and learn the client's candidates from its checks, so there is nothing to
-    /// do but to say whether it fits: a fragment of another ICE generation is a restart.
-    pub fn trickle(&self, kind: SessionKind, name: &str, fragment: &str) -> Result<(), Code> {
-        let same = self.0.session(kind, name, |session| match offer::ice_ufrag(fragment) {
-            Some(ufrag) => session.ice_ufrag.as_deref() == Some(ufrag),
-            None => true,
+    /// Takes a fragment of a client. We are ICE-lite and learn its candidates from its checks, so there is nothing to do with
+    /// those; a fragment of another ICE generation is a restart, whatever its sender calls it.
+    ///
+    /// # Errors
+    /// [`Code::SessionNotFound`]; [`Code::SessionChanged`] if the session has another tag; [`Code::BadSdp`] if the credentials
+    /// for a restart are missing or not valid.
+    pub async fn trickle(
+        &self,
+        kind: SessionKind,
+        name: &str,
+        about: Trickle<'_>,
+        fragment: &str,
+        reached_at: Option<IpAddr>,
+    ) -> Result<Trickled, Fault> {
+        let ufrag = offer::ice_ufrag(fragment);
+        let (transport, tag, known) = self.0.session(kind, name, |session| {
+            let known = ufrag.is_none_or(|ufrag| session.ice_ufrag.as_deref() == Some(ufrag));
+            (session.transport, tag(name, session.generation), known)
         })?;
-        if same { Ok(()) } else { Err(Code::RestartUnsupported) }
+        match about {
+            Trickle::Tag(given) if given != tag => return Err(Code::SessionChanged.into()),
+            Trickle::Tag(_) | Trickle::Any if known => return Ok(Trickled::Taken),
+            _ => {}
+        }
+        let theirs = fragment.to_owned();
+        let ours = self.0.ask(|reply| Command::RestartIce { transport, fragment: theirs, reached_at, reply }).await?;
+        let mut session = self.0.sessions.get_mut(name).ok_or(Code::SessionNotFound)?;
+        session.ice_ufrag = ufrag.map(str::to_owned);
+        session.generation += 1;
+        Ok(Trickled::Restarted { fragment: ours, tag: self::tag(name, session.generation) })
     }
 
     async fn publish(self, offer: PublishOffer) -> Result<SessionOpened, Fault> {
@@ -220,20 +266,26 @@ impl Inner {
     ) -> SessionOpened {
         let name = random_name();
         let ice_ufrag = offer::ice_ufrag(offer).map(str::to_owned);
-        let session = Session { kind, cell: Arc::downgrade(cell), transport, ice_ufrag };
+        let session = Session { kind, cell: Arc::downgrade(cell), transport, ice_ufrag, generation: 0 };
         self.sessions.insert(name.clone(), session);
         match self.by_transport.get_mut(&transport) {
             Some(mut route) => route.session = Some(name.clone()),
             // The transport is gone already; so is the session.
             None => drop(self.sessions.remove(&name)),
         }
-        SessionOpened { name, sdp: answer }
+        let tag = tag(&name, 0);
+        SessionOpened { name, sdp: answer, tag }
     }
 
     fn session<T>(&self, kind: SessionKind, name: &str, f: impl FnOnce(&Session) -> T) -> Result<T, Code> {
         let session = self.sessions.get(name).filter(|session| session.kind == kind).ok_or(Code::SessionNotFound)?;
         Ok(f(&session))
     }
+}
+
+/// The entity tag of a session's ICE generation (RFC 9725 §4.3.1).
+fn tag(session: &str, generation: u32) -> String {
+    format!("\"{session}-{generation}\"")
 }
 
 /// A name that cannot be guessed.

@@ -8,7 +8,10 @@ use media::{
 };
 use serde_json::json;
 
-use super::{super::SessionKind, *};
+use super::{
+    super::{SessionKind, Trickle, Trickled},
+    *,
+};
 use crate::{
     auth::url::{tx_secret, tx_time},
     member::{Newcomer, Protocol, Role},
@@ -408,9 +411,6 @@ async fn whip_publishes_as_a_member_until_the_session_ends() {
     assert_eq!(alice.event("member-entered").await["member"]["protocol"], "whip");
     assert_eq!(alice.event("stream-added").await["userID"], "cam");
     assert_eq!(house.hub.close_session(SessionKind::Whep, &session.name), Err(Code::SessionNotFound));
-    assert_eq!(house.hub.trickle(SessionKind::Whip, &session.name, "a=candidate:1"), Ok(()));
-    let restart = house.hub.trickle(SessionKind::Whip, &session.name, "a=ice-ufrag:new");
-    assert_eq!(restart, Err(Code::RestartUnsupported));
     assert_eq!(house.hub.close_session(SessionKind::Whip, &session.name), Ok(()));
     assert!(matches!(house.command().await, Command::CloseTransport { transport: t } if t == transport));
     alice.event("stream-removed").await;
@@ -486,4 +486,60 @@ fn a_push_that_carries_nothing_is_ended_after_20_s() {
     room.tick(start + Duration::from_secs(20), &mut out);
     assert!(out.iter().any(|o| matches!(o, Output::Media(Action::CloseStream(id)) if *id == stream)));
     assert!(room.is_empty());
+}
+
+#[tokio::test]
+async fn a_fragment_with_other_credentials_restarts_ice_and_the_session_gets_another_tag() {
+    let mut house = House::new();
+    let opening = tokio::spawn({
+        let hub = house.hub.clone();
+        async move { hub.open_publish(offer("cam", "")).await }
+    });
+    let (transport, _) = house.answer_publish().await;
+    let session = opening.await.unwrap().unwrap();
+    let (hub, name) = (house.hub.clone(), session.name.clone());
+    let send = |about: &'static str, fragment: &'static str, tag: &str| {
+        let (hub, name, tag) = (hub.clone(), name.clone(), tag.to_owned());
+        tokio::spawn(async move {
+            let about = match about {
+                "any" => Trickle::Any,
+                "restart" => Trickle::Restart,
+                _ => Trickle::Tag(&tag),
+            };
+            hub.trickle(SessionKind::Whip, &name, about, fragment, None).await.map_err(|fault| fault.code)
+        })
+    };
+    let (first, fresh) = (session.tag.clone(), "a=ice-ufrag:new1\r\na=ice-pwd:0123456789012345678901");
+    for about in ["any", "tag"] {
+        assert_eq!(
+            send(about, "a=candidate:1", &first).await.unwrap(),
+            Ok(Trickled::Taken),
+            "candidates are not needed"
+        );
+    }
+    assert_eq!(send("tag", fresh, "\"another\"").await.unwrap(), Err(Code::SessionChanged));
+    let mut tag = first.clone();
+    for (about, theirs) in [("any", fresh), ("tag", "a=ice-ufrag:new2"), ("restart", fresh), ("restart", fresh)] {
+        let sent = send(about, theirs, &tag);
+        let Command::RestartIce { transport: t, fragment, reply, .. } = house.command().await else { panic!() };
+        assert_eq!((t, fragment.as_str()), (transport, theirs));
+        reply.send(Ok("ours".into())).unwrap();
+        let Ok(Trickled::Restarted { fragment, tag: next }) = sent.await.unwrap() else { panic!("{about}") };
+        assert_eq!(fragment, "ours");
+        assert_ne!(next, tag);
+        assert_eq!(send("tag", "", &tag).await.unwrap(), Err(Code::SessionChanged), "of before");
+        tag = next;
+        if about != "restart" {
+            assert_eq!(
+                send("tag", theirs, &tag).await.unwrap(),
+                Ok(Trickled::Taken),
+                "the same once more is no restart"
+            );
+        }
+    }
+    let sent = send("restart", "a=ice-ufrag:bad", "");
+    let Command::RestartIce { reply, .. } = house.command().await else { panic!() };
+    reply.send(Err(Refusal::BadSdp("no password".into()))).unwrap();
+    assert_eq!(sent.await.unwrap(), Err(Code::BadSdp));
+    assert_eq!(send("tag", fresh, &tag).await.unwrap(), Ok(Trickled::Taken), "what was refused changed nothing");
 }
