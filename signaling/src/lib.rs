@@ -23,6 +23,7 @@ pub mod member;
 pub mod message;
 pub mod name;
 pub mod offer;
+pub mod quality;
 pub mod relay;
 pub mod request;
 pub mod rest;

@@ -9,6 +9,7 @@ use crate::{
     auth::authorise::Privilege,
     message::{MemberInfo, StreamInfo, TrackInfo},
     name::StreamName,
+    quality::Quality,
     room::{Allowance, Silence},
 };
 
@@ -64,6 +65,8 @@ pub struct Member {
     pub silenced: Silence,
     /// His connection is lost; he may come back until then.
     pub away_until: Option<Instant>,
+    /// The newest report of his client.
+    pub quality: Option<Box<Quality>>,
     /// How many messages he may still send; `None` before the first.
     pub allowance: Option<Allowance>,
 }
@@ -149,6 +152,7 @@ impl Member {
             streams: BTreeMap::new(),
             down: Down::default(),
             metadata: None,
+            quality: None,
             silenced: Silence::NONE,
             away_until: None,
             allowance: None,
@@ -174,6 +178,7 @@ impl Member {
                 .filter(|(_, s)| s.is_announced())
                 .map(|(name, s)| s.info(*name, self.silenced))
                 .collect(),
+            quality: None,
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     code::FaultBody,
     member::{Protocol, Role},
     name::{RoomName, StreamName},
+    quality::Quality,
     room::Silence,
 };
 
@@ -189,6 +190,9 @@ pub struct MemberInfo {
     #[serde(default, skip_serializing_if = "Silence::is_none")]
     pub silenced: Silence,
     pub streams: Vec<StreamInfo>,
+    /// What his client reports; only the app's own server is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Box<Quality>>,
 }
 
 /// A stream as others see it.

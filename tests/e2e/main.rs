@@ -8,6 +8,7 @@ mod house;
 mod http;
 mod load;
 mod moving;
+mod old_wire;
 mod open;
 mod program;
 mod refusals;

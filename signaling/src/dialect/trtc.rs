@@ -6,6 +6,7 @@
 //! What he says becomes the requests of `/signal`, and what a member of `/signal` would be told becomes what he is told.
 
 mod peers;
+mod report;
 mod session;
 mod wire;
 

@@ -6,11 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Cell, Hub, lock, notice::Notice};
+use super::{Cell, Hub, Seat, lock, notice::Notice, unix_ms};
 use crate::{
     code::{Code, Fault},
     message::{Content, MemberInfo, Message},
     name::{RoomName, is_user_id},
+    quality::Quality,
     room::{Output, Room, RoomChange, RoomRecord, Silence},
 };
 
@@ -90,6 +91,16 @@ impl Hub {
             room.change(change, out);
             Ok(())
         })
+    }
+
+    /// Keeps what a member's client reports, in the place of what it reported before.
+    pub(crate) fn report(&self, seat: &Seat, quality: Quality) {
+        self.0.with_seat(seat, |cell, _| {
+            let member = cell.room.members.get_mut(&seat.member)?;
+            let reports = member.quality.as_ref().map_or(0, |before| before.reports) + 1;
+            member.quality = Some(Box::new(Quality { time: unix_ms(), reports, ..quality }));
+            Some(())
+        });
     }
 
     /// Sends a member away. He may come back.
@@ -185,7 +196,12 @@ impl Cell {
             sdk_app_id,
             room: self.key.1.clone(),
             record: self.room.record.clone(),
-            members: self.room.members.values().map(crate::member::Member::info).collect(),
+            members: self
+                .room
+                .members
+                .values()
+                .map(|member| MemberInfo { quality: member.quality.clone(), ..member.info() })
+                .collect(),
         })
     }
 }

@@ -28,6 +28,7 @@ use crate::{
     member::Role,
     message::{Entered, Event, MemberInfo, OkBody, Reply, TrackKind},
     name::StreamName,
+    quality::Quality,
     request::{Enter, Mute, Publish, Request, SwitchRole, Unpublish, publish::TrackOf},
 };
 
@@ -224,6 +225,7 @@ impl Session {
                 None => self.refuse("on_recreate_down_peerc", Code::NoSuchStream.into()),
             },
             Said::SpearRole(role) => self.change_role(&role),
+            Said::Quality(quality) => self.report(*quality),
             Said::Rebuild | Said::Nothing => {}
             Said::Unknown(tag) => self.refuse(&tag, Code::UnknownRequest.into()),
         }
@@ -231,6 +233,19 @@ impl Session {
 
     fn mute(&mut self, kind: TrackKind, muted: bool) {
         self.request(Asked::Mute, Request::Mute(Mute { stream: self.own, kind, muted }));
+    }
+
+    fn report(&mut self, mut quality: Quality) {
+        quality.from.retain_mut(|one| match self.peer_of(&one.user) {
+            Some(peer) => {
+                one.user = peer.user;
+                true
+            }
+            None => false,
+        });
+        if let Some(seat) = &self.seat {
+            self.hub.report(seat, quality);
+        }
     }
 
     /// An encoding profile is answered with its size, which the client asks of its camera; the other two roles are those of

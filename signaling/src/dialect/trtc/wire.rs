@@ -8,6 +8,7 @@ use crate::{
     member::Role,
     message::{StreamInfo, TrackKind},
     name::{RoomName, StreamName},
+    quality::Quality,
 };
 
 /// `cmd` of messages to clients.
@@ -107,6 +108,8 @@ pub enum Said {
     },
     /// What he sends is to be encoded by another profile, or he changes between anchor and audience.
     SpearRole(String),
+    /// How his connections do; the users in it are peers' numbers.
+    Quality(Box<Quality>),
     /// His channel is back, with all that it had.
     Rebuild,
     /// Reports and settings.
@@ -131,7 +134,6 @@ const REPORTS: &[&str] = &[
     "on_not_support_h264",
     // We learn of candidates from the checks themselves.
     "on_peer_candidate",
-    "on_quality_report",
     "on_set_remote_candidate_failed",
     "on_set_remote_candidate_suc",
     "on_set_remote_sdp_failed",
@@ -199,6 +201,9 @@ pub fn read(text: &str) -> Option<Said> {
             }
         }
         "on_spear_role_change" => Said::SpearRole(data.get("role")?.as_str()?.to_owned()),
+        "on_quality_report" => {
+            super::report::read(data).map_or(Said::Nothing, |quality| Said::Quality(Box::new(quality)))
+        }
         "on_rebuild_session" => Said::Rebuild,
         report if REPORTS.contains(&report) => Said::Nothing,
         unknown => Said::Unknown(unknown.chars().take(TAG_CHARS_MAX).collect()),
