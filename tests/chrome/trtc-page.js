@@ -14,10 +14,10 @@ class Guest {
   audio = new AudioContext()
 
   /** @param {any} ticket @param {{ proxy: string, mode?: string, role?: string, options?: object }} how */
-  async join({ sdkAppID, userID, userSig, roomID, privateMapKey }, { proxy, mode = 'rtc', role, useStringRoomId = false, options }) {
+  async join({ sdkAppID, userID, userSig, roomID, privateMapKey }, { proxy, mode = 'rtc', role, useStringRoomId = false, isScreenShareOnly, options }) {
     window.TRTC.Logger.setLogLevel(window.TRTC.Logger.LogLevel.WARN)
     this.userID = userID
-    this.client = window.TRTC.createClient({ sdkAppId: sdkAppID, userId: userID, userSig, mode, useStringRoomId })
+    this.client = window.TRTC.createClient({ sdkAppId: sdkAppID, userId: userID, userSig, mode, useStringRoomId, isScreenShareOnly })
     this.client.setProxyServer(proxy)
     for (const type of ['peer-join', 'peer-leave', 'mute-audio', 'mute-video', 'unmute-audio', 'unmute-video', 'client-banned', 'error', 'connection-state-changed'])
       this.client.on(type, (event) => this.events.push({ type, userID: event.userId, state: event.state, code: event.getCode?.() }))

@@ -9,7 +9,7 @@ import { connect, createServer } from 'node:net'
 import { after, before, test } from 'node:test'
 
 import { play, pushPhone } from '../tools/media-tools.mjs'
-import { Browser, Server } from './harness.mjs'
+import { Browser, Server, until } from './harness.mjs'
 
 /** @type {Server} */ let server
 /** @type {Browser} */ let browser
@@ -120,6 +120,34 @@ test('who wants sound only gets no picture until he wants it', async () => {
   })
   await bert.sees('anna')
   for (const { page } of [anna, bert]) await page.close()
+})
+
+test('a screen is an auxiliary stream, whether a second client of theirs sends it or a page of ours, and what clients report is known', async () => {
+  const anna = await guest('anna', 4007, { publish: { toneHz: 700 } })
+  const share = await guest('share_anna', 4007, { isScreenShareOnly: true, publish: { toneHz: 500, hue: 120 } })
+  const bert = await guest('bert', 4007)
+  const carl = await browser.peer(server, await server.ticket('carl', 4007), { toneHz: 900 })
+  await Promise.all([bert.sees('anna'), bert.sees('share_anna', { kind: 'auxiliary' })])
+  await bert.event('stream-added', 'share_anna')
+  assert.equal(await bert.page.evaluate(() => window.guest.events.find(({ type, userID }) => type === 'stream-added' && userID === 'share_anna').kind), 'auxiliary')
+  await carl.page.waitForFunction(() => (window.peer.sees('share_anna', 'aux')?.changes ?? 0) >= 10, null, { polling: 20 })
+  assert.equal(await carl.page.evaluate(() => window.peer.sees('share_anna')), null, 'it has no main stream')
+
+  await carl.page.evaluate(() => window.peer.publish({ stream: 'aux', hue: 300 }))
+  await Promise.all([anna.sees('carl', { kind: 'auxiliary' }), bert.sees('carl', { kind: 'auxiliary' }), bert.sees('carl')])
+
+  // A report comes every 2 s.
+  const headers = { authorization: `Bearer ${await server.secret()}` }
+  const { sdkAppID } = await server.ticket('x', 4007)
+  const quality = await until(async () => {
+    const { members } = await (await fetch(`http://${server.http}/api/v1/apps/${sdkAppID}/rooms/4007/members`, { headers })).json()
+    const { quality } = members.find(({ userID }) => userID === 'anna')
+    return quality?.sentBps > 0 && quality.from.some(({ userID, videoBps }) => userID === 'carl' && videoBps > 0) && quality
+  }, 15_000, 'what anna reports')
+  assert.ok(quality.reports > 0 && quality.receivedBps > 0, JSON.stringify(quality))
+  await share.page.evaluate(() => window.guest.client.unpublish(window.guest.local))
+  await bert.event('peer-leave', 'share_anna')
+  for (const { page } of [anna, share, bert, carl]) await page.close()
 })
 
 test('who is sent away is told, and so is who enters twice', async () => {
