@@ -52,6 +52,8 @@ export class FlvPlayer {
     const player = mpegts.createPlayer(
       { type: 'flv', isLive: true, url: this.#url },
       {
+        // Takes the stream apart beside the page, which has pictures to draw.
+        enableWorker: true,
         enableStashBuffer: false,
         lazyLoad: false,
         autoCleanupSourceBuffer: true,

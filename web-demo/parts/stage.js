@@ -90,6 +90,8 @@ export class Stage {
   }
 
   #layOut() {
+    // Asking for sizes makes the browser lay out the whole page, in the lobby for nothing.
+    if (this.#tiles.size === 0) return
     const big = this.#element.dataset.layout === 'grid' ? null : this.#bigKey()
     for (const [key, { element }] of this.#tiles) {
       element.toggleAttribute('data-big', key === big)
