@@ -377,8 +377,16 @@ const attempt = (work) => work?.catch((error) => complain(RoomcastError.from(err
 
 // -------------------------------------------------------------------------------------------------- messages
 
+/** Words of servers and libraries, which speak English; fetched while they can still be. @type {typeof import('./sdk/chinese.js') | null} */
+let chinese = null
+const learnWords = async () => {
+  if (language() === 'zh') chinese ??= await import('./sdk/chinese.js').catch(() => null)
+}
+
 /** Shows what went wrong, with its code and what to do. @param {RoomcastError} error */
-function complain({ code, message, advice }) {
+function complain(error) {
+  const { code } = error
+  const { message, advice } = language() === 'zh' && chinese ? chinese.inChinese(error) : error
   const toast = element('div', 'toast')
   const dismiss = element('button', 'icon-only')
   dismiss.setAttribute('aria-label', t('dismiss'))
@@ -393,7 +401,7 @@ function complain({ code, message, advice }) {
 }
 
 /** Servers speak in parts of sentences. @param {string} text */
-const sentence = (text) => (text ? `${text[0].toUpperCase()}${text.slice(1)}${/[.!?。！？]$/.test(text) ? '' : '.'}` : '')
+const sentence = (text) => (text ? `${text[0].toUpperCase()}${text.slice(1)}${/[.!?。！？]$/.test(text) ? '' : language() === 'zh' ? '。' : '.'}` : '')
 
 // --------------------------------------------------------------------------------------------------- controls
 
@@ -423,6 +431,7 @@ async function openDoctor() {
 
 function changeLanguage() {
   setLanguage(language() === 'en' ? 'zh' : 'en')
+  learnWords()
   nameLanguage()
   nameLobby()
   connect.draw()
@@ -437,6 +446,7 @@ function nameLanguage() {
 }
 
 translate(document)
+learnWords()
 nameLanguage()
 byId('name').value = address.name ?? remembered('name') ?? t('guest')
 byId('room-input').value = address.roomID

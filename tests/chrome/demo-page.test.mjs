@@ -157,6 +157,19 @@ test('a refused ticket in the address is shown with its code and advice', async 
   await page.close()
 })
 
+test('what the server refuses is said in Chinese to whoever reads Chinese', async () => {
+  const { sdkAppID, roomID, userSig } = await server.ticket('anna')
+  const page = await browser.page()
+  await page.goto(`${server.origin}/?lang=zh#${new URLSearchParams({ sdkAppID, userID: 'not-anna', userSig, roomID })}`)
+  await page.click('#join-viewer')
+  const toast = page.locator('.toast[data-code="70003"]')
+  await toast.waitFor()
+  const text = (await toast.textContent()) ?? ''
+  assert.match(text, /userSig 对该应用和用户无效/i)
+  assert.match(text, /请核对 sdkAppID.*错误码 70003/)
+  await page.close()
+})
+
 test('the page fits a phone, in the dark too', async (t) => {
   const page = await browser.page()
   await page.setViewportSize({ width: 390, height: 844 })

@@ -145,3 +145,20 @@ test('a local stream is published, muted and switched to another device, and its
   await page.evaluate(() => globalThis.room.leave())
   await page.close()
 })
+
+test('every code of the protocol and every word of the library has its Chinese', async () => {
+  const { inChinese } = await import('../../web-demo/sdk/chinese.js')
+  const codes = [...(await readFile(join(ROOT, 'signaling/PROTOCOL.md'), 'utf8')).matchAll(/^\| (7\d{4}) \| \d{3} \|/gm)].map(([, code]) => Number(code))
+  assert.ok(codes.length > 60, `${codes.length} codes in the table`)
+  const words = []
+  for (const file of ['roomcast.js', 'signaling.js', 'up.js', 'local-stream.js'])
+    for (const [, word] of (await readFile(join(ROOT, 'web-demo/sdk', file), 'utf8')).matchAll(/new RoomcastError\('([a-z-]+)'/g)) words.push(word)
+  assert.ok(words.includes('unreachable') && words.includes('timeout'), words.join())
+  const english = { message: 'in English', advice: 'in English' }
+  const left = [...codes, ...words].filter((code) => {
+    const { message, advice } = inChinese({ code, ...english })
+    return !/\p{Script=Han}/u.test(message) || !/\p{Script=Han}/u.test(advice)
+  })
+  assert.deepEqual(left, [])
+  assert.deepEqual(inChinese({ code: 'NotAllowedError', ...english }), english, 'what is not known keeps its own words')
+})
