@@ -4,11 +4,12 @@
 //! bounded number of connections, a deadline for the head of a request and for the TLS handshake.
 
 use std::{
+    convert::Infallible,
     future::Future,
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -23,7 +24,7 @@ use signaling::config::ReachedAt;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::{Sleep, sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
@@ -93,10 +94,19 @@ impl Front {
         // Signaling messages and media tags are small and must not wait for one another.
         let _ = stream.set_nodelay(true);
         match tls {
-            None => self.exchange(Placed::new(stream, place), remote, ReachedAt::plain(local.ip())).await,
+            None => {
+                let exchange = self.exchange(Placed::new(stream, place), remote, ReachedAt::plain(local.ip()), true);
+                // In a box, and a task of its own for what comes of it: an endless answer needs none of hyper's memory.
+                if let Some((Placed { stream, place, .. }, head, take)) = Box::pin(exchange).await
+                    && let Some(take) = take.take()
+                {
+                    tokio::spawn(take(Handed { socket: Arc::new(stream), head, place }));
+                }
+            }
             Some(acceptor) => match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => {
-                    self.exchange(Placed::new(stream, place), remote, ReachedAt::secure(local.ip())).await
+                    let reached_at = ReachedAt::secure(local.ip());
+                    Box::pin(self.exchange(Placed::new(stream, place), remote, reached_at, false)).await;
                 }
                 Ok(Err(error)) => debug!(%remote, %error, "TLS handshake failed"),
                 Err(_) => debug!(%remote, "TLS handshake took too long"),
@@ -104,15 +114,36 @@ impl Front {
         }
     }
 
-    async fn exchange<S>(self, stream: S, remote: SocketAddr, reached_at: ReachedAt)
+    /// Serves requests until one of the sides ends it, or an answer takes the connection over, which is possible if
+    /// `can_hand_over`: then the connection is given back, with the head of that answer.
+    async fn exchange<S>(
+        self,
+        stream: S,
+        remote: SocketAddr,
+        reached_at: ReachedAt,
+        can_hand_over: bool,
+    ) -> Option<(S, Vec<u8>, HandOver)>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let app = TowerToHyperService::new(self.app);
+        let (handing, mut handed) = mpsc::channel(1);
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(remote));
             request.extensions_mut().insert(reached_at);
-            hyper::service::Service::call(&app, request)
+            if can_hand_over {
+                request.extensions_mut().insert(CanHandOver);
+            }
+            let (answer, handing) = (hyper::service::Service::call(&app, request), handing.clone());
+            async move {
+                let mut answer = answer.await?;
+                if let Some(take) = answer.extensions_mut().remove::<HandOver>() {
+                    // hyper waits for an answer that never comes, and writes nothing meanwhile.
+                    let _ = handing.send((head_of(&answer), take)).await;
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -123,6 +154,9 @@ impl Front {
         let mut connection = connection;
         let result = tokio::select! {
             result = &mut connection => result,
+            Some((head, take)) = handed.recv() => {
+                return connection.into_parts().map(|parts| (parts.io.into_inner(), head, take));
+            }
             () = self.stopping.started() => {
                 Pin::new(&mut connection).graceful_shutdown();
                 (&mut connection).await
@@ -143,7 +177,49 @@ impl Front {
         if let Err(error) = result {
             debug!(%remote, %error, "HTTP connection ended");
         }
+        None
     }
+}
+
+/// An extension of requests: their connection may be handed over.
+#[derive(Clone, Copy, Debug)]
+pub struct CanHandOver;
+
+/// An extension of answers without end: their body is not hyper's affair. Once the head of the answer is made, the connection
+/// is given to this. Only for requests with [`CanHandOver`]. A client that has sent another request before loses the answer
+/// that it has not read.
+#[derive(Clone)]
+pub struct HandOver(Arc<Mutex<Option<TakeOver>>>);
+
+type TakeOver = Box<dyn FnOnce(Handed) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
+impl HandOver {
+    pub fn new(take: impl FnOnce(Handed) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + 'static) -> HandOver {
+        HandOver(Arc::new(Mutex::new(Some(Box::new(take)))))
+    }
+
+    fn take(self) -> Option<TakeOver> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// A connection that was handed over.
+pub struct Handed {
+    pub socket: Arc<TcpStream>,
+    /// Of the answer, and still to be sent. The body after it ends with the connection.
+    pub head: Vec<u8>,
+    /// Its place among the open connections.
+    pub place: OwnedSemaphorePermit,
+}
+
+/// The head of an answer whose body ends with the connection (RFC 9112 §6.3).
+fn head_of<B>(answer: &hyper::Response<B>) -> Vec<u8> {
+    let mut head = format!("HTTP/1.1 {}\r\nconnection: close\r\n", answer.status()).into_bytes();
+    for (name, value) in answer.headers().iter().filter(|(name, _)| **name != hyper::header::CONTENT_LENGTH) {
+        head.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    head.extend_from_slice(b"\r\n");
+    head
 }
 
 fn canonical(addr: SocketAddr) -> SocketAddr {
@@ -162,14 +238,14 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 /// for a quarter of an hour.
 struct Placed<S> {
     stream: S,
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Placed<S> {
     fn new(stream: S, place: OwnedSemaphorePermit) -> Self {
-        Placed { stream, _place: place, stalled: None }
+        Placed { stream, place, stalled: None }
     }
 
     /// Passes on what a write came to, and watches how long it waits.

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     bridge::tag::Tag,
     codec::Codec,
+    driver::outlet::Player,
     ids::{Kind, RoomId, StreamId, TransportId},
 };
 
@@ -78,8 +79,8 @@ pub enum Command {
     /// it.
     Relay { way: RelayWay, target: RelayTarget, counts: Arc<RelayCounts>, reply: oneshot::Sender<String> },
     /// Attaches an RTMP or FLV player to a stream: metadata, sequence headers and the kept group of pictures come first, then
-    /// what is live. The channel closes when the stream is over; dropping it detaches the player.
-    Attach { stream: StreamId, reply: Reply<mpsc::Receiver<Tag>> },
+    /// what is live, until the stream is over. Dropping it detaches the player.
+    Attach { stream: StreamId, reply: Reply<Player> },
 }
 
 /// One way between us and another RTMP server.

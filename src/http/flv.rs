@@ -3,7 +3,7 @@
 //! Any page may play from here, unless `signaling.origins` names those that may: a player in a page of another site is
 //! the usual case, and what it may play is decided by the ticket in the URL, never by a cookie.
 
-use std::{convert::Infallible, net::SocketAddr, pin::Pin};
+use std::{convert::Infallible, io, net::SocketAddr, pin::Pin};
 
 use axum::{
     Json,
@@ -18,25 +18,25 @@ use axum::{
 use bytes::Bytes;
 use media::{
     Command, StreamId,
-    bridge::tag::{Tag, TagKind},
-    flv,
+    driver::outlet::{Form, Player, Seat},
 };
 use signaling::code::{Code, Fault};
 use tokio::{
+    net::TcpStream,
     sync::{mpsc, oneshot},
     time::{Sleep, sleep_until},
 };
 
 use super::{Face, hls};
-use crate::metrics::FlvPlayer;
+use crate::{
+    accept::{CanHandOver, HandOver, Handed},
+    metrics::FlvPlayer,
+};
 
 /// Where streams stand.
 const FOLDER: &str = "/live/";
-/// Tags that wait are joined into one piece up to about this size: fewer system calls when a group of pictures is sent
-/// at once; larger would only add memory.
-const PIECE_BYTES: usize = 64 * 1024;
-/// Most metadata and sequence headers to wait through before the file header is written all the same.
-const HEADER_TAGS_MAX: usize = 8;
+/// What is read at once of whatever a player sends, which nobody wants to know.
+const IGNORED_BYTES: usize = 256;
 /// Largest message that a WebSocket player may send; it has nothing to say.
 const PLAYER_MESSAGE_BYTES_MAX: usize = 4 * 1024;
 /// How long browsers may remember that a page of another site may play, in seconds.
@@ -71,23 +71,28 @@ async fn play(face: Face, remote: SocketAddr, request: Request) -> Result<Respon
         return Ok(STREAMING_HEADERS.into_response());
     }
     let wants_websocket = request.headers().contains_key(header::UPGRADE);
-    let tags = attach(&face.commands, grant.stream).await?;
+    let player = attach(&face.commands, grant.stream).await?;
     let over = grant.until.map(|until| Box::pin(sleep_until(until.into())));
-    let player = Player { tags, over, face: face.clone(), _counted: face.metrics.flv.admit(), first: Some(Vec::new()) };
+    let viewer = Viewer { player, over, face: face.clone(), counted: face.metrics.flv.admit() };
     if !wants_websocket {
-        return Ok((STREAMING_HEADERS, Body::from_stream(player.into_stream())).into_response());
+        if request.extensions().get::<CanHandOver>().is_some() {
+            let mut answer = STREAMING_HEADERS.into_response();
+            answer.extensions_mut().insert(HandOver::new(move |handed| Box::pin(viewer.sit(handed))));
+            return Ok(answer);
+        }
+        return Ok((STREAMING_HEADERS, Body::from_stream(viewer.into_stream())).into_response());
     }
     let (mut parts, _) = request.into_parts();
     match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
         Ok(upgrade) => Ok(upgrade
             .max_message_size(PLAYER_MESSAGE_BYTES_MAX)
             .max_frame_size(PLAYER_MESSAGE_BYTES_MAX)
-            .on_upgrade(|socket| player.feed(socket))),
+            .on_upgrade(|socket| viewer.feed(socket))),
         Err(rejection) => Ok(rejection.into_response()),
     }
 }
 
-pub(super) async fn attach(commands: &mpsc::Sender<Command>, stream: StreamId) -> Result<mpsc::Receiver<Tag>, Fault> {
+pub(super) async fn attach(commands: &mpsc::Sender<Command>, stream: StreamId) -> Result<Player, Fault> {
     let (reply, answer) = oneshot::channel();
     let gone = || Fault::from(Code::ShuttingDown);
     commands.send(Command::Attach { stream, reply }).await.map_err(|_| gone())?;
@@ -95,50 +100,57 @@ pub(super) async fn attach(commands: &mpsc::Sender<Command>, stream: StreamId) -
 }
 
 /// One player on its way through a stream.
-struct Player {
-    tags: mpsc::Receiver<Tag>,
+struct Viewer {
+    player: Player,
     /// Ready when his ticket is over.
     over: Option<Pin<Box<Sleep>>>,
     face: Face,
-    _counted: FlvPlayer,
-    /// What came before the file header could be written; `None` once it is.
-    first: Option<Vec<Tag>>,
+    counted: FlvPlayer,
 }
 
-impl Player {
+impl Viewer {
     /// The next piece of the file; `None` when the stream or the ticket is over, or the server stops. Nothing is lost if the future is
     /// dropped before it is ready.
     async fn next(&mut self) -> Option<Bytes> {
-        let mut piece = Vec::new();
-        loop {
-            let tag = tokio::select! {
-                tag = self.tags.recv() => tag?,
-                () = self.face.stopping.started() => return None,
-                () = over(&mut self.over) => return None,
-            };
-            let Some(mut first) = self.first.take() else {
-                flv::write_tag(&tag, &mut piece);
-                break;
-            };
-            let complete = !tag.header;
-            first.push(tag);
-            if complete || first.len() == HEADER_TAGS_MAX {
-                begin(&mut piece, &first);
-                break;
+        tokio::select! {
+            piece = self.player.next_bytes(Form::Flv) => piece,
+            () = self.face.stopping.started() => None,
+            () = over(&mut self.over) => None,
+        }
+    }
+
+    /// Takes a connection that is nobody else's any more. The stream writes into its socket by itself; this waits where that is
+    /// full, and watches for the end.
+    async fn sit(self, handed: Handed) {
+        let Viewer { player, over: mut ticket, face, counted } = self;
+        let Handed { socket, head, place } = handed;
+        let seat = Seat::new(player, Form::Flv, socket.clone(), head);
+        let mut is_called = true;
+        let ended = async {
+            loop {
+                tokio::select! {
+                    more = seat.drain(), if is_called => match more {
+                        Ok(true) => is_called = false,
+                        Ok(false) | Err(_) => return,
+                    },
+                    () = seat.called(), if !is_called => is_called = true,
+                    // A player that is done says so, or is gone.
+                    left = left(&socket) => return left,
+                }
             }
-            self.first = Some(first);
+        };
+        tokio::select! {
+            () = ended => {}
+            () = face.stopping.started() => {}
+            () = over(&mut ticket) => {}
         }
-        while piece.len() < PIECE_BYTES {
-            let Ok(tag) = self.tags.try_recv() else { break };
-            flv::write_tag(&tag, &mut piece);
-        }
-        Some(piece.into())
+        drop((seat, place, counted));
     }
 
     fn into_stream(self) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> + Send {
-        futures_util::stream::unfold(self, |mut player| async move {
-            let piece = player.next().await?;
-            Some((Ok(piece), player))
+        futures_util::stream::unfold(self, |mut viewer| async move {
+            let piece = viewer.next().await?;
+            Some((Ok(piece), viewer))
         })
     }
 
@@ -167,20 +179,17 @@ async fn over(ticket: &mut Option<Pin<Box<Sleep>>>) {
     }
 }
 
-/// Writes the file header and the first tags.
-///
-/// The header says whether there is sound and picture, and players in pages believe it: one that is promised sound
-/// shows no picture before it came. So it waits for the first tags, which are metadata and the sequence headers of what
-/// the stream has.
-fn begin(piece: &mut Vec<u8>, first: &[Tag]) {
-    let announced = |name: &[u8]| {
-        let metadata = first.iter().filter(|tag| tag.kind == TagKind::Script);
-        metadata.into_iter().any(|tag| tag.payload.windows(name.len()).any(|window| window == name))
-    };
-    let has = |kind, name| announced(name) || first.iter().any(|tag| tag.kind == kind);
-    let (audio, video) = (has(TagKind::Audio, b"audiocodecid"), has(TagKind::Video, b"videocodecid"));
-    piece.extend_from_slice(&flv::file_header(audio, video));
-    first.iter().for_each(|tag| flv::write_tag(tag, piece));
+/// Ready when the other side has closed the connection; what it sends before is thrown away.
+async fn left(socket: &TcpStream) {
+    let mut ignored = [0; IGNORED_BYTES];
+    while socket.readable().await.is_ok() {
+        match socket.try_read(&mut ignored) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+    }
 }
 
 /// The headers of a file without end.

@@ -23,7 +23,7 @@ use axum::{
 };
 use media::{
     Command, StreamId,
-    bridge::tag::Tag,
+    driver::outlet::{Given, Player},
     hls::{File, Found, Packager, Settings},
     units::time::Time,
 };
@@ -44,8 +44,6 @@ use crate::{config::HlsSettings, metrics::HlsCounts, shutdown::Stopping};
 const MEDIA_PLAYLIST: &str = "media.m3u8";
 /// Bytes of a signature: as hard to guess as 128 bits.
 const SIGNATURE_BYTES: usize = 16;
-/// Tags that are taken at once.
-const TAGS_AT_ONCE: usize = 64;
 /// How often it is looked whether anybody still asks.
 const IDLE_TICK: Duration = Duration::from_secs(1);
 /// The first player waits this long for something to play: a publisher's next key frame.
@@ -87,13 +85,13 @@ impl Hls {
         if lock(&self.streams).len() as u64 >= self.settings.streams_max.get() {
             return Err(Fault::with(Code::MediaLimit, "limit reached: hls.streams_max"));
         }
-        let tags = attach(commands, stream).await?;
+        let player = attach(commands, stream).await?;
         let mut streams = lock(&self.streams);
         // Somebody else may have been faster.
         let live = streams.entry(stream).or_insert_with(|| {
             let live = Arc::new(Live::new(&self.settings));
             self.counts.begin();
-            tokio::spawn(self.clone().feed(stream, live.clone(), tags));
+            tokio::spawn(self.clone().feed(stream, live.clone(), player));
             live
         });
         live.touch();
@@ -106,22 +104,21 @@ impl Hls {
         Some(live)
     }
 
-    async fn feed(self: Arc<Self>, stream: StreamId, live: Arc<Live>, mut tags: mpsc::Receiver<Tag>) {
+    async fn feed(self: Arc<Self>, stream: StreamId, live: Arc<Live>, mut player: Player) {
         let origin = Instant::now();
         let mut tick = interval(IDLE_TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut ready = Vec::with_capacity(TAGS_AT_ONCE);
         let mut over = false;
         loop {
             tokio::select! {
-                count = tags.recv_many(&mut ready, TAGS_AT_ONCE), if !over => {
+                given = player.next(), if !over => {
                     let now = Time::from_micros(origin.elapsed().as_micros() as u64);
                     let mut packager = lock(&live.packager);
                     let mut changed = false;
-                    for tag in ready.drain(..) {
+                    for tag in given.iter().flat_map(Given::tags) {
                         changed |= packager.push(now, &tag);
                     }
-                    over = count == 0;
+                    over = given.is_none();
                     if over {
                         packager.end();
                     }

@@ -14,7 +14,6 @@ mod enhanced_tests;
 mod fdk_decoder;
 #[cfg(all(test, feature = "aac-fdk"))]
 pub(crate) mod fixture;
-pub mod gop;
 pub mod packetize;
 pub mod resample;
 pub mod room_to_flv;

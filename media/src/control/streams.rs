@@ -21,6 +21,7 @@ use crate::{
         feed::Feed,
         ingest::{IngestHandle, IngestSink, spawn_ingest},
         mailbox::{Mailbox, ShardCommand},
+        outlet::Player,
     },
     ids::{Kind, RoomId, StreamId, TrackId, TransportId},
     units::time::WallClock,
@@ -308,7 +309,7 @@ impl Streams {
     }
 
     /// Attaches a player. A WebRTC stream is assembled and transcoded from its first player on.
-    pub fn attach(&mut self, stream: StreamId, mailbox: &Mailbox) -> Result<mpsc::Receiver<Tag>, Refusal> {
+    pub fn attach(&mut self, stream: StreamId, mailbox: &Mailbox) -> Result<Player, Refusal> {
         let entry = self.entries.get_mut(&stream).ok_or(Refusal::NotFound)?;
         entry.idle_since = None;
         if entry.feed.is_none() {
@@ -355,6 +356,7 @@ impl Streams {
 fn new_feed(config: &MediaConfig) -> Arc<Feed> {
     let feed = Feed::new(config.player_merge);
     feed.outlet().set_start(config.player_start);
+    tokio::spawn(feed.outlet().clone().fan_out());
     feed
 }
 

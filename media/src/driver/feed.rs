@@ -105,17 +105,15 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::mpsc;
-
     use super::*;
-    use crate::bridge::tag::TagKind;
+    use crate::{bridge::tag::TagKind, driver::outlet::Player};
 
     fn tag(kind: TagKind, timestamp_ms: u32, header: bool) -> Tag {
         Tag { kind, timestamp_ms, payload: vec![1; 4].into(), key: kind == TagKind::Video && !header, header }
     }
 
-    fn drain(player: &mut mpsc::Receiver<Tag>) -> Vec<(u32, bool)> {
-        std::iter::from_fn(|| player.try_recv().ok()).map(|tag| (tag.timestamp_ms, tag.header)).collect()
+    fn drain(player: &mut Player) -> Vec<(u32, bool)> {
+        player.tags().into_iter().map(|tag| (tag.timestamp_ms, tag.header)).collect()
     }
 
     #[test]

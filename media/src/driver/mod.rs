@@ -13,3 +13,4 @@ mod roaming;
 pub mod rtmp;
 pub mod shard;
 pub mod timers;
+pub mod wire;

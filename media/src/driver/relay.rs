@@ -16,6 +16,7 @@ use tokio::{
 
 use crate::{
     command::{RelayCounts, RelayTarget},
+    driver::outlet::Player,
     flv::{Tag, TagKind},
     rtmp::{
         client::{ClientEvent, ClientSession, Purpose},
@@ -38,8 +39,8 @@ const WORDS_MAX: usize = 128;
 /// AMF0 string `@setDataFrame`: what publishers put before `onMetaData`, so that servers keep it.
 const SET_DATA_FRAME: &[u8] = b"\x02\x00\x0d@setDataFrame";
 
-/// Carries the tags of a stream there, until one side ends it. The text says why it ended.
-pub async fn push(target: RelayTarget, mut tags: mpsc::Receiver<Tag>, counts: Arc<RelayCounts>) -> String {
+/// Carries what a stream's player gets there, until one side ends it. The text says why it ended.
+pub async fn push(target: RelayTarget, mut player: Player, counts: Arc<RelayCounts>) -> String {
     let outcome = async {
         let mut link = Link::open(target, Purpose::Publish, counts).await?;
         while !link.started {
@@ -48,8 +49,12 @@ pub async fn push(target: RelayTarget, mut tags: mpsc::Receiver<Tag>, counts: Ar
         loop {
             tokio::select! {
                 read = link.read() => read.map(drop)?,
-                tag = tags.recv() => match tag {
-                    Some(tag) => link.send(&tag).await?,
+                given = player.next() => match given {
+                    Some(given) => {
+                        for tag in given.tags() {
+                            link.send(&tag).await?;
+                        }
+                    }
                     None => return link.close("the stream is over").await,
                 },
             }

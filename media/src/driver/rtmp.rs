@@ -1,8 +1,8 @@
 //! RTMP over sockets: one task for each connection, around a [`ServerSession`] that knows nothing of them.
 //!
 //! A publisher's tags go into the channel of [`Command::OpenIngest`]; a full channel stops reading, and so TCP stops the
-//! publisher. A player's tags come out of the bounded channel of [`Command::Attach`]; what is ready there is written with
-//! one vectored write, and nothing else is buffered here.
+//! publisher. A player's socket is written to by its stream, see [`Seat`]; under TLS its own task does that. Nothing but what
+//! did not fit into the socket is buffered.
 
 use std::{
     fmt,
@@ -15,7 +15,7 @@ use std::{
 use bytes::Buf;
 use rustls::ServerConfig;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc, oneshot},
     task::JoinSet,
@@ -27,9 +27,13 @@ use tracing::{debug, info, warn};
 use crate::{
     command::{Command, Event, PlayGrant, StreamUrl},
     config::MediaConfig,
+    driver::{
+        outlet::{DirectEnd, Form, Player, Seat},
+        wire::{Plain, Wire},
+    },
     flv::Tag,
     rtmp::{
-        RtmpError, STREAM_ID,
+        RtmpError,
         chunk::ChunkRun,
         server::{HANDSHAKE_TIMEOUT, RefusalKind, ServerEvent, ServerSession},
         url::StreamPath,
@@ -52,8 +56,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const READ_BYTES: usize = 2 << 10;
 /// Read buffer of publishers.
 const PUBLISHER_READ_BYTES: usize = 32 << 10;
-/// Tags in one write. Each is two slices, and tokio passes 64 to the kernel.
-const TAGS_PER_WRITE: usize = 32;
 /// Characters of a name in a log line.
 const SHOWN_CHARS_MAX: usize = 128;
 
@@ -95,12 +97,11 @@ pub async fn serve(
         tasks.spawn(async move {
             let accepted = Instant::now();
             match open_tls(&stream, tls).await {
-                Ok(None) => serve_connection(stream, remote, accepted, commands, events).await,
-                Ok(Some(acceptor)) => match timeout(left_of_handshake(accepted), acceptor.accept(stream)).await {
-                    Ok(Ok(stream)) => serve_connection(stream, remote, accepted, commands, events).await,
-                    Ok(Err(error)) => debug!(%remote, %error, "RTMPS: the TLS handshake failed"),
-                    Err(_) => debug!(%remote, "RTMPS: the TLS handshake took too long"),
-                },
+                Ok(None) => serve_connection(Plain(Arc::new(stream)), remote, accepted, commands, events).await,
+                // In a box, so that connections without TLS do not take the place of those with it.
+                Ok(Some(acceptor)) => {
+                    Box::pin(serve_tls(acceptor, stream, remote, accepted, commands, events)).await;
+                }
                 Err(reason) => debug!(%remote, reason, "RTMP connection ends"),
             }
             drop(permit);
@@ -126,6 +127,21 @@ async fn open_tls(stream: &TcpStream, tls: Option<Arc<ServerConfig>>) -> Result<
     }
 }
 
+async fn serve_tls(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    remote: SocketAddr,
+    accepted: Instant,
+    commands: mpsc::Sender<Command>,
+    events: mpsc::Sender<Event>,
+) {
+    match timeout(left_of_handshake(accepted), acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => serve_connection(stream, remote, accepted, commands, events).await,
+        Ok(Err(error)) => debug!(%remote, %error, "RTMPS: the TLS handshake failed"),
+        Err(_) => debug!(%remote, "RTMPS: the TLS handshake took too long"),
+    }
+}
+
 /// Serves one connection to its end; RTMPS gives its TLS stream. `accepted`: when the connection came.
 pub async fn serve_connection<S>(
     stream: S,
@@ -134,7 +150,7 @@ pub async fn serve_connection<S>(
     commands: mpsc::Sender<Command>,
     events: mpsc::Sender<Event>,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Wire,
 {
     let mut connection = Connection::new(stream, remote, accepted, commands, events);
     let end = connection.run().await;
@@ -160,6 +176,15 @@ enum End {
     Stalled,
 }
 
+impl From<DirectEnd> for End {
+    fn from(end: DirectEnd) -> End {
+        match end {
+            DirectEnd::Io(error) => End::Io(error),
+            DirectEnd::Stalled => End::Stalled,
+        }
+    }
+}
+
 struct Connection<S> {
     stream: S,
     remote: SocketAddr,
@@ -170,6 +195,8 @@ struct Connection<S> {
     start: usize,
     end: usize,
     output: ChunkRun,
+    /// While the connection plays, and its stream writes to the socket.
+    seat: Option<Arc<Seat>>,
     /// Set to `timer_at`, and only touched when that changes.
     timer: Pin<Box<Sleep>>,
     timer_at: Option<Time>,
@@ -177,7 +204,7 @@ struct Connection<S> {
     events: mpsc::Sender<Event>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+impl<S: Wire> Connection<S> {
     fn new(
         stream: S,
         remote: SocketAddr,
@@ -194,6 +221,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             start: 0,
             end: 0,
             output: ChunkRun::default(),
+            seat: None,
             timer: Box::pin(sleep(Duration::ZERO)),
             timer_at: None,
             commands,
@@ -263,6 +291,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Sends what is waiting, the session's words last.
     async fn flush(&mut self) -> Result<(), End> {
+        if let Some(seat) = &self.seat {
+            seat.set_paused(self.session.is_paused());
+            seat.say(self.session.take_output());
+            return Ok(());
+        }
         self.output.push_bytes(self.session.take_output().into());
         if !self.output.has_remaining() {
             return Ok(());
@@ -335,31 +368,57 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             None => return self.refuse(&path, None, &no_answer()),
         };
         let attached = ask(&self.commands, |reply| Command::Attach { stream, reply }).await;
-        let mut tags = match attached {
-            Some(Ok(tags)) => tags,
+        let player = match attached {
+            Some(Ok(player)) => player,
             Some(Err(refusal)) => return self.refuse(&path, None, &refusal.to_string()),
             None => return self.refuse(&path, None, &no_answer()),
         };
         debug!(remote = %self.remote, path = %Shown(&path), %stream, "RTMP play begins");
         self.session.accept_play(self.now());
-        // The words that introduce the stream go before its first tag.
-        self.flush().await?;
-        let ended = self.send_tags(&mut tags, until).await;
+        let ended = match self.stream.socket() {
+            Some(socket) => {
+                // The words that introduce the stream go before its first tag.
+                let words = self.session.take_output();
+                let seat = Arc::new(Seat::new(player, Form::Rtmp, socket, words));
+                self.seat = Some(seat.clone());
+                let ended = self.sit(&seat, until).await;
+                self.seat = None;
+                ended
+            }
+            None => self.send_pieces(player, until).await,
+        };
         debug!(remote = %self.remote, path = %Shown(&path), %stream, "RTMP play ends");
         ended
     }
 
-    /// Up to the end of the stream, or of the player's rights.
-    async fn send_tags(&mut self, tags: &mut mpsc::Receiver<Tag>, until: Option<Instant>) -> Result<(), End> {
-        let over = async {
-            match until {
-                Some(until) => sleep_until(until.into()).await,
-                None => std::future::pending().await,
+    /// Up to the end of the stream, or of the player's rights. The stream writes; this reads, and waits where the socket is
+    /// full. Input waits then, too: its answers could not be sent.
+    async fn sit(&mut self, seat: &Seat, until: Option<Instant>) -> Result<(), End> {
+        let mut over = std::pin::pin!(over(until));
+        let mut is_called = true;
+        loop {
+            tokio::select! {
+                more = seat.drain(), if is_called => match more? {
+                    true => is_called = false,
+                    false => return self.end_stream().await,
+                },
+                () = seat.called(), if !is_called => is_called = true,
+                event = self.next_event(), if !is_called => {
+                    if let ServerEvent::StreamClosed = event? {
+                        seat.end();
+                        seat.drain().await?;
+                        return Ok(());
+                    }
+                }
+                () = &mut over => return self.end_stream().await,
             }
-        };
-        let mut over = std::pin::pin!(over);
-        let mut gate = Gate::default();
-        let mut ready = Vec::with_capacity(TAGS_PER_WRITE);
+        }
+    }
+
+    /// As [`sit`](Self::sit), where nobody else can write.
+    async fn send_pieces(&mut self, mut player: Player, until: Option<Instant>) -> Result<(), End> {
+        self.flush().await?;
+        let mut over = std::pin::pin!(over(until));
         loop {
             tokio::select! {
                 event = self.next_event() => {
@@ -367,25 +426,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         return Ok(());
                     }
                 }
-                count = tags.recv_many(&mut ready, TAGS_PER_WRITE) => {
-                    if count == 0 {
-                        return self.end_stream().await;
-                    }
-                    for tag in ready.drain(..) {
-                        if gate.passes(&tag, self.session.is_paused()) {
-                            self.output.push_media(STREAM_ID, tag.media_kind(), tag.timestamp_ms, &tag.payload);
-                        }
-                    }
+                piece = player.next_bytes(Form::Rtmp) => {
+                    let Some(piece) = piece else { return self.end_stream().await };
+                    self.output.push_bytes(piece);
                     self.flush().await?;
                 }
                 () = &mut over => return self.end_stream().await,
             }
+            player.set_paused(self.session.is_paused());
         }
     }
 
     /// The stream was ended by somebody else: says so and ends the connection.
     async fn end_stream(&mut self) -> Result<(), End> {
         self.session.end_stream();
+        if let Some(seat) = self.seat.take() {
+            seat.end();
+            seat.say(self.session.take_output());
+            seat.drain().await?;
+        }
         self.flush().await?;
         Err(End::Told)
     }
@@ -456,21 +515,11 @@ fn refusal_kind(code: Option<u32>) -> RefusalKind {
     }
 }
 
-/// Holds tags back from a player that paused, and after that up to the next place where it can start.
-#[derive(Default)]
-struct Gate {
-    closed: bool,
-    video: bool,
-}
-
-impl Gate {
-    fn passes(&mut self, tag: &Tag, paused: bool) -> bool {
-        self.video |= tag.key;
-        self.closed |= paused;
-        if self.closed && !paused && (tag.key || !self.video) {
-            self.closed = false;
-        }
-        !self.closed || tag.header
+/// Ready when somebody's rights are.
+async fn over(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until.into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -7,7 +7,7 @@ mod reader;
 mod writer;
 
 pub use reader::{ChunkError, ChunkReader};
-pub use writer::{CHUNK_SIZE_OUT, ChunkRun, write_media, write_message};
+pub use writer::{CHUNK_SIZE_OUT, ChunkRun, append_media, write_media, write_message};
 
 /// Until a side says otherwise, both cut at this many bytes (§5.4.1).
 pub const CHUNK_SIZE_DEFAULT: usize = 128;

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, io::IoSlice};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
 use super::{EXTENDED, stream};
 use crate::rtmp::message::{MediaKind, Message, MessageType};
@@ -28,34 +28,25 @@ pub fn write_message(message: &Message, chunk_size: usize, out: &mut Vec<u8>) {
 pub fn write_media(stream_id: u32, kind: MediaKind, timestamp_ms: u32, payload: &Bytes) -> Bytes {
     let chunks = payload.len() / CHUNK_SIZE_OUT + 1;
     let mut out = Vec::with_capacity(payload.len() + HEAD_BYTES_MAX + 5 * chunks);
-    let message = Message { kind: kind.message_type(), timestamp_ms, stream_id, payload: payload.clone() };
-    write_message(&message, CHUNK_SIZE_OUT, &mut out);
+    append_media(stream_id, kind, timestamp_ms, payload, &mut out);
     out.into()
 }
 
-/// Messages on their way into a socket: chunk headers of ours between payloads that are shared with all other players of the
-/// stream, so that a player costs a dozen bytes a message and no copy. Made for vectored writes.
+/// Appends what [`write_media`] makes.
+pub fn append_media(stream_id: u32, kind: MediaKind, timestamp_ms: u32, payload: &Bytes, out: &mut Vec<u8>) {
+    let message = Message { kind: kind.message_type(), timestamp_ms, stream_id, payload: payload.clone() };
+    write_message(&message, CHUNK_SIZE_OUT, out);
+}
+
+/// Bytes on their way into a socket, in parts that others may have too. Made for vectored writes.
 #[derive(Debug, Default)]
 pub struct ChunkRun {
     parts: VecDeque<Bytes>,
     remaining: usize,
-    /// Where headers are written; handed out in pieces, reclaimed when the pieces are gone.
-    heads: BytesMut,
 }
 
 impl ChunkRun {
-    /// Appends what [`write_media`] would.
-    pub fn push_media(&mut self, stream_id: u32, kind: MediaKind, timestamp_ms: u32, payload: &Bytes) {
-        let mut chunks = Chunks::new(kind.message_type(), timestamp_ms, stream_id, payload.len(), CHUNK_SIZE_OUT);
-        while let Some(chunk) = chunks.next_chunk() {
-            self.heads.extend_from_slice(chunk.head());
-            let head = self.heads.split().freeze();
-            self.push_bytes(head);
-            self.push_bytes(payload.slice(chunk.start..chunk.end));
-        }
-    }
-
-    /// Appends bytes that are chunks already.
+    /// Appends whole chunks.
     pub fn push_bytes(&mut self, bytes: Bytes) {
         if !bytes.is_empty() {
             self.remaining += bytes.len();
@@ -195,7 +186,7 @@ mod tests {
         let mut expected = Vec::new();
         for (length, time) in [(0, 0), (1, 5), (CHUNK_SIZE_OUT, 9), (3 * CHUNK_SIZE_OUT + 5, u32::MAX)] {
             let payload = Bytes::from(vec![length as u8; length]);
-            run.push_media(1, MediaKind::Video, time, &payload);
+            run.push_bytes(write_media(1, MediaKind::Video, time, &payload));
             expected.extend_from_slice(&write_media(1, MediaKind::Video, time, &payload));
         }
         run.push_bytes(Bytes::from_static(b"tail"));
