@@ -1,6 +1,6 @@
 /**
  * Lips and voice through the bridge, both ways: a beep at each full second of the publisher's time line belongs to the picture of that
- * second. 20 s of each; LIPS_MINUTES=10 for as long as one likes to watch.
+ * second. 20 s of each; LIPS_MINUTES=10 TEST_TIMEOUT_MS=2000000 for as long as one likes to watch.
  *
  * In FLV both have timestamps. A browser plays the voice of a WebRTC stream up to 30 ms beside the lips before it moves either, and
  * by more until it has (80 ms a second at most); but it says by how much it believes that it does, from the server's sender

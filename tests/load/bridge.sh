@@ -69,7 +69,7 @@ for scene in $scenes; do
         done
         ;;
     delay)
-        # From the publisher's sending of a picture to its arrival at a player.
+        # From the publisher's sending of a picture to its arrival at a player. What browsers make of it: tests/chrome/delay.mjs.
         start
         measure 'delay, RTMP to WebRTC' whep "$whep" 5 --video-kbps 1300 --verify 1
         publish=whip
