@@ -655,6 +655,17 @@ impl Control {
         Ok(())
     }
 
+    /// What a publisher is to send, most wanted first: the operator's order, but H.264 before all where somebody is who came by
+    /// RTMP or plays by URL, or who sends it already; if it may be sent at all.
+    fn video_codecs(&self, room: RoomId, transport: Option<TransportId>) -> Vec<Codec> {
+        let mut codecs = self.config.video_codecs.clone();
+        if self.streams.wants_h264(room, transport) {
+            // Stable: the others keep their order.
+            codecs.sort_by_key(|codec| *codec != Codec::H264);
+        }
+        codecs
+    }
+
     fn publish(
         &mut self,
         room: RoomId,
@@ -672,7 +683,7 @@ impl Control {
         };
         let known = self.transports.get(&id);
         let local = new_peer.as_ref().or(known).map(|p| p.local.clone()).ok_or(Refusal::NotFound)?;
-        let policy = Policy { video_codecs: self.config.video_codecs.clone(), ..Policy::default() };
+        let policy = Policy { video_codecs: self.video_codecs(room, transport), ..Policy::default() };
         let mut negotiated = sdp::answer_publish(offer, &local, &policy).map_err(refusal_of)?;
         let before = known.and_then(|peer| peer.remote.as_ref());
         if before.is_some_and(|b| (&b.ufrag, &b.pwd) != (&negotiated.remote.ufrag, &negotiated.remote.pwd)) {

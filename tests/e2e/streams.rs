@@ -16,6 +16,7 @@ use tokio_tungstenite::{connect_async, tungstenite::Message};
 
 use crate::{
     http::{ask, open},
+    refusals::offer,
     server::TestServer,
 };
 
@@ -109,6 +110,34 @@ async fn sound_is_transcoded_while_somebody_listens_and_only_then() {
     until(made, |packets| packets > 20).await.expect("more of it");
     listener.wait().expect("he leaves");
     until(running, |transcoders| transcoders == 0).await.expect("silence again");
+}
+
+/// Which codec a publisher by WHIP is answered who could send H.264 as well as VP8.
+async fn codec_for(server: &TestServer, room: &str, user: &str) -> &'static str {
+    let offer = offer("sendonly").replace("SAVPF 102 103", "SAVPF 102 103 96") + "a=rtpmap:96 VP8/90000\r\n";
+    let ticket = server.ticket(1_400_000_001, user, room);
+    let bearer = format!("Bearer {}", ticket.user_sig);
+    let headers = [("content-type", "application/sdp"), ("authorization", bearer.as_str())];
+    let path = format!("/whip/{room}/{user}?sdkappid=1400000001");
+    let answer = ask(server.http, "POST", &path, &headers, &offer).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    match (answer.text().contains("H264/90000"), answer.text().contains("VP8/90000")) {
+        (true, false) => "H264",
+        (false, true) => "VP8",
+        _ => panic!("one codec: {}", answer.text()),
+    }
+}
+
+#[tokio::test]
+async fn publishers_are_asked_for_h264_where_rtmp_is_and_for_what_the_operator_likes_elsewhere() {
+    let server = TestServer::start(&["media.video_codecs=VP8,H264"]).await;
+    until(server.http, TEST_STREAM, 200).await;
+    assert_eq!(codec_for(&server, "1001", "beside-the-test-stream").await, "H264");
+    assert_eq!(codec_for(&server, "55", "first").await, "VP8");
+    assert_eq!(codec_for(&server, "55", "second").await, "VP8");
+    let player = until(server.http, "/live/1400000001_55_first_main.flv", 200).await;
+    assert_eq!(codec_for(&server, "55", "third").await, "H264");
+    drop(player);
 }
 
 #[tokio::test]

@@ -131,6 +131,19 @@ impl Streams {
         }
     }
 
+    /// Whether H.264 serves a room best: somebody plays in it by URL, publishes by RTMP, and so plays likewise, or this transport
+    /// sends it already.
+    pub fn wants_h264(&self, room: RoomId, transport: Option<TransportId>) -> bool {
+        self.entries.values().filter(|entry| entry.room == room).any(|entry| match &entry.origin {
+            Origin::Ingest(_) => true,
+            _ if entry.feed.as_ref().is_some_and(|feed| feed.outlet().players() > 0) => true,
+            Origin::Transport(id) => {
+                Some(*id) == transport && entry.video.as_ref().is_some_and(|track| track.codec == Codec::H264)
+            }
+            Origin::Nobody => false,
+        })
+    }
+
     /// Cuts the publisher of a stream. Whether its shard has to cut him too is returned, with the room and the shard.
     pub fn hold(&mut self, stream: StreamId) -> Option<(RoomId, usize)> {
         let entry = self.entries.get_mut(&stream)?;
