@@ -9,6 +9,7 @@ mod control;
 mod events;
 mod gate;
 mod keep;
+mod letter;
 mod line;
 pub mod notice;
 pub(crate) mod peer;
@@ -87,6 +88,7 @@ struct Inner {
     resumable: DashMap<String, Comeback>,
     connections: Mutex<HashMap<IpAddr, usize>>,
     listeners: notice::Listeners,
+    post: letter::Post,
     /// Where rooms are kept; answers wait for it.
     store: OnceLock<Store>,
     /// The server is going down: nobody enters any more.
@@ -163,6 +165,7 @@ impl Hub {
             resumable: DashMap::new(),
             connections: Mutex::default(),
             listeners: notice::Listeners::default(),
+            post: letter::Post::default(),
             store: OnceLock::new(),
             closing: AtomicBool::new(false),
             config,
@@ -248,6 +251,7 @@ impl Hub {
     pub fn request(&self, seat: &Seat, id: u64, request: Request) {
         match request {
             Request::SwitchRole(switch) => self.switch_role(seat, id, &switch),
+            Request::Say(say) => self.say(seat, id, say),
             request => {
                 self.0.with_seat(seat, |cell, out| {
                     cell.count_request(seat.member, id);

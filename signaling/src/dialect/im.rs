@@ -69,6 +69,8 @@ pub fn routes(hub: &Hub) -> Router<Hub> {
             Im(im).hear(notice);
         }
     });
+    let weak = Arc::downgrade(&im.0);
+    hub.employ(move |app, _, letter| weak.upgrade().is_some_and(|im| Im(im).take_letter(app, letter)));
     tokio::spawn(sweep(Arc::downgrade(&im.0)));
     router(im)
 }
@@ -350,6 +352,21 @@ impl Im {
         json!({ "UserProfileItem": items.collect::<Vec<_>>(), "CurrentStandardSequence": 0 })
     }
 
+    /// A letter of a member on another wire to somebody who is logged in here.
+    fn take_letter(&self, app: u32, letter: &Message) -> bool {
+        let (Some(from), Some(to)) = (&letter.from, &letter.to) else { return false };
+        let body = json!({
+            "From_Account": from,
+            "To_Account": to,
+            "MsgSeq": letter.id,
+            // Clients drop what has the sender, the number, the random number and the time of another.
+            "MsgRandom": letter.time & 0xffff_ffff,
+            "MsgTimeStamp": letter.time / 1000,
+            "MsgBody": elements_of(letter, false),
+        });
+        self.desk().deliver(app, to, body)
+    }
+
     /// What happens in rooms, for the groups of the same name. The room is locked meanwhile.
     fn hear(&self, notice: &Notice) {
         let (app, room) = (notice.sdk_app_id, &notice.room);
@@ -361,7 +378,8 @@ impl Im {
             | Fact::MemberLeft { .. }
             | Fact::PublishStarted { .. }
             | Fact::PublishChanged { .. }
-            | Fact::PublishStopped { .. } => {
+            | Fact::PublishStopped { .. }
+            | Fact::ListChanged => {
                 let field = r#"{"cmd":"notifyPusherChange","data":""}"#;
                 self.desk().notify_group(app, room, 255, field, notice.unix_ms / 1000);
             }

@@ -116,6 +116,7 @@ impl Weapp {
         }
         self.hub().forget_pushes(key.0, &key.1, Some(user));
         self.hub().end_stay(key.0, &key.1, user);
+        self.hub().list_changed(key.0, &key.1);
         if left == Left::Destroyed {
             info!(app = key.0, room = %key.1, "off the list");
         }

@@ -6,7 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Cell, Hub, Seat, lock, notice::Notice, unix_ms};
+use super::{
+    Cell, Hub, Seat, lock,
+    notice::{Fact, Notice},
+    unix_ms,
+};
 use crate::{
     code::{Code, Fault},
     message::{Content, MemberInfo, Message},
@@ -33,6 +37,12 @@ impl Hub {
     /// must not wait, and must not call the hub.
     pub fn listen(&self, listener: impl Fn(&Notice) + Send + Sync + 'static) {
         self.0.listeners.add(Arc::new(listener));
+    }
+
+    /// A room service has something else to say about a room, whether or not the room is there.
+    pub(crate) fn list_changed(&self, sdk_app_id: u32, room: &RoomName) {
+        let fact = Fact::ListChanged;
+        self.0.listeners.tell(&Notice { sdk_app_id, room: room.clone(), unix_ms: unix_ms(), fact });
     }
 
     /// The rooms of an app, in the order of their names.

@@ -49,6 +49,8 @@ pub enum Fact {
         user: String,
         stream: StreamName,
     },
+    /// Who a room service says is in the room is not what it was.
+    ListChanged,
 }
 
 type Listener = Arc<dyn Fn(&Notice) + Send + Sync>;

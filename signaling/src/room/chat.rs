@@ -100,6 +100,12 @@ impl Room {
         self.deliver(None, from, to, content, out)
     }
 
+    /// The number of a message that comes to be now.
+    pub(crate) fn next_message_id(&mut self) -> u64 {
+        self.chat.last_id += 1;
+        self.chat.last_id
+    }
+
     fn deliver(
         &mut self,
         sender: Option<MemberId>,
@@ -126,8 +132,7 @@ impl Room {
                 Some(receiver.id)
             }
         };
-        self.chat.last_id += 1;
-        let (id, time) = (self.chat.last_id, self.clock.unix_ms);
+        let (id, time) = (self.next_message_id(), self.clock.unix_ms);
         let message = Message { id, from, to, time, content };
         match receiver {
             Some(receiver) => out.push(Output::Event { to: receiver, event: Event::Message(message) }),

@@ -154,6 +154,42 @@ async fn a_change_of_members_is_noticed_at_once_and_so_is_the_end_of_the_room() 
 }
 
 #[tokio::test]
+async fn what_a_phone_tells_the_room_service_is_noticed_at_once_whether_or_not_it_pushes() {
+    let service = Service::new();
+    let rooms = crate::dialect::weapp::routes(&service.house.hub).with_state(service.house.hub.clone());
+    let post = async |path: String, body: Value| {
+        let request = HttpRequest::builder().method("POST").uri(path).header("host", "live.example");
+        let response = rooms.clone().oneshot(request.body(Body::from(body.to_string())).unwrap()).await.unwrap();
+        let answer: Value = serde_json::from_slice(&to_bytes(response.into_body(), 1 << 20).await.unwrap()).unwrap();
+        assert_eq!(answer["code"], 0, "{answer}");
+        answer
+    };
+    let sig = user_sig("phone");
+    let login = format!("/weapp/multi_room/login?sdkAppID={APP}&accountType=1&userID=phone&userSig={sig}");
+    let token = post(login, json!({})).await["token"].as_str().unwrap().to_owned();
+    let alice = service.log_in("alice").await;
+    let key = service.join(&alice).await;
+    let mut from = 0;
+    let url = "rtmp://elsewhere.example/live/1_2?txSecret=3";
+    for command in ["add_pusher", "delete_pusher", "add_pusher", "destroy_room"] {
+        let waiting = service.hear(&key, from);
+        let asked = async {
+            tokio::task::yield_now().await;
+            let started = Instant::now();
+            let body = json!({ "roomID": ROOM.to_string(), "userID": "phone", "userName": "P", "userAvatar": "",
+                "pushURL": url });
+            post(format!("/weapp/multi_room/{command}?userID=phone&token={token}"), body).await;
+            started
+        };
+        let ((said, next), started) = tokio::join!(waiting, asked);
+        assert!(started.elapsed() < Duration::from_millis(100), "{command}: {:?}", started.elapsed());
+        let field = &said.last().unwrap()["MsgBody"]["UserDefinedField"];
+        assert_eq!(field, r#"{"cmd":"notifyPusherChange","data":""}"#, "{command}");
+        from = next;
+    }
+}
+
+#[tokio::test]
 async fn a_letter_finds_a_guest_and_a_member_by_websocket() {
     let service = Service::new();
     let mut member = service.house.member("member").await;
@@ -171,6 +207,21 @@ async fn a_letter_finds_a_guest_and_a_member_by_websocket() {
     let heard = said_to(&mut member).await;
     assert_eq!((&heard["from"], &heard["to"], &heard["text"]), (&json!("alice"), &json!("member"), &json!("psst")));
     assert_eq!(service.code(&alice, "openim/sendmsg", letter("nobody")).await, 20003);
+
+    // The member writes back, to her alone.
+    let told = member.ask(json!({ "type": "message", "to": "alice", "text": "psst yourself" })).await;
+    assert_eq!(told["type"], "ok", "{told}");
+    let letters = service.letters(&alice, 0).await;
+    assert_eq!((letters.len(), &letters[0]["From_Account"]), (1, &json!("member")));
+    assert_eq!((&letters[0]["MsgBody"], &letters[0]["MsgSeq"]), (&text("psst yourself"), &told["messageID"]));
+    let custom = json!({ "type": "message", "to": "bob", "data": "{\"cmd\":\"linkmic\"}" });
+    assert_eq!(member.ask(custom).await["type"], "ok");
+    assert_eq!(service.letters(&bob, seen).await[1]["MsgBody"], link);
+    // Who is known nowhere is still unknown.
+    assert_eq!(member.ask(json!({ "type": "message", "to": "nobody", "text": "x" })).await["code"], 73014);
+    service.house.pushed("phone").await;
+    member.drain();
+    assert_eq!(member.ask(json!({ "type": "message", "to": "phone", "text": "x" })).await["code"], 73020);
 }
 
 #[tokio::test]

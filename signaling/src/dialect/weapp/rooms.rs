@@ -172,6 +172,7 @@ impl Weapp {
         if let Some(name) = push_name {
             self.hub().move_push(&name, &key.1);
         }
+        self.hub().list_changed(key.0, &key.1);
         Ok(())
     }
 
@@ -208,6 +209,7 @@ impl Weapp {
             }
             board.destroy(key);
         }
+        self.hub().list_changed(key.0, &key.1);
         self.after_destroy(key);
         Ok(())
     }
