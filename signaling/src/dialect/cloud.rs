@@ -10,7 +10,7 @@ use std::{
 };
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     body::Bytes,
     extract::{DefaultBodyLimit, Path, RawQuery, State, rejection::BytesRejection},
     http::{HeaderMap, header},
@@ -20,11 +20,11 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::whip::bearer;
+use super::{weapp::urls::Urls, whip::bearer};
 use crate::{
     auth::{authorise::Privilege, issue, url::Query},
     code::{Code, Fault},
-    config::AppConfig,
+    config::{AppConfig, ReachedAt},
     fields::read_object,
     hub::Hub,
     name::{RoomName, is_user_id},
@@ -61,8 +61,16 @@ struct Document {
 /// What a room's metadata is for rooms from here.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Metadata {
-    webrtc_room: Document,
+enum Metadata {
+    WebrtcRoom(Document),
+    LiveRoom(Document),
+}
+
+/// Where a document belongs. A room is in one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Collection {
+    Webrtc,
+    Live,
 }
 
 /// Why a call is answered with a code.
@@ -71,6 +79,16 @@ enum Why {
     Missing,
     NoRoom,
     Full,
+}
+
+impl Why {
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Why::Missing => ("10001", "parameters are missing"),
+            Why::NoRoom => ("10002", "roomID is not an integer, or there is no such room"),
+            Why::Full => ("10005", "the room is full"),
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -94,8 +112,10 @@ async fn handle(
     peer: Peer,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
+    reached_at: Option<Extension<ReachedAt>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refused> {
+    let urls = Urls::new(&cloud.hub, &headers, None, reached_at.map(|Extension(at)| at));
     let query = Query::parse(&query.unwrap_or_default());
     let body = body.map_err(|_| Code::MessageTooBig)?;
     let text = std::str::from_utf8(&body).ok().map(|text| if text.trim().is_empty() { "{}" } else { text });
@@ -105,33 +125,40 @@ async fn handle(
     let app = app.and_then(|app| u32::try_from(app).ok()).unwrap_or(0);
     cloud.hub.authorise_owner(peer.remote, app, bearer(&headers).as_deref())?;
 
-    let (is_new, name) = match function.split_once('-') {
-        Some(("webrtc", name)) => (false, name),
-        Some(("webrtcroom", name)) => (true, name),
+    let (layout, name) = match function.split_once('-') {
+        Some(("webrtc", name)) => (Layout::Older, name),
+        Some(("webrtcroom", name)) => (Layout::Newer, name),
+        Some(("liveroom", name)) => (Layout::Live, name),
         _ => return Err(Code::NotFound.into()),
     };
     let apps = cloud.hub.apps();
     let app = apps.iter().find(|one| one.sdk_app_id == app).ok_or(Code::OwnerRefused)?;
-    let call = Call { hub: &cloud.hub, app, event: &event, is_new };
-    let done = {
+    let call = Call { hub: &cloud.hub, app, event: &event, is_new: layout == Layout::Newer, urls: &urls };
+    let answer = {
         let _turn = cloud.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        call.run(name).ok_or(Code::NotFound)??
+        match layout {
+            Layout::Live => call.run_live(name).ok_or(Code::NotFound)??,
+            _ => match (call.run(name).ok_or(Code::NotFound)??, layout) {
+                (Ok(data), Layout::Newer) => json!({ "code": 0, "message": "ok", "data": data }),
+                (Ok(data), _) => data,
+                (Err(why), _) => {
+                    let (code, message) = why.words();
+                    json!({ "code": code, "message": message })
+                }
+            },
+        }
     };
     // What is answered survives a crash.
     cloud.hub.settled().await?;
-    let answer = match (done, is_new) {
-        (Ok(data), true) => json!({ "code": 0, "message": "ok", "data": data }),
-        (Ok(data), false) => data,
-        (Err(why), _) => {
-            let (code, message) = match why {
-                Why::Missing => ("10001", "parameters are missing"),
-                Why::NoRoom => ("10002", "roomID is not an integer, or there is no such room"),
-                Why::Full => ("10005", "the room is full"),
-            };
-            json!({ "code": code, "message": message })
-        }
-    };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+}
+
+/// Which form an answer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    Older,
+    Newer,
+    Live,
 }
 
 /// One call of one app. What it does comes back as data or as a code of the functions; a fault is the server's own.
@@ -140,6 +167,7 @@ struct Call<'a> {
     app: &'a AppConfig,
     event: &'a Map<String, Value>,
     is_new: bool,
+    urls: &'a Urls,
 }
 
 type Done = Result<Result<Value, Why>, Fault>;
@@ -164,17 +192,10 @@ impl Call<'_> {
             return Ok(Err(Why::Missing));
         }
         match self.room() {
-            Ok(None) => loop {
-                // Eight digits, as the functions draw them.
-                let mut random = [0; 4];
-                aws_lc_rs::rand::fill(&mut random).map_err(|_| Code::MediaUnavailable)?;
-                let number = 10_000_000 + u32::from_be_bytes(random) % 90_000_000;
-                if let Some(document) = self.create(&RoomName::Number(number), user, name)? {
-                    return Ok(Ok(json!(document)));
-                }
-            },
+            Ok(None) => Ok(Ok(json!(self.create_somewhere(Collection::Webrtc, user, name)?))),
             Ok(Some(room)) => {
-                let document = self.create(&room, user, name)?.or_else(|| self.document(&room));
+                let made = self.create(Collection::Webrtc, &room, user, name)?;
+                let document = made.or_else(|| self.document(Collection::Webrtc, &room));
                 Ok(document.map(|document| json!(document)).ok_or(Why::NoRoom))
             }
             Err(why) => Ok(Err(why)),
@@ -189,17 +210,17 @@ impl Call<'_> {
             Err(why) => return Ok(Err(why)),
         };
         let name = self.text("roomName").unwrap_or_default();
-        let found = match self.document(&room) {
+        let found = match self.document(Collection::Webrtc, &room) {
             Some(document) => Some(document),
             None if self.is_new => return Ok(Err(Why::NoRoom)),
-            None => self.create(&room, user, name)?,
+            None => self.create(Collection::Webrtc, &room, user, name)?,
         };
         let Some(mut document) = found else { return Ok(Err(Why::NoRoom)) };
         if !document.members.iter().any(|one| one == user) {
             match document.members.len() < MEMBERS_MAX {
                 true => {
                     document.members.push(user.to_owned());
-                    self.write(&room, &document)?;
+                    self.write(Collection::Webrtc, &room, &document)?;
                 }
                 // The older functions let him in and say nothing.
                 false if self.is_new => return Ok(Err(Why::Full)),
@@ -223,7 +244,7 @@ impl Call<'_> {
             Ok(None) => return Ok(Err(Why::Missing)),
             Err(why) => return Ok(Err(why)),
         };
-        let Some(mut document) = self.document(&room) else { return Ok(Err(Why::NoRoom)) };
+        let Some(mut document) = self.document(Collection::Webrtc, &room) else { return Ok(Err(Why::NoRoom)) };
         let before = document.members.len();
         document.members.retain(|one| one != user);
         let res = match document.members.is_empty() {
@@ -232,7 +253,7 @@ impl Call<'_> {
                 json!({ "stats": { "removed": 1 } })
             }
             false => {
-                self.write(&room, &document)?;
+                self.write(Collection::Webrtc, &room, &document)?;
                 json!({ "stats": { "updated": before - document.members.len() } })
             }
         };
@@ -245,7 +266,7 @@ impl Call<'_> {
             Ok(None) => return Ok(Err(Why::Missing)),
             Err(why) => return Ok(Err(why)),
         };
-        let document = self.document(&room);
+        let document = self.document(Collection::Webrtc, &room);
         if document.is_none() && self.is_new {
             return Ok(Err(Why::NoRoom));
         }
@@ -254,14 +275,18 @@ impl Call<'_> {
     }
 
     fn get_room_list(&self) -> Done {
+        Ok(Ok(json!({ "data": self.page_of(Collection::Webrtc) })))
+    }
+
+    /// The documents that `skip` and `limit` ask for.
+    fn page_of(&self, collection: Collection) -> Vec<Document> {
         let number = |name: &str| self.event.get(name).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
         let (skip, limit) = (number("skip").unwrap_or(0), number("limit").unwrap_or(LIMIT).min(LIMIT_MAX));
         let rooms = self.hub.rooms(self.app.sdk_app_id);
-        let mut documents: Vec<Document> = rooms.iter().filter_map(|view| read(&view.record)).collect();
+        let mut documents: Vec<Document> = rooms.iter().filter_map(|view| read(collection, &view.record)).collect();
         // Newest first, as people look for them.
         documents.sort_by(|a, b| b.create_time.cmp(&a.create_time));
-        let page: Vec<_> = documents.into_iter().skip(skip).take(limit).collect();
-        Ok(Ok(json!({ "data": page })))
+        documents.into_iter().skip(skip).take(limit).collect()
     }
 
     fn sign(&self) -> Done {
@@ -302,12 +327,30 @@ impl Call<'_> {
         RoomName::from_text(&text).filter(|_| digits).map(Some).ok_or(Why::NoRoom)
     }
 
-    fn document(&self, room: &RoomName) -> Option<Document> {
-        read(&self.hub.record(self.app.sdk_app_id, room)?)
+    fn document(&self, collection: Collection, room: &RoomName) -> Option<Document> {
+        read(collection, &self.hub.record(self.app.sdk_app_id, room)?)
+    }
+
+    /// A room of eight digits, as the functions draw them.
+    fn create_somewhere(&self, collection: Collection, user: &str, name: &str) -> Result<Document, Fault> {
+        loop {
+            let mut random = [0; 4];
+            aws_lc_rs::rand::fill(&mut random).map_err(|_| Code::MediaUnavailable)?;
+            let number = 10_000_000 + u32::from_be_bytes(random) % 90_000_000;
+            if let Some(document) = self.create(collection, &RoomName::Number(number), user, name)? {
+                return Ok(document);
+            }
+        }
     }
 
     /// `None`: there is a room of that name.
-    fn create(&self, room: &RoomName, user: &str, name: &str) -> Result<Option<Document>, Fault> {
+    fn create(
+        &self,
+        collection: Collection,
+        room: &RoomName,
+        user: &str,
+        name: &str,
+    ) -> Result<Option<Document>, Fault> {
         let document = Document {
             creator: user.to_owned(),
             room: room.to_string(),
@@ -319,7 +362,7 @@ impl Call<'_> {
         let record = RoomRecord {
             owner: Some(user.to_owned()),
             lasting: true,
-            metadata: Some(text_of(&document)),
+            metadata: Some(text_of(collection, &document)),
             ..RoomRecord::default()
         };
         match self.hub.create_room(self.app.sdk_app_id, room, record) {
@@ -329,8 +372,8 @@ impl Call<'_> {
         }
     }
 
-    fn write(&self, room: &RoomName, document: &Document) -> Result<(), Fault> {
-        let change = RoomChange { metadata: Some(text_of(document)), ..RoomChange::default() };
+    fn write(&self, collection: Collection, room: &RoomName, document: &Document) -> Result<(), Fault> {
+        let change = RoomChange { metadata: Some(text_of(collection, document)), ..RoomChange::default() };
         self.hub.update_room(self.app.sdk_app_id, room, change)
     }
 
@@ -351,13 +394,20 @@ impl Call<'_> {
     }
 }
 
-fn read(record: &RoomRecord) -> Option<Document> {
-    let metadata: Metadata = serde_json::from_str(record.metadata.as_deref()?).ok()?;
-    Some(metadata.webrtc_room)
+fn read(collection: Collection, record: &RoomRecord) -> Option<Document> {
+    match (collection, serde_json::from_str(record.metadata.as_deref()?).ok()?) {
+        (Collection::Webrtc, Metadata::WebrtcRoom(document)) | (Collection::Live, Metadata::LiveRoom(document)) => {
+            Some(document)
+        }
+        _ => None,
+    }
 }
 
-fn text_of(document: &Document) -> String {
-    crate::message::to_text(&Metadata { webrtc_room: document.clone() })
+fn text_of(collection: Collection, document: &Document) -> String {
+    crate::message::to_text(&match collection {
+        Collection::Webrtc => Metadata::WebrtcRoom(document.clone()),
+        Collection::Live => Metadata::LiveRoom(document.clone()),
+    })
 }
 
 fn unix_ms() -> u64 {
@@ -379,5 +429,6 @@ fn date_of(unix_ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", ms % 1000)
 }
 
+mod live;
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ mod login;
 mod mlvb;
 mod rooms;
 mod rtmp_room;
-mod urls;
+pub(super) mod urls;
 mod utils;
 mod webrtc_room;
 

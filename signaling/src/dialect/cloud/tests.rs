@@ -7,7 +7,10 @@ use axum::{
 use tower::ServiceExt;
 
 use super::*;
-use crate::hub::tests::{APP, House};
+use crate::{
+    config::{PlayPolicy, SignalingConfig},
+    hub::tests::{APP, House},
+};
 
 struct Owner {
     house: House,
@@ -16,13 +19,17 @@ struct Owner {
 
 impl Owner {
     fn new() -> Owner {
-        let house = House::new();
+        Owner::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut SignalingConfig)) -> Owner {
+        let house = House::with(change);
         Owner { routes: routes(&house.hub).with_state(house.hub.clone()), house }
     }
 
     async fn call_as(&self, secret: &str, function: &str, event: Value) -> (u16, Value) {
         let request = Request::builder().method("POST").uri(format!("/cloud/{function}?sdkAppID={APP}"));
-        let request = request.header("authorization", format!("Bearer {secret}"));
+        let request = request.header("authorization", format!("Bearer {secret}")).header("host", "live.example");
         let request = request.body(Body::from(event.to_string())).unwrap();
         let response = self.routes.clone().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
@@ -118,13 +125,112 @@ async fn the_newer_functions_answer_with_codes() {
 }
 
 #[tokio::test]
-async fn nobody_calls_without_the_apps_secret_and_there_are_six_functions() {
+async fn the_functions_of_live_rooms_answer_with_urls_that_open_the_door() {
+    let owner = Owner::new();
+    let made = owner.call("liveroom-create-room", json!({ "userID": "a", "roomName": "show" })).await;
+    assert_eq!((&made["code"], &made["message"]), (&json!(0), &json!("success")), "{made}");
+    let data = &made["data"];
+    let room = data["roomID"].as_str().unwrap();
+    assert!(room.len() == 8 && room.bytes().all(|byte| byte.is_ascii_digit()), "{room}");
+    assert_eq!((&data["creator"], &data["members"], &data["roomName"]), (&json!("a"), &json!(["a"]), &json!("show")));
+    assert!(data["createTime"].as_str().unwrap().ends_with('Z'));
+    let name = data["streamID"].as_str().unwrap();
+    assert_eq!((name, &data["liveAppID"]), (&*format!("{APP}_{room}_a_main"), &json!(APP.to_string())));
+    let urls: Vec<String> = ["rtmp://live.example/live/", "http://live.example/live/", "http://live.example/live/"]
+        .iter()
+        .zip(["", ".flv", ".m3u8"])
+        .map(|(base, end)| format!("{base}{name}{end}"))
+        .collect();
+    assert_eq!(data["playUrl"], json!(urls));
+    let (path, query) = data["pushUrl"].as_str().unwrap().split_once('?').unwrap();
+    assert_eq!(path, format!("rtmp://live.example/push/{room}"));
+    let grant = owner.house.push("push", room, query).await.unwrap();
+    let (audio, video) = (None, Some(media::codec::Codec::H264));
+    owner.house.event(media::Event::StreamTracks { stream: grant.stream, audio, video }).await;
+    owner.house.settled().await;
+    assert_eq!(owner.house.play(name, "").await, Ok(grant.stream), "the play URL plays");
+    // What members of the room are told of it has no ticket in it.
+    let record = owner.house.hub.record(APP, &RoomName::from_text(room).unwrap()).unwrap();
+    assert!(!record.metadata.unwrap().contains("usersig"));
+}
+
+#[tokio::test]
+async fn every_function_of_live_rooms_answers_with_its_codes() {
+    let owner = Owner::with(|config| config.room_service.audiences = 3);
+    let of = |user: &str, room: &str| json!({ "userID": user, "roomID": room });
+    let nothing = json!(null);
+    for (step, (function, event, code, what)) in [
+        ("create-room", json!({ "userID": "a" }), json!("10001"), "/data"),
+        ("create-room", json!({ "roomName": "n" }), json!("10001"), "/data"),
+        ("create-room", json!({ "userID": "a", "roomName": "x".repeat(1025) }), json!("10001"), "/data"),
+        ("create-room", json!({ "userID": "a", "roomName": "x".repeat(1024) }), json!(0), "/data/pushUrl"),
+        ("create-room", json!({ "userID": "a", "roomName": "n", "roomID": "x" }), json!("10002"), "/data"),
+        ("create-room", json!({ "userID": "a", "roomName": "n", "roomID": "77" }), json!(0), "/data/pushUrl"),
+        ("enter-room", json!({ "roomID": "77" }), json!("10001"), "/data"),
+        ("enter-room", json!({ "userID": "b" }), nothing.clone(), "/data"),
+        ("enter-room", of("b", "x1"), json!("10002"), "/data"),
+        ("enter-room", of("b", "123456789012"), json!("10002"), "/data"),
+        ("enter-room", of("b", "77"), nothing.clone(), "/data/roomInfo/playUrl"),
+        ("enter-room", of("b", "77"), nothing.clone(), "/data/roomInfo/playUrl"),
+        ("enter-room", of("c", "77"), nothing.clone(), "/data/roomInfo/playUrl"),
+        ("enter-room", of("d", "77"), json!("10005"), "/data"),
+        // As there: who is in already is not let in twice when it is full.
+        ("enter-room", of("c", "77"), json!("10005"), "/data"),
+        ("enter-room", of("d", "78"), nothing.clone(), "/data/roomInfo/pushUrl"),
+        ("enter-room", json!({ "userID": "d", "roomName": "mine" }), nothing.clone(), "/data/roomInfo/pushUrl"),
+        ("get-room-info", of("a", "77"), json!(0), "/data/streamID"),
+        ("get-room-info", of("a", "79"), json!(0), "/data/isCreator"),
+        ("get-room-info", json!({}), json!(0), "/data/isCreator"),
+        ("get-room-list", json!({}), json!(0), "/data/3/streamID"),
+        ("get-room-list", json!({ "skip": 2, "limit": 1 }), json!(0), "/data/0/streamID"),
+        ("quit-room", json!({ "userID": "b" }), json!(10001), "/data"),
+        ("quit-room", of("b", "79"), json!(10002), "/data"),
+        ("quit-room", of("b", "77"), json!(0), "/data/status"),
+        // The creator takes the room with him.
+        ("quit-room", of("a", "77"), json!(0), "/data/status"),
+        ("quit-room", of("c", "77"), json!(10002), "/data"),
+        ("quit-room", of("d", "78"), json!(0), "/data/status"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let answer = owner.call(&format!("liveroom-{function}"), event.clone()).await;
+        assert_eq!(answer.get("code").unwrap_or(&nothing), &code, "step {step}: {function} {event}: {answer}");
+        assert!(answer.pointer(what).is_some(), "step {step}: {function} {event}: {answer}");
+    }
+    // A room of one collection is none of the other.
+    owner.call("webrtc-create-room", json!({ "userID": "a", "roomName": "n", "roomID": "90" })).await;
+    assert_eq!(owner.call("liveroom-quit-room", of("a", "90")).await["code"], 10002);
+    assert_eq!(owner.call("liveroom-enter-room", of("a", "90")).await["code"], "10002");
+    assert!(
+        owner.call("liveroom-create-room", json!({ "userID": "a", "roomName": "n", "roomID": "90" })).await["data"]["roomID"]
+            != "90"
+    );
+}
+
+#[tokio::test]
+async fn where_play_needs_a_ticket_the_play_urls_of_live_rooms_have_one() {
+    let owner = Owner::with(|config| config.apps[0].play = PlayPolicy::Ticket);
+    let made = owner.call("liveroom-create-room", json!({ "userID": "a", "roomName": "show" })).await;
+    let room = made["data"]["roomID"].as_str().unwrap().to_owned();
+    let query = |url: &Value| url.as_str().unwrap().split_once('?').unwrap().1.to_owned();
+    let grant = owner.house.push("push", &room, &query(&made["data"]["pushUrl"])).await.unwrap();
+    let entered = owner.call("liveroom-enter-room", json!({ "userID": "b", "roomID": room })).await;
+    let info = &entered["data"]["roomInfo"];
+    assert_eq!(entered["message"], "enter success");
+    let played = owner.house.play(info["streamID"].as_str().unwrap(), &query(&info["playUrl"][0])).await;
+    assert_eq!(played, Ok(grant.stream));
+    assert!(owner.house.play(info["streamID"].as_str().unwrap(), "").await.is_err());
+}
+
+#[tokio::test]
+async fn nobody_calls_without_the_apps_secret_and_there_are_eleven_functions() {
     let owner = Owner::new();
     for function in ["webrtc-create-room", "webrtcroom-sig-api", "nonsense"] {
         let (status, answer) = owner.call_as("wrong", function, json!({ "userID": "a" })).await;
         assert_eq!((status, &answer["code"]), (401, &json!(71010)), "{function}");
     }
-    for function in ["webrtc-drop-room", "webrtcroom", "other-create-room"] {
+    for function in ["webrtc-drop-room", "webrtcroom", "other-create-room", "liveroom-sig-api", "liveroom"] {
         assert_eq!(owner.call_as("secret", function, json!({})).await.0, 404, "{function}");
     }
 }

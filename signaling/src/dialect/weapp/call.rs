@@ -20,6 +20,7 @@ use super::{
 use crate::{
     auth::url::{Query, percent_decode},
     code::Fault,
+    config::ReachedAt,
     fields::read_object,
     name::{RoomName, USER_ID_BYTES_MAX, is_user_id},
     rest::Peer,
@@ -163,7 +164,9 @@ impl FromRequest<Weapp> for Call {
     async fn from_request(request: Request, weapp: &Weapp) -> Result<Call, Self::Rejection> {
         let (mut parts, body) = request.into_parts();
         let Ok(peer) = <Peer as axum::extract::FromRequestParts<Weapp>>::from_request_parts(&mut parts, weapp).await;
-        let urls = Urls::new(weapp, &parts);
+        let authority = parts.uri.authority().map(|authority| authority.as_str());
+        let reached_at = parts.extensions.get::<ReachedAt>().copied();
+        let urls = Urls::new(weapp.hub(), &parts.headers, authority, reached_at);
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let preflight = parts.method == Method::OPTIONS;
         let form = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());

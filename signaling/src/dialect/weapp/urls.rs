@@ -2,12 +2,15 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::http::{header, request::Parts};
+use axum::http::{HeaderMap, header};
 
 use super::{Weapp, call::Why};
 use crate::{
     config::{PlayPolicy, ReachedAt},
-    hub::push_name::{SignedName, main_stream},
+    hub::{
+        Hub,
+        push_name::{SignedName, main_stream},
+    },
     name::RoomName,
 };
 
@@ -24,12 +27,22 @@ pub struct Urls {
 }
 
 impl Urls {
-    pub fn new(weapp: &Weapp, parts: &Parts) -> Urls {
-        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-        let host = header(header::HOST.as_str()).or(parts.uri.authority().map(|a| a.as_str())).unwrap_or("localhost");
-        let reached_at = parts.extensions.get::<ReachedAt>();
+    /// `authority` is that of the request's own URI, for clients that send no `Host`.
+    pub fn new(hub: &Hub, headers: &HeaderMap, authority: Option<&str>, reached_at: Option<ReachedAt>) -> Urls {
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let host = header(header::HOST.as_str()).or(authority).unwrap_or("localhost");
         let secure = reached_at.is_some_and(|at| at.over_tls) || header("x-forwarded-proto") == Some("https");
-        Urls::of(host, secure, weapp.hub().config().rtmp_port)
+        Urls::of(host, secure, hub.config().rtmp_port)
+    }
+
+    /// `rtmp://host`, with the port if it is not the usual one.
+    pub fn rtmp(&self) -> &str {
+        &self.rtmp
+    }
+
+    /// `http://host:port` or `https://host:port`.
+    pub fn http(&self) -> &str {
+        &self.http
     }
 
     fn of(host: &str, secure: bool, rtmp_port: Option<u16>) -> Urls {
