@@ -63,26 +63,50 @@ class Guest {
   }
 }
 
-test('two pages of theirs, a page of ours, a phone that pushes and a player are in one room and all see all', async (t) => {
-  const anna = await guest('anna', 4001, { publish: { toneHz: 700, hue: 0 } })
-  const bert = await guest('bert', 4001, { publish: { toneHz: 1300, hue: 220 } })
-  await Promise.all([anna.sees('bert'), anna.hears('bert', 1300), bert.sees('anna'), bert.hears('anna', 700)])
-  const [red, blue] = [await bert.page.evaluate(() => window.guest.sees('anna').colour), await anna.page.evaluate(() => window.guest.sees('bert').colour)]
-  assert.ok(red[0] > red[2] && blue[2] > blue[0], `whose picture is whose: ${red} and ${blue}`)
-
+test('two pages of theirs, a page of ours, a phone that pushes and players are in one room and all see all; then one mutes, one is cut off for 5 s, one is sent away and one leaves', async (t) => {
+  const cable = await Cable.to(server.https)
+  t.after(() => cable.close())
   const carl = await browser.peer(server, await server.ticket('carl', 4001), { toneHz: 900 })
-  assert.deepEqual(carl.members.map(({ userID }) => userID).sort(), ['anna', 'bert'])
-  await Promise.all([carl.sees('anna'), carl.hears('bert', 1300), anna.sees('carl'), bert.hears('carl', 900)])
-
+  const anna = await guest('anna', 4001, { publish: { toneHz: 700, hue: 0 }, proxy: `wss://localhost:${cable.port}` })
+  const bert = await guest('bert', 4001, { publish: { toneHz: 1300, hue: 220 } })
   const phone = pushPhone(server.pushUrl(await server.ticket('phone', 4001)))
   t.after(() => phone.kill())
-  await Promise.all([anna.sees('phone'), bert.sees('phone'), bert.hears('phone', 1000), carl.sees('phone')])
-  const player = play(server.playUrls(await server.ticket('x', 4001), 'anna').flv)
-  t.after(() => player.stop())
-  await Promise.all([player.stamps(20, 20_000), player.tone(700, 20_000)])
+  // Everybody sees and hears everybody else.
+  const tones = { anna: 700, bert: 1300, carl: 900, phone: 1000 }
+  for (const one of [anna, bert, carl]) {
+    const others = Object.entries(tones).filter(([userID]) => userID !== one.userID)
+    await Promise.all(others.flatMap(([userID, hz]) => [one.sees(userID), one.hears(userID, hz)]))
+  }
+  const [red, blue] = [await bert.page.evaluate(() => window.guest.sees('anna').colour), await anna.page.evaluate(() => window.guest.sees('bert').colour)]
+  assert.ok(red[0] > red[2] && blue[2] > blue[0], `whose picture is whose: ${red} and ${blue}`)
+  const ticket = await server.ticket('x', 4001)
+  for (const [userID, hz] of Object.entries(tones)) {
+    const player = play(server.playUrls(ticket, userID).flv)
+    await Promise.all([player.stamps(20, 20_000), player.tone(hz, 20_000)])
+    player.stop()
+  }
 
+  await bert.page.evaluate(() => window.guest.local.muteAudio())
+  await Promise.all([anna.event('mute-audio', 'bert'), carl.event('muted', 'bert')])
+  await anna.page.waitForFunction(() => window.guest.hears('bert', 1300) < 0.1, null, { polling: 20 })
+
+  // What happens while her channel is cut she hears when it is back; to the others she was never away.
+  cable.cut(5_000)
+  await anna.page.waitForFunction(() => window.guest.events.some(({ state }) => state === 'RECONNECTING'))
+  await bert.page.evaluate(() => window.guest.local.unmuteAudio())
+  const before = await carl.page.evaluate(() => window.peer.sees('anna').changes)
+  await Promise.all([anna.event('unmute-audio', 'bert'), anna.hears('bert', 1300), carl.sees('anna', { changes: before + 10 })])
+  assert.ok(cable.isWhole, 'not before the cable is whole again')
+  const noticed = await carl.page.evaluate(() => window.peer.events.filter(({ type, detail }) => ['member-left', 'stream-removed'].includes(type) && detail.userID === 'anna').length)
+  assert.equal(noticed, 0, 'nobody is told that she left')
+
+  // He entered first, so that the room is his.
+  await carl.page.evaluate(() => window.peer.room.kick('bert'))
+  await Promise.all([bert.event('client-banned'), carl.event('member-left', 'bert'), anna.event('peer-leave', 'bert')])
+  await anna.page.evaluate(() => window.guest.client.leave())
+  await carl.event('member-left', 'anna')
   await phone.stop()
-  await Promise.all([anna.event('peer-leave', 'phone'), bert.event('stream-removed', 'phone')])
+  await carl.event('stream-removed', 'phone')
   for (const { page } of [anna, bert, carl]) await page.close()
 })
 

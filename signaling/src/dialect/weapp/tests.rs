@@ -230,6 +230,14 @@ async fn every_command_answers_with_its_documented_codes() {
         (&alice, "merge_stream", merged(json!(5)), 10),
         (&alice, "merge_stream", merged(json!("{\"timestamp\":1}")), 0),
         (&alice, "merge_stream", merged(json!({ "timestamp": 1 })), 0),
+        (&alice, "destroy_room", json!({}), 1),
+        (&alice, "delete_pusher", json!({}), 1),
+        (&alice, "pusher_heartbeat", json!({}), 1),
+        (&alice, "get_custom_info", json!({}), 1),
+        (&alice, "merge_stream", json!({ "mergeParams": {} }), 1),
+        (&bob, "add_audience", json!({}), 1),
+        (&bob, "get_audiences", json!({}), 1),
+        (&bob, "delete_audience", json!({}), 1),
         (&bob, "add_audience", json!({ "roomID": "r1", "userInfo": "{}" }), 0),
         (&bob, "add_audience", json!({ "roomID": "r2" }), 3),
         (&bob, "get_audiences", room.clone(), 0),
@@ -454,6 +462,105 @@ async fn mlvb_clients_get_their_own_fields_and_codes() {
 }
 
 #[tokio::test]
+async fn each_list_has_its_own_limits_at_them_all_is_well_and_over_them_it_is_refused() {
+    let url = "rtmp://elsewhere.example/live/1_2?txSecret=3";
+    for (list, max) in [("double_room", 2), ("multi_room", 4), ("live_room", 4)] {
+        let service = Service::new();
+        for number in 0..=max {
+            let user = format!("user{number}");
+            let phone = service.phone(list, &user).await;
+            let code = service.code(&phone, "add_pusher", pusher(&user, "r", url)).await;
+            assert_eq!(code, if number < max { 0 } else { 5001 }, "{list} {number}");
+        }
+        // Who is in already may say so again.
+        let first = service.phone(list, "user0").await;
+        assert_eq!(service.code(&first, "add_pusher", pusher("user0", "r", url)).await, 0);
+    }
+    // MLVB has the limits of live_room, and its own words.
+    let service = Service::new();
+    for number in 0..=4 {
+        let user = format!("user{number}");
+        let anchor = service.anchor(&user).await;
+        let code = service.code(&anchor, "add_anchor", pusher(&user, "r", url)).await;
+        assert_eq!(code, if number < 4 { 0 } else { 203_007 }, "{number}");
+    }
+    for number in 0..=30 {
+        let user = format!("viewer{number}");
+        let (viewer, is_mlvb) = match number % 2 {
+            0 => (service.anchor(&user).await, true),
+            _ => (service.phone("live_room", &user).await, false),
+        };
+        let code = service.code(&viewer, "add_audience", json!({ "roomID": "r" })).await;
+        let full = if is_mlvb { 205_001 } else { 1 };
+        assert_eq!(code, if number < 30 { 0 } else { full }, "{number}");
+        if number == 30 {
+            let one = service.phone("live_room", "one").await;
+            assert_eq!(service.code(&one, "add_audience", json!({ "roomID": "r" })).await, 1);
+            // Who is listed already may say so again, and a place that is free is given.
+            let listed = service.anchor("viewer0").await;
+            assert_eq!(service.code(&listed, "add_audience", json!({ "roomID": "r" })).await, 0);
+            service.done(&listed, "delete_audience", json!({ "roomID": "r" })).await;
+            assert_eq!(service.code(&one, "add_audience", json!({ "roomID": "r" })).await, 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_rest_of_mlvb_answers_with_its_codes_too() {
+    let service = Service::new();
+    let (alice, bob) = (service.anchor("alice").await, service.anchor("bob").await);
+    let room = json!({ "roomID": "m2" });
+    let field = |operation: &str| json!({ "roomID": "m2", "fieldName": "n", "operation": operation });
+    let url = "rtmp://elsewhere.example/live/1_2?txSecret=3";
+    let of_bob = json!({ "roomID": "m2", "userID": "bob" });
+    let table = [
+        // As the mini-program creates a room: it comes later, with its URL.
+        (&alice, "create_room", json!({ "roomID": "m2", "roomInfo": "x".repeat(1024) }), 0),
+        (&alice, "create_room", json!({ "roomInfo": "another" }), 0),
+        (&alice, "get_anchor_url", json!({}), 0),
+        (&alice, "get_anchors", room.clone(), 203_001),
+        (&alice, "add_anchor", pusher("alice", "m2", url), 0),
+        (&alice, "get_anchors", room.clone(), 0),
+        (&alice, "anchor_heartbeat", room.clone(), 0),
+        (&alice, "anchor_heartbeat", json!({}), 201_004),
+        (&bob, "add_anchor", json!({ "pushURL": url }), 201_004),
+        (&bob, "add_anchor", json!({ "roomID": "m2", "pushURL": url, "userID": "alice" }), 201_003),
+        (&bob, "add_anchor", pusher("bob", "m2", url), 0),
+        (&bob, "delete_anchor", json!({}), 201_004),
+        (&bob, "delete_anchor", json!({ "roomID": "m2", "userID": "alice" }), 201_003),
+        (&alice, "delete_anchor", of_bob, 0),
+        (&bob, "anchor_heartbeat", room.clone(), 203_010),
+        (&alice, "get_room_list", json!({ "cnt": 5 }), 201_005),
+        (&alice, "get_room_list", json!({ "cnt": 5, "index": 0 }), 0),
+        (&bob, "add_audience", json!({}), 201_004),
+        (&bob, "add_audience", json!({ "roomID": "absent" }), 203_001),
+        (&bob, "add_audience", room.clone(), 0),
+        (&bob, "get_audiences", json!({}), 201_004),
+        (&bob, "get_audiences", room.clone(), 0),
+        (&bob, "delete_audience", json!({}), 201_004),
+        (&bob, "delete_audience", room.clone(), 0),
+        (&alice, "set_custom_field", field("inc"), 0),
+        (&alice, "set_custom_field", field("dec"), 0),
+        (&alice, "set_custom_field", json!({ "roomID": "absent", "fieldName": "n", "operation": "inc" }), 203_001),
+        (&alice, "get_custom_Info", room.clone(), 0),
+        (&alice, "get_custom_Info", json!({ "roomID": "absent" }), 203_001),
+        (&alice, "merge_stream", json!({ "roomID": "m2", "mergeParams": "{}" }), 0),
+        (&alice, "destroy_room", json!({}), 201_004),
+        (&alice, "destroy_room", room.clone(), 0),
+        (&alice, "destroy_room", room.clone(), 203_003),
+        (&alice, "logout", json!({}), 0),
+        (&alice, "get_anchors", room.clone(), 7),
+    ];
+    for (step, (phone, command, body, code)) in table.into_iter().enumerate() {
+        let answer = service.ask(phone, command, body.clone()).await;
+        assert_eq!(answer["code"], code, "step {step}: {command} {body}: {answer}");
+        assert_eq!(answer["timestamp"].is_u64(), code == 0, "step {step}: {command}");
+    }
+    let path = format!("/weapp/live_room/get_anchors?userID=bob&token={}", bob.token);
+    assert_eq!(service.post(&path, "{\"roomID\":").await["code"], 200_101);
+}
+
+#[tokio::test]
 async fn the_list_of_the_webrtc_room_demos_counts_hands_out_keys_and_needs_the_demo() {
     let service = Service::with(|config| config.demo = true);
     let path = |command: &str| format!("/webrtc/weapp/webrtc_room/{command}");
@@ -482,6 +589,17 @@ async fn the_list_of_the_webrtc_room_demos_counts_hands_out_keys_and_needs_the_d
         ("enter_room", of("bob2", room), 0),
         ("enter_room", of("bob3", room), 0),
         ("enter_room", of("bob4", room), 5001),
+        ("heartbeat", json!({ "userID": "bob1" }), 2),
+        ("heartbeat", json!({ "roomID": room }), 2),
+        ("quit_room", json!({ "userID": "bob1" }), 2),
+        ("get_room_members", json!({}), 2),
+        ("get_room_list", json!({ "count": 1 }), 2),
+        ("create_room", json!({ "userID": "bob1", "roomInfo": "x".repeat(1024) }), 0),
+        ("create_room", json!({ "userID": "b123", "roomInfo": "" }), 0),
+        ("create_room", json!({ "userID": "b12", "roomInfo": "" }), 7),
+        ("create_room", json!({ "userID": "b".repeat(24), "roomInfo": "" }), 0),
+        ("create_room", json!({ "userID": "b".repeat(25), "roomInfo": "" }), 7),
+        ("report", json!({}), 0),
         ("heartbeat", of("bob1", room), 0),
         ("heartbeat", of("bob4", room), 5),
         ("quit_room", of("bob4", room), 5),
@@ -499,6 +617,11 @@ async fn the_list_of_the_webrtc_room_demos_counts_hands_out_keys_and_needs_the_d
     let names: Vec<_> = members["members"].as_array().unwrap().iter().map(|m| m["userID"].clone()).collect();
     assert_eq!(names, ["alice1", "bob1", "bob3"]);
     assert_eq!(members["members"][0]["nickName"], "A");
+    // Who sends no heartbeat for 20 s is not in it.
+    service.in_seconds(19);
+    assert_eq!(service.post(&path("get_room_members"), &json!({ "roomID": room }).to_string()).await["code"], 0);
+    service.in_seconds(21);
+    assert_eq!(service.post(&path("get_room_members"), &json!({ "roomID": room }).to_string()).await["code"], 3);
 
     let strict = Service::new();
     assert_eq!(strict.post(&path("get_login_info"), "{}").await["code"], -1);
@@ -522,6 +645,7 @@ async fn the_sample_servers_utilities_answer_and_hand_out_nothing_without_the_de
     let stream = service.push(urls["url_push"].as_str().unwrap()).await.unwrap();
     assert_eq!(service.house.play(name_of(urls["url_play_acc"].as_str().unwrap()), "").await, Ok(stream));
     assert!(urls["url_play_flv"].as_str().unwrap().ends_with(".flv"));
+    assert!(urls["url_play_hls"].as_str().unwrap().ends_with(".m3u8"));
     for command in ["report", "check_config", "get_test_rtmpaccurl"] {
         assert_eq!(get(&service, command).await["code"], 0, "{command}");
     }

@@ -76,6 +76,11 @@ impl Urls {
         format!("{}/live/{name}.flv{}", self.http, self.query(weapp, app, name))
     }
 
+    /// The same as HLS.
+    pub fn play_hls(&self, weapp: &Weapp, app: u32, name: &str) -> String {
+        format!("{}/live/{name}.m3u8{}", self.http, self.query(weapp, app, name))
+    }
+
     fn query(&self, weapp: &Weapp, app: u32, name: &str) -> String {
         let apps = weapp.hub().apps();
         let open = apps.iter().any(|one| one.sdk_app_id == app && one.play == PlayPolicy::Open);

@@ -63,7 +63,7 @@ fn command(weapp: &Weapp, command: &str, call: &Call) -> Result<Value, Why> {
                 "url_push": push,
                 "url_play_flv": call.urls.play_flv(weapp, app, name),
                 "url_play_rtmp": play,
-                "url_play_hls": "",
+                "url_play_hls": call.urls.play_hls(weapp, app, name),
                 "url_play_acc": play,
             }))
         }
