@@ -135,3 +135,50 @@ test('refusals come with the codes of the original, and say what the server said
   assert.equal(unreachable.errorCode, 10005)
   await page.close()
 })
+
+test('every option, method, event and error code that the original lists is there', async () => {
+  const page = await oldPage(500)
+  const { sdkAppID, userID, userSig, privateMapKey } = await server.ticket('emma', 20180809)
+  const options = {
+    sdkAppId: sdkAppID, userId: userID, userSig, accountType: 12345, useCloud: 1, privateMapKey, closeLocalMedia: true, audio: true, video: true, screen: false, screenSources: 'screen,window',
+    preconn: false, peerAddNotify: true, wsRetryMaxTimes: 3, wsRetryDist: 3000, debug: { log: false, vconsole: false, uploadLog: false },
+  }
+  const room = { roomid: 20180809, role: 'user', privateMapKey, recordId: 7, pureAudioPushMod: 1, pstnBizType: 0, pstnPhoneNumber: '', constraints: {}, screen: false }
+  const entered = await page.evaluate(([options, room]) => new Promise((resolve, reject) => (globalThis.RTC = new WebRTCAPI(options, () => RTC.createRoom(room, resolve, reject), reject))), [options, room])
+  assert.equal(entered.roomid, 20180809)
+  // One person by each of his names.
+  const names = await page.evaluate((options) => ['userId', 'userID', 'openid'].map((name) => new WebRTCAPI({ ...options, userId: undefined, [name]: 'emma' }).getUserId()), options)
+  assert.deepEqual(names, ['emma', 'emma', 'emma'])
+
+  const methods = `connect createRoom enterRoom startRTC stopRTC updateStream getLocalStream getLocalMediaStream getLocalMediaStatus openAudio closeAudio openVideo closeVideo quit changeSpearRole getUserId
+    getOpenId getDevices getVideoDevices getAudioDevices chooseVideoDevice chooseAudioDevice getStats getErrorCode detectRTC ping releaseStream getUserMedia SoundMeter on`.split(/\s+/)
+  const missing = await page.evaluate((methods) => methods.filter((name) => typeof RTC[name] !== 'function').concat(typeof WebRTCAPI.detectRTC !== 'function' || typeof WebRTCAPI.fn.detectRTC !== 'function' ? ['static detectRTC'] : []), methods)
+  assert.deepEqual(missing, [])
+
+  const codes = Object.values(await page.evaluate(() => RTC.getErrorCode()))
+  const listed = [0, 10001, 10002, 10005, 10006, 10007, 10008, 10009, 10012, 10013, 10014, 10015, 10031, 10032, 10033, 10034, 10035, 10036, 10037, 10038, 10039, 11000, 70236]
+  assert.deepEqual(listed.filter((code) => !codes.includes(code)), [])
+
+  const source = await (await fetch(`${server.origin}/sdk/webrtcapi.js`)).text()
+  const events = `onLocalStreamAdd onRemoteStreamUpdate onRemoteStreamRemove onRemoteStreamStateChange onStreamNotify onErrorNotify onWebSocketNotify onWebSocketClose onRelayTimeout onKickout onPeerConnectionAdd
+    onInitResult onCreateRoomResult onStartRTCResult onIceConnectionBuild onQualityReport`.split(/\s+/)
+  assert.deepEqual(events.filter((name) => !source.includes(`#emit('${name}'`)), [])
+
+  // What others do to their microphone and camera, and being sent away, as the page is told it.
+  const other = await browser.peer(server, await server.ticket('fritz', 20180809), { codec: 'H264', toneHz: 700 })
+  await page.evaluate(() => {
+    globalThis.told = []
+    for (const name of ['onPeerConnectionAdd', 'onMuteAudio', 'onUnmuteAudio', 'onMuteVideo', 'onUnmuteVideo', 'onQualityReport']) RTC.on(name, (data) => told.push([name, data?.userId]))
+  })
+  const told = (/** @type {string} */ name) => page.waitForFunction((name) => told.some(([is]) => is === name), name, { ...OFTEN, timeout: 10_000 })
+  for (const [kind, Kind] of [['audio', 'Audio'], ['video', 'Video']]) {
+    for (const [muted, event] of [[true, `onMute${Kind}`], [false, `onUnmute${Kind}`]]) {
+      await other.page.evaluate(([kind, muted]) => window.peer.room.mute('main', kind, muted), [kind, muted])
+      await told(event)
+    }
+  }
+  await told('onQualityReport')
+  await page.evaluate(() => RTC.quit())
+  await other.event('member-left', 'emma')
+  for (const one of [page, other.page]) await one.close()
+})
