@@ -133,6 +133,19 @@ test('axe has no serious finding in any view', async () => {
   assert.deepEqual(found, [])
 })
 
+test('the password is printed at the first start only, and goes on opening', async () => {
+  const first = await Server.start()
+  try {
+    const printed = first.output.match(/Console .* password (\w+)/)?.[1] ?? assert.fail(first.output)
+    await first.restart()
+    assert.doesNotMatch(first.output, new RegExp(`password \\w|${printed}`))
+    const login = (/** @type {string} */ word) => fetch(`http://${first.http}/console/api/login`, { method: 'POST', body: JSON.stringify({ password: word }) })
+    assert.deepEqual([(await login('guess')).status, (await login(printed)).ok], [401, true])
+  } finally {
+    await first.stop()
+  }
+})
+
 test('whoever logs out is out, and whoever guesses too often waits', async () => {
   await page.click('#logout')
   await page.locator('#password').waitFor()
