@@ -20,6 +20,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use media::driver::wire::bound_unsent;
 use signaling::config::ReachedAt;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
@@ -93,6 +94,7 @@ impl Front {
         let (remote, local) = (canonical(remote), canonical(local));
         // Signaling messages and media tags are small and must not wait for one another.
         let _ = stream.set_nodelay(true);
+        bound_unsent(&stream);
         match tls {
             None => {
                 let exchange = self.exchange(Placed::new(stream, place), remote, ReachedAt::plain(local.ip()), true);

@@ -423,7 +423,7 @@ async fn sign_makes_tickets_that_let_in() {
 }
 
 /// An address of this machine that is not loopback: limits per address do not count loopback.
-fn outer_address() -> Option<IpAddr> {
+pub fn outer_address() -> Option<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     interfaces.iter().map(|interface| interface.ip()).find(|ip| ip.is_ipv4() && !ip.is_loopback())
 }

@@ -9,6 +9,7 @@ use std::{
 use media::{
     flv::{Tag, TagKind},
     rtmp::{
+        chunk::write_media,
         client::{ClientEvent, ClientSession, Purpose},
         url::RtmpUrl,
     },
@@ -47,6 +48,16 @@ impl RtmpPlayer {
         let stream = TcpStream::connect(server).await.expect("the server accepts");
         let session = ClientSession::new(Time::ZERO, url, Purpose::Play);
         RtmpPlayer { stream, session, began: Instant::now(), input: Vec::new() }
+    }
+}
+
+impl RtmpPlayer {
+    /// Reads to the end, and returns how many bytes that were.
+    pub async fn rest(mut self) -> usize {
+        let mut rest = Vec::new();
+        // A reset is an end as well.
+        let _ = self.stream.read_to_end(&mut rest).await;
+        rest.len()
     }
 }
 
@@ -223,11 +234,19 @@ async fn u21_a_second_publisher_of_a_live_stream_is_refused_unless_it_is_the_sam
     assert_eq!(seen.records, 2);
 }
 
-pub struct RtmpPublisher;
+/// A publisher by RTMP who is let in.
+pub struct RtmpPublisher {
+    stream: TcpStream,
+    session: ClientSession,
+}
 
 impl RtmpPublisher {
     /// Asks to publish and returns the code of a refusal.
     pub async fn ask(server: SocketAddr, url: &str) -> Option<String> {
+        RtmpPublisher::open(server, url).await.err()
+    }
+
+    pub async fn open(server: SocketAddr, url: &str) -> Result<RtmpPublisher, String> {
         let url = RtmpUrl::parse(url).expect("an address");
         let mut stream = TcpStream::connect(server).await.expect("the server accepts");
         let mut session = ClientSession::new(Time::ZERO, url, Purpose::Publish);
@@ -239,11 +258,16 @@ impl RtmpPublisher {
             input.drain(..taken);
             stream.write_all(&session.take_output()).await.expect("sent");
             match event {
-                Some(ClientEvent::Refused { code, .. }) => return Some(code),
-                Some(ClientEvent::Started) => return None,
+                Some(ClientEvent::Refused { code, .. }) => return Err(code),
+                Some(ClientEvent::Started) => return Ok(RtmpPublisher { stream, session }),
                 Some(_) => {}
                 None => assert!(stream.read_buf(&mut input).await.expect("read") > 0, "a word before the end"),
             }
         }
+    }
+
+    pub async fn send(&mut self, tag: &Tag) {
+        let bytes = write_media(self.session.stream_id(), tag.media_kind(), tag.timestamp_ms, &tag.payload);
+        self.stream.write_all(&bytes).await.expect("the server takes it");
     }
 }

@@ -13,6 +13,17 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
+/// Bytes that the kernel may hold unsent. Larger hides from us how far behind a player is; smaller wakes tasks more often while
+/// a newcomer's first burst is sent.
+const UNSENT_BYTES_MAX: u32 = 128 << 10;
+
+/// Has the kernel take no more than a little from us before it has sent it. Otherwise a slow player is behind by megabytes
+/// before we know.
+pub fn bound_unsent(socket: &TcpStream) {
+    // Where that cannot be had it goes without.
+    let _ = socket2::SockRef::from(socket).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+}
+
 /// A stream of bytes both ways.
 pub trait Wire: AsyncRead + AsyncWrite + Unpin {
     /// The socket, if bytes go into it as they are: then others may write to it as well.

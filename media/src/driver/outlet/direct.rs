@@ -8,14 +8,10 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use socket2::SockRef;
 use tokio::{net::TcpStream, sync::Notify, time::timeout};
 
 use super::{Form, Found, PLAYER_STALL_MAX, Player};
-
-/// Bytes that the kernel may hold unsent. Larger hides from us how far behind a player is; smaller wakes tasks more often while
-/// a newcomer's first burst is sent.
-const UNSENT_BYTES_MAX: u32 = 128 << 10;
+use crate::driver::wire::bound_unsent;
 
 /// A player and the socket that it reads from, as the stream's task knows it.
 #[derive(Debug)]
@@ -95,8 +91,7 @@ pub struct Seat {
 impl Seat {
     /// From here on the stream's [`fan_out`](super::Outlet::fan_out) writes to the socket. `first` goes before everything.
     pub fn new(player: Player, form: Form, socket: Arc<TcpStream>, first: Vec<u8>) -> Seat {
-        // Without it a slow player is behind by megabytes before we know; that is worse, and no reason to refuse it.
-        let _ = SockRef::from(&*socket).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+        bound_unsent(&socket);
         let outlet = player.outlet.clone();
         let state = State {
             socket: socket.clone(),
