@@ -119,6 +119,15 @@ export function flv(source, encoding) {
 }
 
 /**
+ * Stamped pictures as IVF on a pipe: VP8, VP9 or AV1, `ffmpeg.stdout` of what is returned.
+ * @param {Source} source
+ * @param {string[]} encoding  ffmpeg's options for the codec
+ */
+export function ivf(source, encoding) {
+  return encode(source, ['-map', '0:v', '-t', String(source.seconds), '-pix_fmt', 'yuv420p', ...encoding, '-flush_packets', '1', '-f', 'ivf', 'pipe:1'], 'pipe')
+}
+
+/**
  * Pushes a tone alone.
  * @param {string} url @param {{ toneHz?: number, seconds?: number, encoding?: string[] }} [options]
  */

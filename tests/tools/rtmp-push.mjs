@@ -70,6 +70,11 @@ export class RtmpPush {
     }
   }
 
+  /** Sends one tag; resolves when there is room for another. @param {number} kind  8 or 9 @param {number} timestampMs @param {Buffer} payload */
+  async tag(kind, timestampMs, payload) {
+    if (!this.#send(kind === 8 ? 4 : 6, kind, timestampMs, 1, payload)) await Promise.race([once(this.#socket, 'drain'), this.ended])
+  }
+
   /** Ends the stream and the connection. */
   async stop() {
     this.#send(3, 20, 0, 0, amf('deleteStream', 4, null, 1))

@@ -119,15 +119,7 @@ impl<'a> Obu<'a> {
     pub fn write_sized(&self, out: &mut Vec<u8>) {
         out.push(self.header | HAS_SIZE);
         out.extend(self.extension);
-        let mut length = self.body.len();
-        loop {
-            let more = length > 0x7f;
-            out.push(length as u8 & 0x7f | if more { 0x80 } else { 0 });
-            length >>= 7;
-            if !more {
-                break;
-            }
-        }
+        write_leb128(self.body.len(), out);
         out.extend_from_slice(self.body);
     }
 }
@@ -162,6 +154,18 @@ pub fn elements(payload: &[u8]) -> Option<(Aggregation, Vec<&[u8]>)> {
         rest = behind;
     }
     Some((aggregation, elements))
+}
+
+/// Appends a number as `leb128` (AV1 bitstream specification §4.10.5).
+pub fn write_leb128(mut number: usize, out: &mut Vec<u8>) {
+    loop {
+        let more = number > 0x7f;
+        out.push(number as u8 & 0x7f | if more { 0x80 } else { 0 });
+        number >>= 7;
+        if !more {
+            break;
+        }
+    }
 }
 
 fn read_leb128(bytes: &[u8]) -> Option<(usize, &[u8])> {

@@ -15,8 +15,10 @@ const VP9_END: u8 = 0x04;
 /// Z and Y: the packet begins within an OBU, and ends within one.
 const AV1_CONTINUES: u8 = 0x80;
 const AV1_CONTINUED: u8 = 0x40;
-/// W = 1: there is one OBU, without a length.
-const AV1_ONE: u8 = 0x10;
+/// Of the length before an OBU, or a part of one, where W = 0: two bytes of `leb128` go to 16,383.
+const AV1_LENGTH_BYTES: usize = 2;
+/// What a packet may have beside its share: its header, the length of what it begins with, and a first byte of another unit.
+const AV1_SPARE_BYTES: usize = 1 + AV1_LENGTH_BYTES + AV1_LENGTH_BYTES + 1;
 /// N: a coded video sequence begins.
 const AV1_NEW_SEQUENCE: u8 = 0x08;
 
@@ -50,23 +52,39 @@ impl RtpStream {
 
     /// Sends the OBUs of one AV1 temporal unit, each as [`av1::Obu`] gives it: a header without a length, and what follows.
     /// `key`: with it a coded video sequence begins.
+    ///
+    /// Packets are cut within OBUs, never between two: without a dependency descriptor Chromium takes a packet that begins or ends
+    /// with a whole OBU for the beginning or the end of a picture.
     pub fn send_av1(&mut self, timestamp: u32, key: bool, obus: &[av1::Obu<'_>], sink: &mut PacketSink<'_>) -> bool {
-        let mut whole = Vec::new();
-        let mut first = true;
-        for (n, obu) in obus.iter().enumerate() {
-            whole.clear();
+        let (mut whole, mut ends) = (Vec::new(), Vec::new());
+        for obu in obus {
             obu.write(&mut whole);
-            let mut parts = equal_parts(&whole, PAYLOAD_BYTES_MAX - 1).enumerate().peekable();
-            while let Some((part_number, part)) = parts.next() {
-                let last = parts.peek().is_none();
-                let mut header = AV1_ONE;
-                header |= if part_number > 0 { AV1_CONTINUES } else { 0 };
-                header |= if last { 0 } else { AV1_CONTINUED };
-                header |= if key && first { AV1_NEW_SEQUENCE } else { 0 };
-                first = false;
-                if !self.send(timestamp, last && n + 1 == obus.len(), &[header], part, sink) {
-                    return false;
+            ends.push(whole.len());
+        }
+        // Packets of one size, as with the other codecs: what each may have, its header and the lengths in it among that.
+        let needed = whole.len() + ends.len() * AV1_LENGTH_BYTES;
+        let count = needed.div_ceil(PAYLOAD_BYTES_MAX - AV1_SPARE_BYTES).max(1);
+        let share = needed.div_ceil(count) + 1 + AV1_LENGTH_BYTES;
+        let (mut at, mut unit, mut continues) = (0, 0, false);
+        let mut payload = Vec::with_capacity(PAYLOAD_BYTES_MAX);
+        while at < whole.len() {
+            payload.clear();
+            payload.push(if continues { AV1_CONTINUES } else { 0 } | if key && at == 0 { AV1_NEW_SEQUENCE } else { 0 });
+            while let Some(&end) = ends.get(unit) {
+                // At least a byte, which is how the packet comes to end within this unit and not before it.
+                let len = share.saturating_sub(payload.len() + AV1_LENGTH_BYTES).clamp(1, end - at);
+                av1::write_leb128(len, &mut payload);
+                payload.extend_from_slice(&whole[at..at + len]);
+                at += len;
+                continues = at < end;
+                unit += usize::from(!continues);
+                if continues || payload.len() + AV1_LENGTH_BYTES >= PAYLOAD_BYTES_MAX {
+                    break;
                 }
+            }
+            payload[0] |= if continues { AV1_CONTINUED } else { 0 };
+            if !self.send(timestamp, at == whole.len(), &[], &payload, sink) {
+                return false;
             }
         }
         true
@@ -152,18 +170,32 @@ mod tests {
     }
 
     #[test]
-    fn a_temporal_unit_of_av1_begins_a_sequence_once() {
+    fn a_temporal_unit_of_av1_begins_a_sequence_once_and_no_packet_ends_between_its_units() {
         let body: Vec<u8> = (0..3_000).map(|n| n as u8).collect();
-        let obus = [
-            av1::Obu { header: 1 << 3, extension: None, body: &[1, 2, 3] },
-            av1::Obu { header: 6 << 3, extension: None, body: &body },
-        ];
-        let packets = sent(|stream, sink| stream.send_av1(0, true, &obus, sink));
-        assert!(Codec::Av1.inspect(&packets[0].1).key && packets[1..].iter().all(|(_, p)| !Codec::Av1.inspect(p).key));
-        let headers: Vec<u8> = packets.iter().map(|(_, p)| p[0] & 0xc0).collect();
-        assert_eq!(headers, [0, AV1_CONTINUED, 0xc0, AV1_CONTINUES]);
-        let joined: Vec<u8> = packets[1..].iter().flat_map(|(_, p)| p[1..].to_vec()).collect();
-        assert_eq!(joined, [&[6 << 3], &body[..]].concat());
+        for lengths in
+            [&[3, 3_000][..], &[3, 100], &[3, 1_150, 20], &[3, 1_140, 1_200, 0, 7], &[3, 1_143, 1_144, 1_145]]
+        {
+            let obus: Vec<av1::Obu<'_>> = (lengths.iter().enumerate())
+                .map(|(n, len)| av1::Obu {
+                    header: if n == 0 { 1 } else { 6 } << 3,
+                    extension: None,
+                    body: &body[..*len],
+                })
+                .collect();
+            let packets = sent(|stream, sink| stream.send_av1(0, true, &obus, sink));
+            let inspected = packets.iter().map(|(_, p)| Codec::Av1.inspect(p).key);
+            assert!(inspected.enumerate().all(|(n, key)| key == (n == 0)), "{lengths:?}");
+            let last = packets.len() - 1;
+            for (n, (_, packet)) in packets.iter().enumerate() {
+                assert_eq!(
+                    (packet[0] & AV1_CONTINUES != 0, packet[0] & AV1_CONTINUED != 0),
+                    (n > 0, n < last),
+                    "{lengths:?}"
+                );
+            }
+            let needed: usize = lengths.iter().map(|len| len + 1).sum();
+            assert!(packets.len() <= needed.div_ceil(PAYLOAD_BYTES_MAX - 20), "{lengths:?}: {} packets", packets.len());
+        }
     }
 
     #[test]

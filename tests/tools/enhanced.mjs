@@ -1,0 +1,98 @@
+/** VP8, VP9 and AV1 between IVF, as ffmpeg 5 reads and writes them, and tags of Enhanced RTMP, which it does not know yet. */
+
+const IVF_HEAD_BYTES = 32
+const IVF_FRAME_BYTES = 12
+const KEY = 1
+const INTER = 2
+const SEQUENCE_START = 0
+const CODED_FRAMES = 1
+
+/** By FourCC: IVF's name for the codec, what describes it (first profile, 8 bits), and whether a decoder can start at a frame. */
+const CODECS = {
+  vp08: { ivf: 'VP80', record: Buffer.from([1, 0, 0, 0, 0, 10, 0x82, 2, 2, 2, 0, 0]), isKey: (/** @type {Buffer} */ frame) => (frame[0] & 1) === 0 },
+  // Frame marker 2, profile, not a repetition, a key frame.
+  vp09: { ivf: 'VP90', record: Buffer.from([1, 0, 0, 0, 0, 10, 0x82, 2, 2, 2, 0, 0]), isKey: (/** @type {Buffer} */ frame) => (frame[0] & 0b1100_1100) === 0b1000_0000 },
+  // A temporal delimiter, and a sequence header behind it.
+  av01: { ivf: 'AV01', record: Buffer.from([0x81, 0x05, 0x0c, 0x00]), isKey: (/** @type {Buffer} */ frame) => ((frame[2] >> 3) & 15) === 1 },
+}
+
+/**
+ * Sends the frames of an IVF file as they come; resolves when it ends.
+ * @param {import('./rtmp-push.mjs').RtmpPush} push @param {import('node:stream').Readable} ivf @param {keyof typeof CODECS} name
+ */
+export async function pushIvf(push, ivf, name) {
+  const { record, isKey } = CODECS[name]
+  let rest = Buffer.alloc(0)
+  let at = IVF_HEAD_BYTES
+  let msPerUnit = 0
+  for await (const data of ivf) {
+    rest = Buffer.concat([rest, data])
+    if (msPerUnit === 0 && rest.length >= IVF_HEAD_BYTES) {
+      msPerUnit = (1000 * rest.readUInt32LE(20)) / rest.readUInt32LE(16)
+      await push.tag(9, 0, tagOf(name, KEY, SEQUENCE_START, record))
+    }
+    while (rest.length >= at + IVF_FRAME_BYTES && rest.length >= at + IVF_FRAME_BYTES + rest.readUInt32LE(at)) {
+      const frame = rest.subarray(at + IVF_FRAME_BYTES, at + IVF_FRAME_BYTES + rest.readUInt32LE(at))
+      await push.tag(9, Math.round(Number(rest.readBigUInt64LE(at + 4)) * msPerUnit), tagOf(name, isKey(frame) ? KEY : INTER, CODED_FRAMES, frame))
+      rest = rest.subarray(at + IVF_FRAME_BYTES + frame.length)
+      at = 0
+    }
+  }
+}
+
+/** The payload of a video tag. @param {string} name @param {number} frame @param {number} packet @param {Buffer} data */
+const tagOf = (name, frame, packet, data) => Buffer.concat([Buffer.from([0x80 | (frame << 4) | packet]), Buffer.from(name), data])
+
+/**
+ * The frames of FLV as IVF, from the first key frame on.
+ * @param {AsyncIterable<Uint8Array>} flv @param {keyof typeof CODECS} name  what it must carry
+ */
+export async function* ivfOfFlv(flv, name) {
+  const { ivf, isKey } = CODECS[name]
+  let rest = Buffer.alloc(0)
+  let at = 13 // behind the file's header
+  let started = false
+  for await (const data of flv) {
+    rest = Buffer.concat([rest, data])
+    while (rest.length >= at + 11 && rest.length >= at + 15 + rest.readUIntBE(at + 1, 3)) {
+      const kind = rest[at]
+      const ms = rest.readUIntBE(at + 4, 3) + rest[at + 7] * 2 ** 24
+      const payload = rest.subarray(at + 11, at + 11 + rest.readUIntBE(at + 1, 3))
+      rest = rest.subarray(at + 15 + payload.length)
+      at = 0
+      if (kind !== 9) continue
+      const [packet, fourCC] = [payload[0] & 15, payload.toString('latin1', 1, 5)]
+      if (!(payload[0] & 0x80) || fourCC !== name) throw new Error(`a tag of ${fourCC} where ${name} is due`)
+      if (packet === SEQUENCE_START) continue
+      const frame = payload.subarray(5)
+      if (((payload[0] >> 4) & 7) === KEY && !started) {
+        // In FLV AV1 has no temporal delimiter, by which it would be told in IVF.
+        if (!isKey(frame) && name !== 'av01') throw new Error('what is said to be a key frame is none')
+        started = true
+        yield ivfHead(ivf)
+      }
+      if (started) yield Buffer.concat([frameHead(frame.length, ms), frame])
+    }
+  }
+}
+
+/** For time in milliseconds. @param {string} codec */
+function ivfHead(codec) {
+  const head = Buffer.alloc(IVF_HEAD_BYTES)
+  head.write('DKIF', 0)
+  head.writeUInt16LE(IVF_HEAD_BYTES, 6)
+  head.write(codec, 8)
+  head.writeUInt16LE(640, 12)
+  head.writeUInt16LE(480, 14)
+  head.writeUInt32LE(1000, 16)
+  head.writeUInt32LE(1, 20)
+  return head
+}
+
+/** @param {number} length @param {number} ms */
+function frameHead(length, ms) {
+  const head = Buffer.alloc(IVF_FRAME_BYTES)
+  head.writeUInt32LE(length, 0)
+  head.writeUInt32LE(ms, 4)
+  return head
+}
