@@ -6,30 +6,27 @@
 //! a datagram came in, so that a delay does not depend on when somebody looked, and how many it had to throw away.
 
 use std::{
-    io, mem,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
+    io,
+    mem::{self, MaybeUninit},
+    net::{IpAddr, SocketAddr},
     os::fd::{AsRawFd, RawFd},
 };
 
 use libc::{c_int, c_void};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::udp::set_option;
+use super::{
+    control::{self, CONTROL_BYTES, Control},
+    name::{Name, set_option, socket_addr},
+};
 
 /// Runs taken by one system call.
 const BATCH: usize = 16;
 /// Longest run: what an IP packet can hold.
 const RUN_BYTES: usize = 65_536;
-/// Room for the control messages of one run: address, time and segment size.
-const CONTROL_BYTES: usize = 128;
 /// Index of the count of dropped datagrams in what `SO_MEMINFO` tells (linux/sock_diag.h), and how many values there are.
 const MEMINFO_DROPS: usize = 8;
 const MEMINFO_VALUES: usize = 9;
-
-/// Control message space that is aligned as the kernel wants it.
-#[derive(Clone, Copy)]
-#[repr(C, align(8))]
-struct Control([u8; CONTROL_BYTES]);
 
 /// A bound socket that never blocks.
 pub struct GatherSocket {
@@ -126,7 +123,7 @@ impl GatherSocket {
         let mut headers: [libc::mmsghdr; BATCH] = unsafe { mem::zeroed() };
         let mut iovecs: [libc::iovec; BATCH] = unsafe { mem::zeroed() };
         let mut names: [libc::sockaddr_storage; BATCH] = unsafe { mem::zeroed() };
-        let mut controls = [Control([0; CONTROL_BYTES]); BATCH];
+        let mut controls: [MaybeUninit<Control>; BATCH] = [const { MaybeUninit::uninit() }; BATCH];
         for (i, run) in batch.runs.chunks_exact_mut(RUN_BYTES).enumerate().take(BATCH) {
             iovecs[i] = libc::iovec { iov_base: run.as_mut_ptr().cast(), iov_len: RUN_BYTES };
             let header = &mut headers[i].msg_hdr;
@@ -134,7 +131,7 @@ impl GatherSocket {
             header.msg_namelen = mem::size_of::<libc::sockaddr_storage>() as u32;
             header.msg_iov = &raw mut iovecs[i];
             header.msg_iovlen = 1;
-            header.msg_control = (&raw mut controls[i]).cast();
+            header.msg_control = controls[i].as_mut_ptr().cast();
             header.msg_controllen = CONTROL_BYTES;
         }
         // SAFETY: every header points at memory that lives past the call, with its true length.
@@ -158,9 +155,9 @@ impl GatherSocket {
         let n = n as usize;
         for (i, run) in batch.runs.chunks_exact_mut(RUN_BYTES).enumerate().take(n) {
             let header = &headers[i].msg_hdr;
-            let said = read_control(header);
+            let said = control::read(header);
             let Some(run) = run.get_mut(..headers[i].msg_len as usize) else { continue };
-            let Some(remote) = read_name(&names[i]) else { continue };
+            let Some(remote) = socket_addr(&names[i]) else { continue };
             let local_ip = said.local_ip.unwrap_or(self.local.ip());
             let segment = said.segment.filter(|segment| *segment > 0).unwrap_or(run.len()).max(1);
             for datagram in run.chunks_mut(segment) {
@@ -173,18 +170,17 @@ impl GatherSocket {
     /// Sends `bytes` from `from`, an address of this machine, or from any if unspecified: as one datagram, or as a run, which
     /// the kernel cuts into datagrams of `segment` bytes, the last one may be shorter. False if the kernel refused.
     pub fn send(&self, from: IpAddr, to: SocketAddr, bytes: &[u8], segment: usize) -> bool {
-        let name: socket2::SockAddr = to.into();
+        let (mut name, name_len) = Name::of(to);
         let mut iovec = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-        let mut control = Control([0; CONTROL_BYTES]);
+        let mut control = MaybeUninit::uninit();
         // SAFETY: all-zero is a valid value of this plain C structure.
         let mut header: libc::msghdr = unsafe { mem::zeroed() };
-        header.msg_name = name.as_ptr().cast_mut().cast();
-        header.msg_namelen = name.len();
+        header.msg_name = (&raw mut name).cast();
+        header.msg_namelen = name_len;
         header.msg_iov = &raw mut iovec;
         header.msg_iovlen = 1;
-        header.msg_control = (&raw mut control).cast();
-        header.msg_controllen = CONTROL_BYTES;
-        header.msg_controllen = write_control(&header, from, (bytes.len() > segment).then_some(segment as u16));
+        header.msg_controllen = control::write(&mut control, from, (bytes.len() > segment).then_some(segment as u16));
+        header.msg_control = control.as_mut_ptr().cast();
         // SAFETY: the header points at memory that lives past the call, with its true length.
         let sent = unsafe { libc::sendmsg(self.socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };
         // Without segmentation in the kernel the datagrams of a run go one by one.
@@ -193,106 +189,18 @@ impl GatherSocket {
     }
 }
 
-/// Writes source address and segment size into the header's control buffer, which is zeroed; answers how long they are.
-fn write_control(header: &libc::msghdr, from: IpAddr, segment: Option<u16>) -> usize {
-    let mut len = 0;
-    // SAFETY: the control buffer is zeroed, aligned and longer than the two messages that are written into it.
-    unsafe {
-        let mut cmsg = libc::CMSG_FIRSTHDR(header);
-        if let IpAddr::V4(ip) = from
-            && !ip.is_unspecified()
-        {
-            (*cmsg).cmsg_level = libc::IPPROTO_IP;
-            (*cmsg).cmsg_type = libc::IP_PKTINFO;
-            (*cmsg).cmsg_len = libc::CMSG_LEN(mem::size_of::<libc::in_pktinfo>() as u32) as usize;
-            let info = libc::in_pktinfo {
-                ipi_ifindex: 0,
-                ipi_spec_dst: libc::in_addr { s_addr: u32::from(ip).to_be() },
-                ipi_addr: libc::in_addr { s_addr: 0 },
-            };
-            libc::CMSG_DATA(cmsg).cast::<libc::in_pktinfo>().write_unaligned(info);
-            len += libc::CMSG_SPACE(mem::size_of::<libc::in_pktinfo>() as u32) as usize;
-            cmsg = libc::CMSG_NXTHDR(header, cmsg);
-        }
-        if let Some(segment) = segment {
-            (*cmsg).cmsg_level = libc::SOL_UDP;
-            (*cmsg).cmsg_type = libc::UDP_SEGMENT;
-            (*cmsg).cmsg_len = libc::CMSG_LEN(2) as usize;
-            libc::CMSG_DATA(cmsg).cast::<u16>().write_unaligned(segment);
-            len += libc::CMSG_SPACE(2) as usize;
-        }
-    }
-    len
-}
-
 impl AsRawFd for GatherSocket {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
 }
 
-/// What the kernel said beside the bytes.
-#[derive(Default)]
-struct Said {
-    local_ip: Option<IpAddr>,
-    unix_us: Option<u64>,
-    segment: Option<usize>,
-}
-
-fn read_control(header: &libc::msghdr) -> Said {
-    let mut said = Said::default();
-    // SAFETY: the kernel filled the control buffer and its length; the macros stay within both, and each message is read
-    // as what its level and type say it is.
-    unsafe {
-        let mut cmsg = libc::CMSG_FIRSTHDR(header);
-        while !cmsg.is_null() {
-            let data = libc::CMSG_DATA(cmsg);
-            match ((*cmsg).cmsg_level, (*cmsg).cmsg_type) {
-                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                    let info = data.cast::<libc::in_pktinfo>().read_unaligned();
-                    said.local_ip = Some(Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)).into());
-                }
-                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-                    let info = data.cast::<libc::in6_pktinfo>().read_unaligned();
-                    said.local_ip = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
-                }
-                (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
-                    let at = data.cast::<libc::timespec>().read_unaligned();
-                    said.unix_us = Some(at.tv_sec as u64 * 1_000_000 + at.tv_nsec as u64 / 1000);
-                }
-                (libc::SOL_UDP, libc::UDP_GRO) => {
-                    said.segment = usize::try_from(data.cast::<c_int>().read_unaligned()).ok();
-                }
-                _ => {}
-            }
-            cmsg = libc::CMSG_NXTHDR(header, cmsg);
-        }
-    }
-    said
-}
-
-fn read_name(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
-    // SAFETY: a sockaddr_storage is large enough and aligned for both kinds; the family says which it is.
-    unsafe {
-        match c_int::from(storage.ss_family) {
-            libc::AF_INET => {
-                let addr = &*(&raw const *storage).cast::<libc::sockaddr_in>();
-                let ip = Ipv4Addr::from(u32::from_be(addr.sin_addr.s_addr));
-                Some(SocketAddrV4::new(ip, u16::from_be(addr.sin_port)).into())
-            }
-            libc::AF_INET6 => {
-                let addr = &*(&raw const *storage).cast::<libc::sockaddr_in6>();
-                let ip = Ipv6Addr::from(addr.sin6_addr.s6_addr);
-                Some(SocketAddrV6::new(ip, u16::from_be(addr.sin6_port), 0, addr.sin6_scope_id).into())
-            }
-            _ => None,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::{Instant, SystemTime, UNIX_EPOCH};
+    use std::{
+        net::Ipv4Addr,
+        time::{Instant, SystemTime, UNIX_EPOCH},
+    };
 
     use super::*;
     use crate::io::udp::{Origin, SendBatch, UdpSocket};

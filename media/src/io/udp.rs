@@ -17,14 +17,18 @@
 use std::{
     io,
     mem::{self, MaybeUninit},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     os::fd::{AsRawFd, RawFd},
 };
 
-use libc::{c_int, c_void};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{recv_batch::RECV_MESSAGES, send_batch::Run};
+use super::{
+    control::{self, CONTROL_BYTES, Control},
+    name::{Name, set_option, socket_addr},
+    recv_batch::RECV_MESSAGES,
+    send_batch::Run,
+};
 pub use super::{
     recv_batch::{Origin, RecvBatch},
     send_batch::{Packet, SendBatch},
@@ -33,14 +37,6 @@ use crate::buf::slot::SLOT_BYTES;
 
 /// Runs handed over by one system call.
 const SEND_BATCH: usize = 64;
-/// Room for the control messages of one message: address and segment size.
-const CONTROL_BYTES: usize = 88;
-
-/// Control message space that is aligned as the kernel wants it.
-#[derive(Clone, Copy)]
-#[repr(C, align(8))]
-struct Control([u8; CONTROL_BYTES]);
-
 /// A bound UDP socket that never blocks.
 pub struct UdpSocket {
     socket: Socket,
@@ -143,12 +139,12 @@ impl UdpSocket {
             // SAFETY: the kernel wrote the sender's address.
             let name = unsafe { names[i].assume_init_ref() };
             let remote = socket_addr(name).unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
-            let (local_ip, segment) = read_control(&header.msg_hdr);
-            message.origin = Origin { remote, local_ip: local_ip.unwrap_or(self.local.ip()) };
+            let said = control::read(&header.msg_hdr);
+            message.origin = Origin { remote, local_ip: said.local_ip.unwrap_or(self.local.ip()) };
             // A truncated datagram is longer than anything we speak; length 0 makes the demultiplexer drop it.
             let truncated = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
             message.len = if truncated { 0 } else { header.msg_len as usize };
-            message.segment = segment.unwrap_or(message.len).max(1);
+            message.segment = said.segment.unwrap_or(message.len).max(1);
         }
         batch.rewind(n);
         Ok(n)
@@ -200,16 +196,15 @@ impl UdpSocket {
             let pieces = batch.pieces(run);
             let to = if self.local.is_ipv6() { in_ipv6(run.to) } else { run.to };
             let (name, name_len) = Name::of(to.remote);
-            let control = controls[i].as_mut_ptr();
-            // SAFETY: the pointer is that of a place for control messages.
-            let control_len = unsafe { write_control(control, to.local_ip, run) };
+            let control_len = control::write(&mut controls[i], to.local_ip, (run.packets > 1).then_some(run.segment));
             // SAFETY: all-zero is a valid value of this plain C structure.
             let mut header: libc::mmsghdr = unsafe { mem::zeroed() };
             header.msg_hdr.msg_name = (&raw mut *names[i].write(name)).cast();
             header.msg_hdr.msg_namelen = name_len;
             header.msg_hdr.msg_iov = pieces.as_ptr().cast_mut();
             header.msg_hdr.msg_iovlen = pieces.len();
-            header.msg_hdr.msg_control = if control_len == 0 { std::ptr::null_mut() } else { control.cast() };
+            header.msg_hdr.msg_control =
+                if control_len == 0 { std::ptr::null_mut() } else { controls[i].as_mut_ptr().cast() };
             header.msg_hdr.msg_controllen = control_len;
             headers[i].write(header);
         }
@@ -261,39 +256,6 @@ fn make_sender(receiver: &Socket, local: SocketAddr, buffer_bytes: usize) -> io:
 /// tcpmux over UDP: a privileged port that nothing uses.
 const NO_PORT: u16 = 1;
 
-/// A socket address, as long as it needs to be.
-#[repr(C)]
-union Name {
-    v4: libc::sockaddr_in,
-    v6: libc::sockaddr_in6,
-}
-
-impl Name {
-    fn of(addr: SocketAddr) -> (Name, libc::socklen_t) {
-        match addr {
-            SocketAddr::V4(addr) => {
-                let v4 = libc::sockaddr_in {
-                    sin_family: libc::AF_INET as libc::sa_family_t,
-                    sin_port: addr.port().to_be(),
-                    sin_addr: libc::in_addr { s_addr: u32::from(*addr.ip()).to_be() },
-                    sin_zero: [0; 8],
-                };
-                (Name { v4 }, mem::size_of::<libc::sockaddr_in>() as libc::socklen_t)
-            }
-            SocketAddr::V6(addr) => {
-                let v6 = libc::sockaddr_in6 {
-                    sin6_family: libc::AF_INET6 as libc::sa_family_t,
-                    sin6_port: addr.port().to_be(),
-                    sin6_flowinfo: addr.flowinfo(),
-                    sin6_addr: libc::in6_addr { s6_addr: addr.ip().octets() },
-                    sin6_scope_id: addr.scope_id(),
-                };
-                (Name { v6 }, mem::size_of::<libc::sockaddr_in6>() as libc::socklen_t)
-            }
-        }
-    }
-}
-
 impl AsRawFd for UdpSocket {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
@@ -311,15 +273,6 @@ pub struct Sent {
     pub refused: u64,
 }
 
-/// Sets an integer option of a socket.
-pub(super) fn set_option(fd: RawFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
-    // SAFETY: the pointer and the length are those of a live integer.
-    let rc = unsafe {
-        libc::setsockopt(fd, level, name, (&raw const value).cast::<c_void>(), mem::size_of::<c_int>() as u32)
-    };
-    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
 /// The addresses as a socket of both families names them.
 fn in_ipv6(to: Origin) -> Origin {
     let mapped = |ip: IpAddr| match ip {
@@ -334,107 +287,10 @@ fn in_ipv6(to: Origin) -> Origin {
     Origin { remote, local_ip: mapped(to.local_ip) }
 }
 
-/// Writes source address and segment size; answers the length of what was written.
-///
-/// # Safety
-/// `control` must be valid for writing.
-unsafe fn write_control(control: *mut Control, local_ip: IpAddr, run: &Run) -> usize {
-    let mut len = 0;
-    // SAFETY: the two messages are CMSG_SPACE(20) + CMSG_SPACE(2) = 64 bytes at most, of CONTROL_BYTES; the lengths keep each
-    // aligned as a `cmsghdr` has to be.
-    unsafe {
-        match local_ip {
-            ip if ip.is_unspecified() => {}
-            IpAddr::V4(ip) => {
-                let info = libc::in_pktinfo {
-                    ipi_ifindex: 0,
-                    ipi_spec_dst: libc::in_addr { s_addr: u32::from(ip).to_be() },
-                    ipi_addr: libc::in_addr { s_addr: 0 },
-                };
-                len += append_control(control, len, libc::IPPROTO_IP, libc::IP_PKTINFO, info);
-            }
-            IpAddr::V6(ip) => {
-                let info = libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: ip.octets() }, ipi6_ifindex: 0 };
-                len += append_control(control, len, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
-            }
-        }
-        if run.packets > 1 {
-            len += append_control(control, len, libc::SOL_UDP, libc::UDP_SEGMENT, run.segment);
-        }
-    }
-    len
-}
-
-/// Writes one control message `at` bytes into `control`; answers how many it takes.
-///
-/// # Safety
-/// There must be room for it, and `at` be a sum of what this answered.
-unsafe fn append_control<T>(control: *mut Control, at: usize, level: c_int, kind: c_int, data: T) -> usize {
-    let len = mem::size_of::<T>() as u32;
-    // SAFETY: as the caller promises.
-    unsafe {
-        let header = control.cast::<u8>().add(at).cast::<libc::cmsghdr>();
-        (*header).cmsg_level = level;
-        (*header).cmsg_type = kind;
-        (*header).cmsg_len = libc::CMSG_LEN(len) as usize;
-        libc::CMSG_DATA(header).cast::<T>().write_unaligned(data);
-        libc::CMSG_SPACE(len) as usize
-    }
-}
-
-/// The address of ours that a message came to, and the size of its segments if it is a run.
-fn read_control(header: &libc::msghdr) -> (Option<IpAddr>, Option<usize>) {
-    let (mut local_ip, mut segment) = (None, None);
-    // SAFETY: the kernel filled the control buffer and its length; the macros stay within both.
-    unsafe {
-        let mut cmsg = libc::CMSG_FIRSTHDR(header);
-        while !cmsg.is_null() {
-            match ((*cmsg).cmsg_level, (*cmsg).cmsg_type) {
-                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                    let info = libc::CMSG_DATA(cmsg).cast::<libc::in_pktinfo>().read_unaligned();
-                    local_ip = Some(IpAddr::V4(Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr))));
-                }
-                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-                    let info = libc::CMSG_DATA(cmsg).cast::<libc::in6_pktinfo>().read_unaligned();
-                    local_ip = Some(IpAddr::V6(Ipv6Addr::from(info.ipi6_addr.s6_addr)).to_canonical());
-                }
-                (libc::SOL_UDP, libc::UDP_GRO) => {
-                    let size = libc::CMSG_DATA(cmsg).cast::<c_int>().read_unaligned();
-                    segment = usize::try_from(size).ok();
-                }
-                _ => {}
-            }
-            cmsg = libc::CMSG_NXTHDR(header, cmsg);
-        }
-    }
-    (local_ip, segment)
-}
-
-fn socket_addr(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
-    // SAFETY: a sockaddr_storage is large enough and aligned for both kinds; the family says which it is.
-    unsafe {
-        match c_int::from(storage.ss_family) {
-            libc::AF_INET => {
-                let addr = &*(&raw const *storage).cast::<libc::sockaddr_in>();
-                let ip = Ipv4Addr::from(u32::from_be(addr.sin_addr.s_addr));
-                Some(SocketAddr::V4(SocketAddrV4::new(ip, u16::from_be(addr.sin_port))))
-            }
-            libc::AF_INET6 => {
-                let addr = &*(&raw const *storage).cast::<libc::sockaddr_in6>();
-                let ip = Ipv6Addr::from(addr.sin6_addr.s6_addr);
-                let port = u16::from_be(addr.sin6_port);
-                if let Some(ip) = ip.to_ipv4_mapped() {
-                    return Some(SocketAddr::V4(SocketAddrV4::new(ip, port)));
-                }
-                Some(SocketAddr::V6(SocketAddrV6::new(ip, port, addr.sin6_flowinfo, addr.sin6_scope_id)))
-            }
-            _ => None,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     fn receive_all(socket: &UdpSocket, want: usize) -> Vec<(Origin, Vec<u8>)> {
