@@ -31,7 +31,7 @@ const CARE_INTERVAL: Duration = Duration::from_millis(20);
 /// account, for every burst. Between two looks datagrams gather in the sockets' buffers. What is told of times does not
 /// suffer: the kernel notes when each datagram came.
 const CONNECTING_TICK: Duration = Duration::from_millis(1);
-const TICK: Duration = Duration::from_millis(10);
+const TICK: Duration = Duration::from_millis(20);
 /// Added for each socket, so that looking into many that are empty does not become work of its own.
 const TICK_PER_PORT: Duration = Duration::from_micros(20);
 /// The first of the addresses that clients are given; 127.0.0.1 and its neighbours belong to others.
