@@ -5,6 +5,9 @@ import { after, before, test } from 'node:test'
 
 import { Browser, Server } from './harness.mjs'
 
+/** Longest wait for what takes a moment on a quiet machine. */
+const WAIT_MS = 30_000
+
 /** @type {Server} */ let server
 /** @type {Browser} */ let browser
 
@@ -51,7 +54,7 @@ class Old {
 
   async #wait(condition, argument, what) {
     try {
-      await this.page.waitForFunction(condition, argument, { timeout: 15_000, polling: 20 })
+      await this.page.waitForFunction(condition, argument, { timeout: WAIT_MS, polling: 20 })
     } catch (error) {
       const known = await this.page.evaluate(() => JSON.stringify({ said: window.old.said.map(({ cmd, content }) => [cmd, JSON.stringify(content).slice(0, 120)]), eyes: [...window.old.eyes].map(([key, eye]) => [key, eye.read()]), states: [...window.old.connections].map(([key, one]) => [key, one.connectionState, one.signalingState]) }))
       throw new Error(`${this.userID} never ${what}: ${known}`, { cause: error })

@@ -34,14 +34,14 @@ class Guest {
     await this.client.join({ roomId: roomID, privateMapKey, role })
   }
 
-  /** @param {{ toneHz?: number, hue?: number }} what */
-  async publish({ toneHz = 1000, hue = 0 } = {}) {
+  /** @param {{ toneHz?: number, hue?: number, width?: number, height?: number }} what */
+  async publish({ toneHz = 1000, hue = 0, width = 640, height = 480 } = {}) {
     await this.audio.resume()
     const oscillator = new OscillatorNode(this.audio, { frequency: toneHz })
     const out = new MediaStreamAudioDestinationNode(this.audio)
     oscillator.connect(new GainNode(this.audio, { gain: 0.25 })).connect(out)
     oscillator.start()
-    this.local = window.TRTC.createStream({ userId: this.userID, audioSource: out.stream.getAudioTracks()[0], videoSource: picture(640, 480, hue) })
+    this.local = window.TRTC.createStream({ userId: this.userID, audioSource: out.stream.getAudioTracks()[0], videoSource: picture(width, height, hue) })
     await this.local.initialize()
     await this.client.publish(this.local)
   }
