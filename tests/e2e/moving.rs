@@ -15,26 +15,27 @@ const APP: u32 = 1_400_000_001;
 /// Longest wait for something to become true on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Somebody who is logged in to `multi_room`.
+/// Somebody who is logged in to one list of rooms.
 struct Phone {
     server: SocketAddr,
+    list: &'static str,
     user: String,
     token: String,
 }
 
 impl Phone {
     /// Asks the sample server's own utility for a ticket, and logs in with it.
-    async fn log_in(server: SocketAddr, user: &str) -> Phone {
+    async fn log_in(server: SocketAddr, list: &'static str, user: &str) -> Phone {
         let info = post(server, &format!("/weapp/utils/get_login_info?userID={user}"), json!({})).await;
         let (app, account, sig) = (&info["sdkAppID"], text(&info, "accType"), text(&info, "userSig"));
         let query = format!("sdkAppID={app}&accountType={account}&userSig={sig}&userID={user}");
-        let login = post(server, &format!("/weapp/multi_room/login?{query}"), json!({})).await;
-        Phone { server, user: user.to_owned(), token: text(&login, "token").to_owned() }
+        let login = post(server, &format!("/weapp/{list}/login?{query}"), json!({})).await;
+        Phone { server, list, user: user.to_owned(), token: text(&login, "token").to_owned() }
     }
 
     async fn ask(&self, command: &str, mut body: Value) -> Value {
         body["userID"] = json!(self.user);
-        let path = format!("/weapp/multi_room/{command}?userID={}&token={}", self.user, self.token);
+        let path = format!("/weapp/{}/{command}?userID={}&token={}", self.list, self.user, self.token);
         post(self.server, &path, body).await
     }
 
@@ -79,7 +80,7 @@ async fn sign_login_create_push_enter_play_leave_and_the_room_is_gone() {
         return;
     }
     let server = TestServer::start(&["demo.test_stream=false"]).await;
-    let alice = Phone::log_in(server.http, "alice").await;
+    let alice = Phone::log_in(server.http, "multi_room", "alice").await;
     let room = alice.ask("create_room", json!({ "roomInfo": "first lesson" })).await;
     let room = json!({ "roomID": text(&room, "roomID") });
     let url = alice.ask("get_push_url", room.clone()).await;
@@ -88,7 +89,7 @@ async fn sign_login_create_push_enter_play_leave_and_the_room_is_gone() {
     let mut ffmpeg = Ffmpeg::push(url);
 
     // Others know her as soon as she pushes; what she says of herself comes on top.
-    let bob = Phone::log_in(server.http, "bob").await;
+    let bob = Phone::log_in(server.http, "multi_room", "bob").await;
     bob.until("get_pushers", room.clone(), |answer| users(answer) == ["alice"]).await;
     let mut me = json!({ "roomID": room["roomID"], "userName": "Alice", "userAvatar": "a.png", "pushURL": url });
     assert_eq!(alice.ask("add_pusher", me.clone()).await["code"], 0);
@@ -123,6 +124,41 @@ async fn sign_login_create_push_enter_play_leave_and_the_room_is_gone() {
     assert_eq!(bob.ask("get_pushers", room).await["code"], 3, "after {:?}", started.elapsed());
     assert_eq!(bob.ask("get_room_list", json!({ "cnt": 20, "index": 0 })).await["rooms"], json!([]));
     of_bob.end();
+}
+
+#[tokio::test]
+async fn in_a_live_room_viewers_are_listed_and_all_is_over_when_its_creator_falls_silent() {
+    if Command::new("ffmpeg").arg("-version").stdout(Stdio::null()).status().is_err() {
+        eprintln!("not run: there is no ffmpeg here");
+        return;
+    }
+    let settings = ["demo.test_stream=false", "weapp.heartbeat_timeout_seconds=5"];
+    let server = TestServer::start(&settings).await;
+    let alice = Phone::log_in(server.http, "live_room", "alice").await;
+    assert_eq!(alice.ask("get_room_list", json!({ "cnt": 20, "index": 0 })).await["rooms"], json!([]));
+    let room = alice.ask("create_room", json!({ "roomInfo": "show" })).await;
+    let room = json!({ "roomID": text(&room, "roomID") });
+    let url = alice.ask("get_push_url", room.clone()).await;
+    let url = text(&url, "pushURL").to_owned();
+    let mut ffmpeg = Ffmpeg::push(&url);
+    let me = json!({ "roomID": room["roomID"], "userName": "Alice", "userAvatar": "", "pushURL": url });
+    assert_eq!(alice.ask("add_pusher", me).await["code"], 0);
+    assert_eq!(alice.ask("pusher_heartbeat", room.clone()).await["code"], 0);
+
+    let bob = Phone::log_in(server.http, "live_room", "bob").await;
+    let list = bob.ask("get_room_list", json!({ "cnt": 20, "index": 0 })).await;
+    assert_eq!((text(&list["rooms"][0], "roomInfo"), users(&list["rooms"][0])), ("show", vec!["alice"]));
+    let watch = json!({ "roomID": room["roomID"], "userInfo": "{}" });
+    assert_eq!(bob.ask("add_audience", watch).await["code"], 0);
+    assert_eq!(alice.ask("get_audiences", room.clone()).await["audiences"][0]["userID"], "bob");
+    let seen = bob.until("get_pushers", room.clone(), |answer| users(answer) == ["alice"]).await;
+    let (frames, tone) = played(text(&seen, "mixedPlayURL")).await;
+    assert!(frames >= 15 && tone > 0.5, "{frames} different pictures, {tone} of the sound is the tone");
+
+    // Her phone is switched off: nothing is said, and no heartbeat comes.
+    ffmpeg.end();
+    bob.until("get_pushers", room.clone(), |answer| answer["code"] == 3).await;
+    assert_eq!(bob.ask("get_room_list", json!({ "cnt": 20, "index": 0 })).await["rooms"], json!([]));
 }
 
 /// Plays two seconds: how many different pictures there were, and how much of the sound is the tone of 1 kHz.
