@@ -53,6 +53,9 @@ test('axe has no serious finding on the page', async () => {
     await page.click(`#tab-${tab}`)
     found.push(...(await findings(page, tab)))
   }
+  await page.locator('[data-key="main/teststream"] .compare').click()
+  await page.locator('[data-by="hls"][data-playing]').waitFor()
+  found.push(...(await findings(page, 'comparing')))
   await page.keyboard.press('d')
   found.push(...(await findings(page, 'devices')))
   await page.keyboard.press('Escape')

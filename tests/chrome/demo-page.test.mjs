@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 
-import { pushPhone } from '../tools/media-tools.mjs'
+import { play, pushObs, pushPhone } from '../tools/media-tools.mjs'
 import { Browser, Server, until } from './harness.mjs'
 
 /** @type {Server} */ let server
@@ -140,6 +140,38 @@ test('the push line of the panel works as it stands', async (t) => {
   await page.screenshot({ path: join(SHOTS, 'connect.png') })
   await phone.stop()
   await tile.waitFor({ state: 'detached' })
+  await page.close()
+})
+
+test('what OBS pushes with the two lines for it appears, and plays from the copied addresses', async (t) => {
+  const page = await browser.page()
+  await browser.context.grantPermissions(['clipboard-read', 'clipboard-write'])
+  await page.goto(printedLink())
+  await page.click('#join-viewer')
+  await page.click('#tab-connect')
+  /** What the copy button of a line puts into the clipboard. @param {string} label @param {number} [nth] */
+  const copied = async (label, nth = 0) => {
+    const row = page.locator('.line', { has: page.locator('.line-label', { hasText: new RegExp(`^${label}$`) }) }).nth(nth)
+    await row.locator('.copy').click()
+    await row.locator('.copy', { hasText: 'Copied' }).waitFor()
+    return page.evaluate(() => navigator.clipboard.readText())
+  }
+  const obs = pushObs(`${await copied('Server')}/${await copied('Stream key')}`, { width: 640, height: 360, bFrames: 0, toneHz: 800 })
+  t.after(() => obs.kill())
+  const tile = page.locator('.tile[data-key^="main/obs"]')
+  await tile.and(page.locator('[data-state="playing"]')).waitFor()
+  const userID = ((await tile.getAttribute('data-key')) ?? '').slice('main/'.length)
+  const choice = page.locator('#connect select')
+  await choice.selectOption(JSON.stringify([userID, 'main']))
+  for (const label of ['RTMP', 'HTTP-FLV']) {
+    const player = play(await copied(label))
+    t.after(() => player.stop())
+    await player.stamps(10, 10_000)
+    await player.tone(800, 10_000)
+    player.stop()
+  }
+  const playlist = await fetch(await copied('HLS'))
+  assert.match(await playlist.text(), /^#EXTM3U/)
   await page.close()
 })
 

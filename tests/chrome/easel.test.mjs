@@ -80,6 +80,10 @@ test('a phone whose connection breaks comes back, and its pictures go on', async
   await carl.call('start')
   await carl.sees('page')
   await page.sees('carl')
+  // Where the small picture lies is the page's to say.
+  await carl.page.evaluate(() => window.easel.room.setData({ template: 'float', smallViewWidth: '100px', smallViewHeight: '80px', smallViewTop: '20px', smallViewLeft: '10px' }))
+  const box = await carl.page.evaluate(() => JSON.parse(JSON.stringify(document.querySelector('live-player').parentElement.getBoundingClientRect())))
+  assert.deepEqual([box.width, box.height, box.top, 375 - box.right], [100, 80, 20, 10])
   wire.cut()
   await carl.raised({ tag: 'connection_event', detail: 'reconnecting' }, 'the break')
   wire.mend()

@@ -167,6 +167,10 @@ test('every attribute, method, event and error code of the original webrtc-room 
     one.room.setData({ template })
     assert.equal(one.room.data.layout, template)
   }
+  one.room.setData({ template: 'my-own' })
+  assert.equal(one.room.data.layout, 'float my-own')
+  one.room.setData({ template: 'b"ad' })
+  assert.equal(one.room.data.layout, 'float')
   one.room.setData({ template: '1v1' })
 
   // What the other tests do not raise: -8, and what a room says of itself.

@@ -357,8 +357,10 @@ Component({
   },
 })
 
+/** The classes of the room: a template of the app's own looks like `float` until the app's wxss says otherwise. */
 function layoutOf(template) {
-  return TEMPLATES.includes(template) ? template : 'float'
+  if (TEMPLATES.includes(template)) return template
+  return /^[\w-]+$/.test(template) ? `float ${template}` : 'float'
 }
 
 /** A number where it is one: room 1001 and room "1001" are the same, but the ticket is for the number. */
