@@ -66,6 +66,11 @@ test('the tile of who speaks is marked, whatever he came by', async () => {
   await page.click('#join-viewer')
   // The test clip came as AAC, which says nothing of its loudness: it is measured where it becomes Opus.
   await page.locator(`${TEST_TILE}[data-speaking]`).waitFor()
+  // The fake microphone beeps. Who mutes himself is unmarked at once, whatever the server still thinks.
+  await page.click('#mic')
+  await page.locator('[data-key="own/main"][data-speaking]').waitFor()
+  await page.click('#mic')
+  assert.equal(await page.locator('[data-key="own/main"][data-speaking]').count(), 0)
   await page.close()
 })
 

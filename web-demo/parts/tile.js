@@ -18,6 +18,7 @@ export class Tile {
   #clockOffset
   /** @type {import('./compare.js').Comparison | null} */ #comparison = null
   #isComparing = false
+  #isSpeaking = false
 
   /**
    * @param {object} options
@@ -65,12 +66,14 @@ export class Tile {
   describe({ audio, video }) {
     this.hasVideo = video !== null && !video.muted
     this.element.toggleAttribute('data-muted', audio === null || audio.muted)
+    this.highlight(this.#isSpeaking)
     this.#showState()
   }
 
-  /** @param {boolean} isSpeaking */
+  /** @param {boolean} isSpeaking  as the server heard it; who is muted since does not speak any more */
   highlight(isSpeaking) {
-    this.element.toggleAttribute('data-speaking', isSpeaking)
+    this.#isSpeaking = isSpeaking
+    this.element.toggleAttribute('data-speaking', isSpeaking && !this.element.hasAttribute('data-muted'))
   }
 
   /** @param {string} text  the figures of its picture */
