@@ -19,9 +19,9 @@ import { Browser, Server, until } from './harness.mjs'
 const FPS = 25
 const LENGTH_MS = Number(process.env.LIPS_MINUTES ?? 1 / 3) * 60_000
 /** Beeps of which one figure is made. */
-const PIECE_MS = Math.min(LENGTH_MS / 2, 60_000)
+const PIECE_MS = Math.min(LENGTH_MS / 2, 30_000)
 /** How long two pages are watched that no bridge is between. */
-const FLOOR_MS = 20_000
+const FLOOR_MS = PIECE_MS * 2
 /** A browser takes so long to bring lips and voice together. */
 const SETTLE_MS = 10_000
 const APART_MS_MAX = 20
@@ -99,7 +99,7 @@ async function watch(page, userID, lengthMs, measure) {
   for (let length = 0; length < lengthMs; length += PIECE_MS) {
     await page.evaluate(() => window.lips.take())
     const beliefs = []
-    for (let left = PIECE_MS; left > 0; left -= 1000) {
+    for (const end = performance.now() + PIECE_MS; performance.now() < end; ) {
       await sleep(1000)
       beliefs.push(await page.evaluate(() => window.lips.believes()))
     }

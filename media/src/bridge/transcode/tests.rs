@@ -32,13 +32,29 @@ impl Listener {
 }
 
 fn opus_of(flv: &[u8]) -> Listener {
+    opus_at(flv, 96_000)
+}
+
+fn opus_at(flv: &[u8], bitrate_bps: u32) -> Listener {
     let (config, units) = aac(&tags(flv));
     let mut listener = Listener::new();
-    let mut transcoder = AacToOpus::new(&config, 96_000).unwrap();
+    let mut transcoder = AacToOpus::new(&config, bitrate_bps).unwrap();
     for (ms, unit) in units {
         transcoder.push(i64::from(ms) * 1000, &unit, &mut |at, packet, _| listener.packet(at, packet)).unwrap();
     }
     listener
+}
+
+#[test]
+fn a_tone_survives_at_bitrates_for_speech_and_for_music() {
+    for bitrate_bps in [24_000, 63_999, 64_000, 160_000] {
+        let listener = opus_at(BASELINE_AAC44, bitrate_bps);
+        assert!(listener.packets.windows(2).all(|w| w[1].0 - w[0].0 == OPUS_FRAME_SAMPLES as i64), "{bitrate_bps}");
+        let bytes: usize = listener.packets.iter().map(|(_, packet)| packet.len()).sum();
+        let made_bps = bytes * 8 * 50 / listener.packets.len();
+        assert!(made_bps < bitrate_bps as usize * 3 / 2, "{made_bps} of {bitrate_bps}");
+        assert_steady_tone(&listener.heard.samples, 9_600, 91_200);
+    }
 }
 
 #[test]
