@@ -141,6 +141,8 @@ async fn in_a_live_room_viewers_are_listed_and_all_is_over_when_its_creator_fall
     let url = alice.ask("get_push_url", room.clone()).await;
     let url = text(&url, "pushURL").to_owned();
     let mut ffmpeg = Ffmpeg::push(&url);
+    // Her stream is there before anybody is told of it.
+    alice.until("get_pushers", room.clone(), |answer| users(answer) == ["alice"]).await;
     let me = json!({ "roomID": room["roomID"], "userName": "Alice", "userAvatar": "", "pushURL": url });
     assert_eq!(alice.ask("add_pusher", me).await["code"], 0);
     assert_eq!(alice.ask("pusher_heartbeat", room.clone()).await["code"], 0);
