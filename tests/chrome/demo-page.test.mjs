@@ -150,16 +150,18 @@ test('the push line of the panel works as it stands', async (t) => {
 
 test('what OBS pushes with the two lines for it appears, and plays from the copied addresses', async (t) => {
   const page = await browser.page()
-  await browser.context.grantPermissions(['clipboard-read', 'clipboard-write'])
+  // Reading the clipboard wants a permission, and granting one takes back those of the fake devices.
+  await page.addInitScript(() => (navigator.clipboard.writeText = async (text) => void (globalThis.clipboard = text)))
   await page.goto(printedLink())
   await page.click('#join-viewer')
   await page.click('#tab-connect')
-  /** What the copy button of a line puts into the clipboard. @param {string} label @param {number} [nth] */
+  /** What the copy button of a line copies. @param {string} label @param {number} [nth] */
   const copied = async (label, nth = 0) => {
     const row = page.locator('.line', { has: page.locator('.line-label', { hasText: new RegExp(`^${label}$`) }) }).nth(nth)
+    await page.evaluate(() => delete globalThis.clipboard)
     await row.locator('.copy').click()
-    await row.locator('.copy', { hasText: 'Copied' }).waitFor()
-    return page.evaluate(() => navigator.clipboard.readText())
+    const text = await page.waitForFunction(() => globalThis.clipboard, null, { polling: 20 })
+    return text.jsonValue()
   }
   const obs = pushObs(`${await copied('Server')}/${await copied('Stream key')}`, { width: 640, height: 360, bFrames: 0, toneHz: 800 })
   t.after(() => obs.kill())
