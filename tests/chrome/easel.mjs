@@ -16,6 +16,9 @@ const HERE = fileURLToPath(new URL('.', import.meta.url))
 /** How wide a phone is that has 750 rpx, in CSS pixels. */
 const PHONE = { width: 375, height: 667 }
 
+/** How long anything may take; three browsers' pages and two ffmpegs on a small machine take their time. */
+const WAIT_MS = 30_000
+
 /** A phone with one component on its screen. */
 export class Phone {
   /** @param {import('playwright-core').Page} page */
@@ -62,12 +65,12 @@ export class Phone {
   }
 
   /** Waits for an event of the component. @param {Record<string, any>} fields  that it has @param {string} what */
-  raised(fields, what, deadlineMs = 15_000) {
+  raised(fields, what, deadlineMs = WAIT_MS) {
     return this.#wait((fields) => window.easel.events.find((event) => Object.entries(fields).every(([name, value]) => event[name] === value)), fields, what, deadlineMs)
   }
 
-  /** Waits until a member's player shows new stamped pictures. @param {string} userID */
-  async sees(userID, changes = 10) {
+  /** Waits until a member's player shows new stamped pictures; few, because pages in the background draw once a second. @param {string} userID */
+  async sees(userID, changes = 4) {
     await this.#wait(([userID, least]) => (window.easel.sees(userID)?.changes ?? 0) >= least, [userID, changes], `${changes} pictures of ${userID}`)
     return this.page.evaluate((userID) => window.easel.sees(userID), userID)
   }
@@ -89,12 +92,12 @@ export class Phone {
   }
 
   /** @param {Function} condition @param {any} argument @param {string} what */
-  async #wait(condition, argument, what, timeout = 15_000) {
+  async #wait(condition, argument, what, timeout = WAIT_MS) {
     try {
       const found = await this.page.waitForFunction(/** @type {any} */ (condition), argument, { timeout, polling: 20 })
       return found.jsonValue()
     } catch (error) {
-      const state = await this.page.evaluate(() => JSON.stringify({ events: window.easel.events.slice(-8), players: [...window.easel.players.keys()] }))
+      const state = await this.page.evaluate(() => JSON.stringify({ events: window.easel.events.slice(-3), players: [...window.easel.players].map(([of, { eye }]) => [of, eye.read()]) }))
       throw new Error(`in ${timeout} ms there was no sign of ${what}; ${state}`, { cause: error })
     }
   }

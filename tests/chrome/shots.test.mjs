@@ -97,7 +97,7 @@ const PAGE_STATES = [
   }],
   ['room-compare', async (page) => {
     await page.locator(`${testTile} .compare`).click()
-    await page.locator(`${testTile} [data-by="hls"] .lips`, { hasText: /ms/ }).waitFor({ timeout: 30_000 })
+    await page.locator(`${testTile} [data-by="hls"] .lips`, { hasText: /ms/ }).waitFor({ timeout: 60_000 })
   }],
   ['panel-people', async (page) => {
     await page.locator(`${testTile} .compare`).click()
