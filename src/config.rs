@@ -178,7 +178,7 @@ settings! {
         members_per_room: Whole<1, 10000> = "300",
         /// Members of one room who publish.
         publishers_per_room: Whole<1, 1000> = "50",
-        /// WHEP players of one room; they are not members.
+        /// WHEP players of one room, and connections of the vendor's browser libraries to its members.
         players_per_room: Whole<0, 100000> = "5000",
         /// Rooms of one app.
         rooms_per_app: Whole<1, 1000000> = "10000",

@@ -285,3 +285,37 @@ async fn a_message_that_cannot_be_read_ends_the_channel_and_the_member() {
     assert_eq!((&away["content"]["type"], &away["content"]["code"]), (&json!("kick"), &json!(73010)));
     assert!(second.until(cmd::PEER_JOIN).await["content"]["srctinyid"].is_string());
 }
+
+#[tokio::test]
+async fn connections_to_peers_count_among_the_players_of_a_room_and_end_with_their_client() {
+    let server = TestServer::start(&["signaling.players_per_room=1"]).await;
+    let offered = json!({ "type": "offer", "sdp": offer("recvonly") });
+    let mut first = Old::join(&server, "anna", "0").await;
+    let peer = first.until(cmd::PEER_JOIN).await["content"]["srctinyid"].as_str().expect("a number").to_owned();
+    let mut second = Old::join(&server, "bert", "0").await;
+    second.until(cmd::PEER_JOIN).await;
+    first.send("on_peer_sdp", offered.clone(), Some(&peer)).await;
+    first.until(cmd::SDP).await;
+    second.send("on_peer_sdp", offered.clone(), Some(&peer)).await;
+    assert_eq!(second.until(cmd::REFUSED).await["content"]["errorCode"], 73003);
+    // A new offer takes the place of the old one, so that it needs no second place.
+    first.send("on_peer_sdp", offered.clone(), Some(&peer)).await;
+    first.until(cmd::SDP).await;
+    first.socket.close(None).await.expect("closed");
+    while first.next().await.is_some() {}
+    // His place is free in a moment.
+    let asked = async {
+        loop {
+            second.send("on_peer_sdp", offered.clone(), Some(&peer)).await;
+            loop {
+                let told = second.next().await.expect("the channel is open");
+                match told["cmd"].as_u64() {
+                    Some(cmd::SDP) => return,
+                    Some(cmd::REFUSED) => break,
+                    _ => {}
+                }
+            }
+        }
+    };
+    timeout(WAIT_MAX, asked).await.expect("a place comes back");
+}
