@@ -3,6 +3,7 @@
 //! Both directions are bounded channels. A test of signaling holds the other end; there is nothing to mock.
 
 use std::{
+    fmt,
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
@@ -16,8 +17,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     bridge::tag::Tag,
     codec::Codec,
-    driver::outlet::Player,
     ids::{Kind, RoomId, StreamId, TransportId},
+    outlet::Player,
 };
 
 /// Where the answer to a command goes. A dropped receiver is not an error.
@@ -208,6 +209,9 @@ pub struct StreamUrl {
     /// The query of the name, of the app or of `tcUrl`, in this order of preference; without `?`, not decoded.
     pub query: String,
     pub remote: SocketAddr,
+    /// What the client calls this server, and the address by which it came; as far as that is known.
+    pub host: String,
+    pub local: Option<IpAddr>,
 }
 
 /// Leave to publish into a room.
@@ -218,11 +222,63 @@ pub struct PushGrant {
 }
 
 /// Leave to play a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlayGrant {
     pub stream: StreamId,
     /// When the player has to go, if he has to.
     pub until: Option<Instant>,
+    /// Who wants to know when he begins, and when he is gone.
+    pub watch: PlayWatch,
+}
+
+/// Somebody who wants to know when a player begins and ends; or nobody.
+#[derive(Clone)]
+pub struct PlayWatch(Option<Arc<dyn Fn(bool) + Send + Sync>>);
+
+impl PlayWatch {
+    pub fn nobody() -> PlayWatch {
+        PlayWatch(None)
+    }
+
+    /// `told` is called with true when the player begins and with false when it is gone. It must not wait.
+    pub fn new(told: impl Fn(bool) + Send + Sync + 'static) -> PlayWatch {
+        PlayWatch(Some(Arc::new(told)))
+    }
+
+    /// The player begins; it is gone when what this returns is dropped.
+    pub fn begin(self) -> Playing {
+        if let Some(told) = &self.0 {
+            told(true);
+        }
+        Playing(self)
+    }
+}
+
+impl fmt::Debug for PlayWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PlayWatch").field(&self.0.is_some()).finish()
+    }
+}
+
+/// What a grant allows does not depend on who watches.
+impl PartialEq for PlayWatch {
+    fn eq(&self, _: &PlayWatch) -> bool {
+        true
+    }
+}
+
+impl Eq for PlayWatch {}
+
+/// A player, as long as it is there.
+#[derive(Debug)]
+pub struct Playing(PlayWatch);
+
+impl Drop for Playing {
+    fn drop(&mut self) {
+        if let Some(told) = &self.0.0 {
+            told(false);
+        }
+    }
 }
 
 /// Why a push or a play was refused, in words that the client's log will show.

@@ -16,6 +16,7 @@ pub mod forward;
 pub mod hls;
 pub mod ids;
 pub mod io;
+pub mod outlet;
 pub mod rtmp;
 pub mod rtp;
 pub mod sdp;

@@ -41,7 +41,7 @@ use self::line::Line;
 pub use self::session::{PlayOffer, PublishOffer, SessionKind, SessionOpened, Trickle, Trickled};
 pub use self::{
     control::RoomView,
-    notice::{Fact, Notice},
+    notice::{Fact, Notice, Play, PushOrigin},
 };
 use self::{gate::Gate, rights::instant_of};
 use crate::{
@@ -89,6 +89,8 @@ struct Inner {
     connections: Mutex<HashMap<IpAddr, usize>>,
     listeners: notice::Listeners,
     post: letter::Post,
+    /// Where those who push by URL came from, by the full name of their stream.
+    origins: DashMap<String, notice::PushOrigin>,
     /// Where rooms are kept; answers wait for it.
     store: OnceLock<Store>,
     /// The server is going down: nobody enters any more.
@@ -166,6 +168,7 @@ impl Hub {
             connections: Mutex::default(),
             listeners: notice::Listeners::default(),
             post: letter::Post::default(),
+            origins: DashMap::new(),
             store: OnceLock::new(),
             closing: AtomicBool::new(false),
             config,

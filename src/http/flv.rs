@@ -18,7 +18,9 @@ use axum::{
 use bytes::Bytes;
 use media::{
     Command, StreamId,
-    driver::outlet::{Form, Player, Seat},
+    command::Playing,
+    driver::direct::Seat,
+    outlet::{Form, Player},
 };
 use signaling::code::{Code, Fault};
 use tokio::{
@@ -73,7 +75,7 @@ async fn play(face: Face, remote: SocketAddr, request: Request) -> Result<Respon
     let wants_websocket = request.headers().contains_key(header::UPGRADE);
     let player = attach(&face.commands, grant.stream).await?;
     let over = grant.until.map(|until| Box::pin(sleep_until(until.into())));
-    let viewer = Viewer { player, over, face: face.clone(), counted: face.metrics.flv.admit() };
+    let viewer = Viewer { player, over, face: face.clone(), counted: (face.metrics.flv.admit(), grant.watch.begin()) };
     if !wants_websocket {
         if request.extensions().get::<CanHandOver>().is_some() {
             let mut answer = STREAMING_HEADERS.into_response();
@@ -105,7 +107,7 @@ struct Viewer {
     /// Ready when his ticket is over.
     over: Option<Pin<Box<Sleep>>>,
     face: Face,
-    counted: FlvPlayer,
+    counted: (FlvPlayer, Playing),
 }
 
 impl Viewer {

@@ -23,8 +23,8 @@ use axum::{
 };
 use media::{
     Command, StreamId,
-    driver::outlet::{Given, Player},
     hls::{File, Found, Packager, Settings},
+    outlet::{Given, Player},
     units::time::Time,
 };
 use signaling::code::{Code, Fault};

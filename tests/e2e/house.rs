@@ -15,10 +15,9 @@ const MEDIA_FLOORS: &[&[&str]] = &[
     &["rtmp"],
     &["rtp", "flv", "config"],
     // The coin of the bridge, which the door of the crate hands out too.
-    &["bridge/tag", "bridge/clock"],
-    // What a stream's players read from: whoever attaches one is handed it through the door. It writes to their sockets.
-    &["driver/wire"],
-    &["driver/outlet"],
+    &["bridge/tag"],
+    // What players get, which the door hands out.
+    &["outlet"],
     // The words of the door: whoever answers a command speaks them.
     &["command"],
     &["forward", "buf", "sdp"],

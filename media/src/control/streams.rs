@@ -21,9 +21,9 @@ use crate::{
         feed::Feed,
         ingest::{IngestHandle, IngestSink, spawn_ingest},
         mailbox::{Mailbox, ShardCommand},
-        outlet::Player,
     },
     ids::{Kind, RoomId, StreamId, TrackId, TransportId},
+    outlet::Player,
     units::time::WallClock,
 };
 

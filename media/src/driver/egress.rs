@@ -95,7 +95,7 @@ mod tests {
             tag::TagKind,
         },
         buf::pipe::pipe,
-        driver::outlet::Found,
+        outlet::Found,
         units::time::WallClock,
     };
 

@@ -2,11 +2,11 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use super::outlet::Outlet;
-use crate::bridge::tag::Tag;
+use super::line::Line;
+use crate::{bridge::tag::Tag, outlet::Outlet};
 
 /// Between the last tag of one publisher and the first of the next. Their players have played everything in between and
 /// waited; a time line with a hole of as many seconds would leave players that buffer by time waiting for ever.
@@ -22,12 +22,12 @@ pub struct Source(u64);
 /// The one way into an [`Outlet`]: one source at a time, on one line of time.
 pub struct Feed {
     outlet: Arc<Outlet>,
-    line: Mutex<Line>,
+    line: Mutex<Joint>,
 }
 
 /// Where the players' time is.
 #[derive(Default)]
-struct Line {
+struct Joint {
     source: u64,
     /// Added to the source's timestamps; `None` before its first picture or sound.
     shift_ms: Option<u32>,
@@ -35,6 +35,8 @@ struct Line {
     last_ms: Option<u32>,
     /// The same when the present source began: nothing of it is earlier.
     floor_ms: Option<u32>,
+    /// What players get then.
+    players: Line,
 }
 
 impl Feed {
@@ -66,18 +68,19 @@ impl Feed {
         if line.source != source.0 {
             return false;
         }
-        let tag = line.place(tag);
+        let (now, tag) = (Instant::now(), line.place(tag));
+        let tag = line.players.place(now, tag);
         // Under the lock, so that no tag of an older source can be overtaken by its successor's.
-        self.outlet.push(tag);
+        self.outlet.push_at(now, tag);
         true
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Line> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Joint> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Line {
+impl Joint {
     fn place(&mut self, tag: Tag) -> Tag {
         let next_ms = self.last_ms.map_or(0, |last_ms| last_ms.wrapping_add(STEP_MS));
         let shift_ms = match self.shift_ms {
@@ -106,7 +109,7 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{bridge::tag::TagKind, driver::outlet::Player};
+    use crate::{bridge::tag::TagKind, outlet::Player};
 
     fn tag(kind: TagKind, timestamp_ms: u32, header: bool) -> Tag {
         Tag { kind, timestamp_ms, payload: vec![1; 4].into(), key: kind == TagKind::Video && !header, header }

@@ -265,8 +265,8 @@ mod tests {
     use crate::{
         bridge::fixture::{BASELINE_AAC44, tags},
         buf::pipe::{PipeReader, pipe},
-        driver::outlet::Found,
         ids::Kind,
+        outlet::Found,
         rtp::packet::{Header, is_rtcp},
     };
 

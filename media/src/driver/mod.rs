@@ -1,13 +1,14 @@
 //! Threads, tasks and clocks: the only callers of `io`, and where everything that is sans-IO is driven from.
 
 pub mod by_destination;
+pub mod direct;
 pub mod egress;
 pub mod feed;
 mod handshakes;
 pub mod ice_tcp;
 pub mod ingest;
+mod line;
 pub mod mailbox;
-pub mod outlet;
 pub mod relay;
 mod roaming;
 pub mod rtmp;

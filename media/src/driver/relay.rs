@@ -16,8 +16,8 @@ use tokio::{
 
 use crate::{
     command::{RelayCounts, RelayTarget},
-    driver::outlet::Player,
     flv::{Tag, TagKind},
+    outlet::Player,
     rtmp::{
         client::{ClientEvent, ClientSession, Purpose},
         message::MediaKind,

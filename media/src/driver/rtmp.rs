@@ -28,10 +28,11 @@ use crate::{
     command::{Command, Event, PlayGrant, StreamUrl},
     config::MediaConfig,
     driver::{
-        outlet::{DirectEnd, Form, Player, Seat},
+        direct::{DirectEnd, Seat},
         wire::{Plain, Wire},
     },
     flv::Tag,
+    outlet::{Form, Player},
     rtmp::{
         RtmpError,
         chunk::ChunkRun,
@@ -362,7 +363,7 @@ impl<S: Wire> Connection<S> {
     async fn play(&mut self, path: StreamPath) -> Result<(), End> {
         let url = self.url(&path);
         let asked = ask(&self.events, |reply| Event::PlayRequested { url, reply }).await;
-        let PlayGrant { stream, until } = match asked {
+        let PlayGrant { stream, until, watch } = match asked {
             Some(Ok(grant)) => grant,
             Some(Err(refusal)) => return self.refuse(&path, Some(refusal.code), &refusal.text),
             None => return self.refuse(&path, None, &no_answer()),
@@ -374,6 +375,7 @@ impl<S: Wire> Connection<S> {
             None => return self.refuse(&path, None, &no_answer()),
         };
         debug!(remote = %self.remote, path = %Shown(&path), %stream, "RTMP play begins");
+        let _playing = watch.begin();
         self.session.accept_play(self.now());
         let ended = match self.stream.socket() {
             Some(socket) => {
@@ -458,7 +460,8 @@ impl<S: Wire> Connection<S> {
     }
 
     fn url(&self, path: &StreamPath) -> StreamUrl {
-        StreamUrl { app: path.app.clone(), name: path.name.clone(), query: path.query.clone(), remote: self.remote }
+        let StreamPath { app, name, query, host } = path.clone();
+        StreamUrl { app, name, query, remote: self.remote, host, local: self.stream.local() }
     }
 
     /// Room for a publisher's bytes; what is unread stays.

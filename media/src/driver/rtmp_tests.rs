@@ -3,10 +3,10 @@ use tokio::io::DuplexStream;
 
 use super::*;
 use crate::{
-    command::{PushGrant, Refusal, Reply, UrlRefusal},
-    driver::outlet::Outlet,
+    command::{PlayWatch, PushGrant, Refusal, Reply, UrlRefusal},
     flv::TagKind,
     ids::{RoomId, StreamId},
+    outlet::Outlet,
     rtmp::{
         chunk::write_media,
         client::{ClientEvent, ClientSession, Purpose},
@@ -87,7 +87,7 @@ impl Bench {
     }
 
     async fn playing_until(&mut self, until: Option<Instant>) -> Arc<Outlet> {
-        self.play_requested().await.send(Ok(PlayGrant { stream: STREAM, until })).unwrap();
+        self.play_requested().await.send(Ok(PlayGrant { stream: STREAM, until, watch: PlayWatch::nobody() })).unwrap();
         let outlet = Outlet::new();
         match self.commands.recv().await {
             Some(Command::Attach { stream: STREAM, reply }) => reply.send(Ok(outlet.attach())).unwrap(),
@@ -285,7 +285,12 @@ async fn a_half_open_connection_costs_under_8_kib() {
 
 #[test]
 fn a_path_in_the_log_has_no_query_no_controls_and_an_end() {
-    let path = |name: &str| StreamPath { app: "live".into(), name: name.into(), query: "usersig=SECRET".into() };
+    let path = |name: &str| StreamPath {
+        app: "live".into(),
+        name: name.into(),
+        query: "usersig=SECRET".into(),
+        host: String::new(),
+    };
     assert_eq!(Shown(&path("a\r\n\x1b[31mb")).to_string(), r"live/a\r\n\u{1b}[31mb");
     assert_eq!(Shown(&path(&"n".repeat(1000))).to_string().len(), SHOWN_CHARS_MAX);
 }

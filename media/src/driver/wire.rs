@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -30,6 +31,9 @@ pub trait Wire: AsyncRead + AsyncWrite + Unpin {
     fn socket(&self) -> Option<Arc<TcpStream>> {
         None
     }
+
+    /// The address by which the client came, if it is known.
+    fn local(&self) -> Option<IpAddr>;
 }
 
 /// TCP and nothing else.
@@ -40,12 +44,24 @@ impl Wire for Plain {
     fn socket(&self) -> Option<Arc<TcpStream>> {
         Some(self.0.clone())
     }
+
+    fn local(&self) -> Option<IpAddr> {
+        Some(self.0.local_addr().ok()?.ip().to_canonical())
+    }
 }
 
-impl Wire for TlsStream<TcpStream> {}
+impl Wire for TlsStream<TcpStream> {
+    fn local(&self) -> Option<IpAddr> {
+        Some(self.get_ref().0.local_addr().ok()?.ip().to_canonical())
+    }
+}
 
 #[cfg(test)]
-impl Wire for tokio::io::DuplexStream {}
+impl Wire for tokio::io::DuplexStream {
+    fn local(&self) -> Option<IpAddr> {
+        None
+    }
+}
 
 impl AsyncRead for Plain {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

@@ -16,6 +16,8 @@ pub struct StreamPath {
     pub name: String,
     /// Of the name, of the app, or of `tcUrl`, the first that is not empty; without `?`, not decoded. Carries tickets.
     pub query: String,
+    /// The name or address that `tcUrl` says the server has; empty if it says none.
+    pub host: String,
 }
 
 impl StreamPath {
@@ -38,7 +40,7 @@ impl StreamPath {
         let mut segments = app.split('/').chain(name.split('/')).filter(|segment| !segment.is_empty());
         let app = segments.next().unwrap_or("").to_owned();
         let name = segments.collect::<Vec<_>>().join("/");
-        Some(StreamPath { app, name, query: query.to_owned() })
+        Some(StreamPath { app, name, query: query.to_owned(), host: host_of(tc_url).to_owned() })
     }
 }
 
@@ -95,6 +97,16 @@ impl fmt::Debug for RtmpUrl {
     }
 }
 
+/// `host` of `scheme://host[:port]/…`, of an IPv6 address without its brackets.
+fn host_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = rest.split(['/', '?']).next().unwrap_or("");
+    match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(""),
+        None => authority.split(':').next().unwrap_or(""),
+    }
+}
+
 fn split_query(text: &str) -> (&str, &str) {
     text.split_once('?').unwrap_or((text, ""))
 }
@@ -110,6 +122,14 @@ mod tests {
 
     fn is(app: &str, name: &str, query: &str) -> (String, String, String) {
         (app.into(), name.into(), query.into())
+    }
+
+    #[test]
+    fn the_host_is_what_tc_url_says() {
+        let host = |tc_url| StreamPath::from_parts("live", tc_url, "s").unwrap().host;
+        assert_eq!(host("rtmp://push.example.com:1935/live?a=b/c"), "push.example.com");
+        assert_eq!(host("rtmps://[2001:db8::1]:443/live"), "2001:db8::1");
+        assert_eq!((host("push.example.com/live"), host("")), (String::new(), String::new()));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! What a callback says, and its signature.
 
+use std::net::IpAddr;
+
 use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    hub::{Fact, Notice},
+    hub::{Fact, Notice, Play},
     message::{LeaveReason, MemberInfo, StreamInfo},
     name::{RoomName, StreamName},
 };
@@ -51,6 +53,42 @@ pub enum What {
         user: String,
         stream: StreamName,
     },
+    /// By RTMP or FLV; players by WHEP and in rooms are members.
+    PlayStarted {
+        #[serde(flatten)]
+        play: PlayInfo,
+    },
+    PlayStopped {
+        #[serde(flatten)]
+        play: PlayInfo,
+    },
+}
+
+/// One player of a stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlayInfo {
+    /// The same in both callbacks of a player.
+    #[serde(rename = "playID")]
+    pub id: String,
+    /// Whose stream it is.
+    #[serde(rename = "userID")]
+    pub user: String,
+    pub stream: StreamName,
+    /// `rtmp` or `flv`.
+    pub protocol: String,
+    /// Who plays, if he showed a ticket.
+    #[serde(rename = "playerID", skip_serializing_if = "Option::is_none")]
+    pub player: Option<String>,
+    /// Where he is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip: Option<IpAddr>,
+}
+
+impl PlayInfo {
+    fn of(play: &Play) -> PlayInfo {
+        let Play { id, user, stream, protocol, player, ip } = play.clone();
+        PlayInfo { id, user, stream, protocol: protocol.to_owned(), player, ip }
+    }
 }
 
 impl What {
@@ -61,7 +99,9 @@ impl What {
             Fact::RoomDissolved => What::RoomDissolved,
             Fact::MemberEntered { member } => What::MemberEntered { member: member.clone() },
             Fact::MemberLeft { user, reason } => What::MemberLeft { user: user.clone(), reason: *reason },
-            Fact::PublishStarted { user, stream } => {
+            Fact::PlayStarted(play) => What::PlayStarted { play: PlayInfo::of(play) },
+            Fact::PlayStopped(play) => What::PlayStopped { play: PlayInfo::of(play) },
+            Fact::PublishStarted { user, stream, .. } => {
                 What::PublishStarted { user: user.clone(), stream: stream.clone() }
             }
             Fact::PublishStopped { user, stream } => What::PublishStopped { user: user.clone(), stream: *stream },

@@ -10,7 +10,7 @@ use md5::{Digest, Md5};
 use serde_json::{Value, json};
 
 use crate::{
-    hub::{Fact, Notice},
+    hub::{Fact, Notice, PushOrigin},
     name::{StreamName, StreamPath},
 };
 
@@ -23,10 +23,11 @@ const CLIENT_CLOSED: u32 = 1;
 #[derive(Default)]
 pub struct Publications(Mutex<HashMap<String, Begun>>);
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Begun {
     sequence: u64,
     unix_ms: u64,
+    origin: Option<PushOrigin>,
 }
 
 impl Publications {
@@ -39,10 +40,10 @@ impl Publications {
         };
         let mut begun = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (kind, name, of) = match &notice.fact {
-            Fact::PublishStarted { user, stream } => {
+            Fact::PublishStarted { user, stream, origin } => {
                 let name = path(user, stream.stream);
-                let of = Begun { sequence: number, unix_ms: notice.unix_ms };
-                begun.insert(name.clone(), of);
+                let of = Begun { sequence: number, unix_ms: notice.unix_ms, origin: origin.clone() };
+                begun.insert(name.clone(), of.clone());
                 (1, name, of)
             }
             Fact::PublishStopped { user, stream } => {
@@ -52,19 +53,20 @@ impl Publications {
             }
             _ => return None,
         };
+        let origin = of.origin.as_ref();
         let mut body = json!({
             "event_type": kind,
             "stream_id": name,
             "channel_id": name,
             "appid": notice.sdk_app_id,
-            "app": "",
-            "appname": "live",
+            "app": origin.map_or("", |from| &from.host),
+            "appname": origin.map_or("live", |from| &from.app),
             "event_time": notice.unix_ms / 1000,
             "sequence": of.sequence.to_string(),
-            "node": "",
-            "user_ip": "",
-            // A push's query has tickets in it.
-            "stream_param": "",
+            "node": origin.and_then(|from| from.node).map(|ip| ip.to_string()).unwrap_or_default(),
+            "user_ip": origin.map(|from| from.ip.to_string()).unwrap_or_default(),
+            // Without the tickets that a push's query has in it.
+            "stream_param": origin.map_or("", |from| &from.param),
             "errcode": if kind == 1 { 0 } else { CLIENT_CLOSED },
             "errmsg": if kind == 1 { "ok" } else { "closed" },
             "width": 0,
@@ -111,7 +113,14 @@ mod tests {
     fn an_end_repeats_the_sequence_of_its_beginning_and_says_how_long_it_was() {
         let publications = Publications::default();
         let stream = StreamInfo { stream: StreamName::Main, audio: None, video: None, b_frames: false, waiting: false };
-        let started = Fact::PublishStarted { user: "phone".into(), stream };
+        let origin = PushOrigin {
+            ip: [203, 0, 113, 9].into(),
+            host: "push.example.com".into(),
+            node: Some([192, 0, 2, 7].into()),
+            app: "push".into(),
+            param: "userid=phone&txTime=7FFFFFFF".into(),
+        };
+        let started = Fact::PublishStarted { user: "phone".into(), stream, origin: Some(origin) };
         let stopped = Fact::PublishStopped { user: "phone".into(), stream: StreamName::Main };
         assert_eq!(publications.body(3, &notice(9, stopped.clone())), None, "it never began");
         let begin = publications.body(4, &notice(10_000, started)).unwrap();
@@ -121,6 +130,9 @@ mod tests {
             assert_eq!(body["errcode"], errcode);
             assert_eq!((&body["stream_id"], &body["channel_id"]), (&json!("7_5_phone_main"), &json!("7_5_phone_main")));
             assert_eq!(body["sequence"], "4");
+            assert_eq!((&body["app"], &body["appname"]), (&json!("push.example.com"), &json!("push")));
+            assert_eq!((&body["user_ip"], &body["node"]), (&json!("203.0.113.9"), &json!("192.0.2.7")));
+            assert_eq!(body["stream_param"], "userid=phone&txTime=7FFFFFFF");
         }
         assert_eq!(end["push_duration"], "2500");
         assert_eq!(publications.body(10, &notice(13_000, Fact::RoomDissolved)), None);

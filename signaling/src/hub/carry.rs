@@ -22,6 +22,7 @@ use super::{
 use crate::{
     code::{Code, Fault},
     message::{Event, LeaveReason, Reply, to_text},
+    name::{StreamName, StreamPath},
     room::{Action, Index, Output},
 };
 
@@ -237,13 +238,15 @@ impl Inner {
                 let codec = |track: &Option<crate::message::TrackInfo>| track.as_ref().map(|t| t.codec.clone());
                 let (audio, video) = (codec(&stream.audio), codec(&stream.video));
                 info!(app, %room, %user, stream = %stream.stream, ?audio, ?video, "stream added");
-                Fact::PublishStarted { user: user.clone(), stream: stream.clone() }
+                let origin = self.origins.get(&path_of(guard, user, stream.stream)).map(|origin| origin.clone());
+                Fact::PublishStarted { user: user.clone(), stream: stream.clone(), origin }
             }
             Event::StreamChanged { user, stream } => {
                 Fact::PublishChanged { user: user.clone(), stream: stream.clone() }
             }
             Event::StreamRemoved { user, stream } => {
                 info!(app, %room, %user, %stream, "stream removed");
+                self.origins.remove(&path_of(guard, user, *stream));
                 Fact::PublishStopped { user: user.clone(), stream: *stream }
             }
             Event::Message(message) => Fact::MessageSent(message.clone()),
@@ -274,4 +277,9 @@ pub(crate) fn reply_text(id: u64, result: Result<crate::message::OkBody, Fault>)
         Err(fault) => Reply::Error { id, fault: fault.body() },
     };
     to_text(&reply).into()
+}
+
+/// The full name of a stream of this room.
+fn path_of(cell: &Cell, user: &str, stream: StreamName) -> String {
+    StreamPath { sdk_app_id: cell.key.0, room: cell.key.1.clone(), user: user.to_owned(), stream }.to_string()
 }

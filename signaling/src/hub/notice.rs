@@ -1,6 +1,9 @@
 //! What happens in rooms, for whoever in the server wants to know: the store, the callbacks, metrics.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    net::IpAddr,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use crate::{
     message::{LeaveReason, MemberInfo, Message, StreamInfo},
@@ -39,6 +42,8 @@ pub enum Fact {
     PublishStarted {
         user: String,
         stream: StreamInfo,
+        /// Of those who push by URL.
+        origin: Option<PushOrigin>,
     },
     /// A stream gained or lost a medium, or its codec changed.
     PublishChanged {
@@ -51,6 +56,37 @@ pub enum Fact {
     },
     /// Who a room service says is in the room is not what it was.
     ListChanged,
+    /// Somebody plays a stream by RTMP or FLV. Of this and of its end nothing is ordered with what happens in the room.
+    PlayStarted(Play),
+    PlayStopped(Play),
+}
+
+/// Where a push came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PushOrigin {
+    pub ip: IpAddr,
+    /// The server, as the publisher called it, and the address by which he came.
+    pub host: String,
+    pub node: Option<IpAddr>,
+    /// The first segment of the URL's path.
+    pub app: String,
+    /// The query, without what proves who he is.
+    pub param: String,
+}
+
+/// One player of a stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Play {
+    /// Never used twice; the same in both notices.
+    pub id: String,
+    /// Whose stream it is.
+    pub user: String,
+    pub stream: StreamName,
+    /// `rtmp` or `flv`.
+    pub protocol: &'static str,
+    /// Who plays, if he showed a ticket.
+    pub player: Option<String>,
+    pub ip: Option<IpAddr>,
 }
 
 type Listener = Arc<dyn Fn(&Notice) + Send + Sync>;

@@ -2,9 +2,15 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use media::command::{PlayGrant, PushGrant, StreamUrl};
+use media::command::{PlayGrant, PlayWatch, PushGrant, StreamUrl};
 
-use super::{Hub, Inner, rights::instant_of};
+use super::{
+    Hub, Inner,
+    notice::{Fact, Notice, Play, PushOrigin},
+    rights::instant_of,
+    session::random_name,
+    unix_ms,
+};
 use crate::{
     auth::{
         authorise::{Credential, Presented, Privilege, Purpose, UrlSignature},
@@ -26,7 +32,7 @@ impl Hub {
     ///
     /// Without a valid ticket, where the app wants one, streams that exist and streams that do not are refused alike.
     pub fn authorise_play(&self, name: &str, query: &str, remote: Option<IpAddr>) -> Result<PlayGrant, Code> {
-        self.0.play(name, query, remote)
+        self.0.play("flv", name, query, remote)
     }
 }
 
@@ -69,8 +75,11 @@ impl Inner {
             reached_at: None,
         };
         let until = who.until;
+        let (full_name, origin) = (path.to_string(), origin_of(url));
         let opened = self.in_room(&(grant.sdk_app_id, path.room), |cell, out| {
             let stream = cell.room.push(Instant::now(), who, path.stream, out)?;
+            // Here, where the room is still locked: its beginning is told with it.
+            self.origins.insert(full_name, origin);
             Ok(PushGrant { room: cell.room.id, stream })
         });
         opened.map(|(grant, cell)| {
@@ -80,14 +89,20 @@ impl Inner {
     }
 
     /// Lets an RTMP player have a stream.
-    pub(super) fn play_rtmp(&self, url: &StreamUrl) -> Result<PlayGrant, Fault> {
+    pub(super) fn play_rtmp(self: &Arc<Self>, url: &StreamUrl) -> Result<PlayGrant, Fault> {
         if url.app != APP_LIVE {
             return Err(Code::NotFound.into());
         }
-        Ok(self.play(&url.name, &url.query, Some(url.remote.ip()))?)
+        Ok(self.play("rtmp", &url.name, &url.query, Some(url.remote.ip()))?)
     }
 
-    fn play(&self, name: &str, query: &str, remote: Option<IpAddr>) -> Result<PlayGrant, Code> {
+    fn play(
+        self: &Arc<Self>,
+        protocol: &'static str,
+        name: &str,
+        query: &str,
+        remote: Option<IpAddr>,
+    ) -> Result<PlayGrant, Code> {
         let name = percent_decode(name);
         let query = Query::parse(query);
         // A live stream's name means its room and user, however many `_` they contain; other names are taken apart.
@@ -100,7 +115,8 @@ impl Inner {
         };
         if full_name != name && query.value("txsecret").is_some() {
             self.authorise_named(remote, &path, &name, &query)?;
-            return Ok(PlayGrant { stream: stream.ok_or(Code::NoSuchStream)?, until: None });
+            let watch = self.watch_play(&path, protocol, None, remote);
+            return Ok(PlayGrant { stream: stream.ok_or(Code::NoSuchStream)?, until: None, watch });
         }
         let shown = Presented {
             sdk_app_id: Some(path.sdk_app_id),
@@ -112,8 +128,48 @@ impl Inner {
         let needed = Privilege::JOIN | Privilege::whole(path.stream, Privilege::to_receive);
         let grant = self.authorise(remote, &shown, needed)?;
         let stream = stream.ok_or(Code::NoSuchStream)?;
-        Ok(PlayGrant { stream, until: grant.ends_at_s.and_then(instant_of) })
+        let player = query.value("userid").filter(|_| query.value("usersig").is_some());
+        let watch = self.watch_play(&path, protocol, player, remote);
+        Ok(PlayGrant { stream, until: grant.ends_at_s.and_then(instant_of), watch })
     }
+
+    /// Tells listeners when a player begins and when it is gone.
+    fn watch_play(
+        self: &Arc<Self>,
+        path: &StreamPath,
+        protocol: &'static str,
+        player: Option<&str>,
+        ip: Option<IpAddr>,
+    ) -> PlayWatch {
+        let (hub, path, player) = (Arc::downgrade(self), path.clone(), player.map(str::to_owned));
+        let play = Play {
+            id: random_name(),
+            user: path.user,
+            stream: path.stream,
+            protocol,
+            player,
+            ip: ip.map(|ip| ip.to_canonical()),
+        };
+        PlayWatch::new(move |begins| {
+            let Some(hub) = hub.upgrade() else { return };
+            let fact = if begins { Fact::PlayStarted(play.clone()) } else { Fact::PlayStopped(play.clone()) };
+            let (sdk_app_id, room) = (path.sdk_app_id, path.room.clone());
+            hub.listeners.tell(&Notice { sdk_app_id, room, unix_ms: unix_ms(), fact });
+        })
+    }
+}
+
+/// Parts of a query that prove who somebody is.
+const PROOFS: [&str; 4] = ["usersig", "privatemapkey", "txsecret", "sig"];
+
+fn origin_of(url: &StreamUrl) -> PushOrigin {
+    let is_proof = |part: &&str| {
+        let name = part.split('=').next().unwrap_or_default();
+        PROOFS.iter().any(|proof| percent_decode(name).eq_ignore_ascii_case(proof))
+    };
+    let param: Vec<&str> = url.query.split('&').filter(|part| !is_proof(part)).collect();
+    let ip = url.remote.ip().to_canonical();
+    PushOrigin { ip, host: url.host.clone(), node: url.local, app: url.app.clone(), param: param.join("&") }
 }
 
 /// Whom and what a push URL names: `push/{roomID}?sdkappid=&userid=[&stream=aux]`, or `live/{full name}[?userid=]`.

@@ -6,7 +6,7 @@ use super::*;
 fn a_publisher_is_named_asked_for_and_heard() {
     let mut pair = Pair::new(Purpose::Publish, "rtmp://h/push/1001?usersig=a", 5000);
     pair.settle();
-    let path = StreamPath { app: "push".into(), name: "1001".into(), query: "usersig=a".into() };
+    let path = StreamPath { app: "push".into(), name: "1001".into(), query: "usersig=a".into(), host: "h".into() };
     assert_eq!(std::mem::take(&mut pair.server_events), [ServerEvent::PublishRequested(path)]);
     pair.server.accept_publish(pair.now);
     pair.settle();

@@ -218,7 +218,8 @@ impl House {
 
 fn url(app: &str, name: &str, query: &str) -> StreamUrl {
     let remote = SocketAddr::from(([127, 0, 0, 1], 50_000));
-    StreamUrl { app: app.into(), name: name.into(), query: query.into(), remote }
+    let (host, local) = ("push.example.com".into(), Some([192, 0, 2, 7].into()));
+    StreamUrl { app: app.into(), name: name.into(), query: query.into(), remote, host, local }
 }
 
 /// What a WHIP or WHEP client asks.

@@ -70,3 +70,45 @@ async fn the_server_kicks_and_dissolves() {
     assert_eq!(house.hub.rooms(APP), []);
     assert_eq!(house.hub.dissolve(APP, &room).unwrap_err().code, Code::NoSuchRoom);
 }
+
+#[tokio::test]
+async fn listeners_hear_where_a_push_came_from_and_who_plays_and_is_gone() {
+    let house = House::new();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    house.hub.listen({
+        let heard = heard.clone();
+        move |notice| {
+            heard.lock().unwrap().push(notice.fact.clone());
+        }
+    });
+    let name = format!("{APP}_1001_cam_main");
+    let query = format!(
+        "userid=cam&usersig={}&privatemapkey={}&z=1",
+        user_sig("cam"),
+        map_key("cam", &RoomName::Number(ROOM), 255)
+    );
+    let grant = house.push("push", &ROOM.to_string(), &format!("sdkappid={APP}&{query}")).await.unwrap();
+    house.event(Event::StreamTracks { stream: grant.stream, audio: None, video: Some(Codec::H264) }).await;
+    house.settled().await;
+    let origin = heard.lock().unwrap().iter().find_map(|fact| match fact {
+        Fact::PublishStarted { origin, .. } => origin.clone(),
+        _ => None,
+    });
+    let origin = origin.expect("the push is told of");
+    assert_eq!((origin.app.as_str(), origin.host.as_str()), ("push", "push.example.com"));
+    assert_eq!(origin.param, format!("sdkappid={APP}&userid=cam&z=1"));
+    heard.lock().unwrap().clear();
+
+    let asked = house.hub.authorise_play(&name, "", Some([203, 0, 113, 5].into())).unwrap();
+    assert!(heard.lock().unwrap().is_empty(), "asking is not playing");
+    let playing = asked.watch.begin();
+    drop(playing);
+    let heard = heard.lock().unwrap().clone();
+    match &heard[..] {
+        [Fact::PlayStarted(begun), Fact::PlayStopped(gone)] => {
+            assert_eq!(begun, gone);
+            assert_eq!((begun.user.as_str(), begun.protocol, begun.ip), ("cam", "flv", Some([203, 0, 113, 5].into())));
+        }
+        other => panic!("{other:?}"),
+    }
+}

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use media::{
     Command, Refusal,
-    command::{CloseReason, PlayGrant},
+    command::{CloseReason, PlayGrant, PlayWatch},
 };
 use serde_json::json;
 
@@ -384,7 +384,7 @@ async fn a_signed_url_pushes_and_plays_by_the_streams_full_name() {
     let grant = house.push("live", &name, &signed(&name, now_s() + 60)).await.unwrap();
     assert_eq!(house.play(&name, "").await, Ok(grant.stream));
     let played = house.hub.authorise_play(&name, &signed(&name, now_s() + 60), None);
-    assert_eq!(played, Ok(PlayGrant { stream: grant.stream, until: None }));
+    assert_eq!(played, Ok(PlayGrant { stream: grant.stream, until: None, watch: PlayWatch::nobody() }));
     for (query, code) in [
         (signed(&name, now_s() - 60), Code::UrlSignatureExpired),
         (signed(&format!("{APP}_1001_other_aux"), now_s() + 60), Code::UrlSignatureInvalid),

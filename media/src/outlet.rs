@@ -6,14 +6,14 @@
 //!
 //! ```text
 //! push ─▶ gathered ──merge──▶ Log ─┬─▶ Player::next      whoever writes to its socket, or packages, itself
-//!                                  └─▶ fan_out ─▶ Direct one task that writes into the sockets of all the others
+//!                                  └─▶ fan_out ─▶ Sink   one task that writes into the sockets of all the others
 //! ```
 
 mod cursor;
-mod direct;
 mod log;
 
 use std::{
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -26,21 +26,11 @@ use tokio::{
 };
 
 pub use cursor::Given;
-pub use direct::{DirectEnd, Seat};
 
 pub use log::Form;
 
-use crate::{
-    bridge::{
-        clock::RtmpClock,
-        tag::{Tag, TagKind},
-    },
-    flv,
-    ids::Kind,
-    units::time::Time,
-};
+use crate::{bridge::tag::Tag, flv};
 use cursor::Cursor;
-use direct::Direct;
 use log::Log;
 
 /// Live bytes that a player may be behind.
@@ -58,6 +48,15 @@ const GATHERED_TAGS_MAX: usize = 64;
 /// Sockets that are written to before other tasks have their turn: a third of a millisecond.
 const SOCKETS_AT_ONCE: usize = 64;
 
+/// A socket of a player that [`Outlet::fan_out`] writes to.
+pub trait Sink: Send + Sync + fmt::Debug {
+    /// Writes what there is for the player, and never waits. False if the player is gone.
+    fn pass_on(&self, now: Instant) -> bool;
+
+    /// Has the player's own task look after it.
+    fn call(&self);
+}
+
 /// The exit of one stream to its players.
 #[derive(Debug)]
 pub struct Outlet {
@@ -70,11 +69,10 @@ pub struct Outlet {
 
 #[derive(Debug, Default)]
 struct State {
-    line: Line,
     log: Log,
     players: usize,
     /// Sockets that wait for [`Outlet::fan_out`] to take them on.
-    joining: Vec<Arc<Direct>>,
+    joining: Vec<Arc<dyn Sink>>,
     /// Tags are gathered for so long before players get them.
     merge: Duration,
     /// Newcomers get a kept group that is no longer than this; `None`: any.
@@ -91,17 +89,17 @@ impl Outlet {
         Arc::new(Outlet { state: Mutex::default(), changed: watch::Sender::new(0), stir: Notify::new() })
     }
 
-    /// Sends a tag to every player and keeps what later ones need. Never waits. Without effect after [`close`](Self::close).
-    pub fn push(&self, tag: Tag) {
+    #[cfg(test)]
+    pub(crate) fn push(&self, tag: Tag) {
         self.push_at(Instant::now(), tag);
     }
 
-    fn push_at(&self, now: Instant, tag: Tag) {
+    /// Sends a tag to every player and keeps what later ones need. Never waits. Without effect after [`close`](Self::close).
+    pub fn push_at(&self, now: Instant, tag: Tag) {
         let mut state = self.lock();
         if state.closed {
             return;
         }
-        let tag = state.line.place(now, tag);
         let is_first = state.gathered.is_empty();
         if tag.key && !tag.header && !is_first {
             // A key frame begins a piece; the time of the gathering goes on.
@@ -129,7 +127,7 @@ impl Outlet {
     /// Writing to all of them from one place is what makes a player cheap: nobody has to be woken. When they are so many that a
     /// round takes longer than gathering, more is gathered for the next.
     pub async fn fan_out(self: Arc<Self>) {
-        let mut sockets: Vec<Arc<Direct>> = Vec::new();
+        let mut sockets: Vec<Arc<dyn Sink>> = Vec::new();
         loop {
             self.stir.notified().await;
             let due = {
@@ -181,7 +179,7 @@ impl Outlet {
         self.attach_at(Instant::now())
     }
 
-    fn attach_at(self: &Arc<Self>, now: Instant) -> Player {
+    pub(crate) fn attach_at(self: &Arc<Self>, now: Instant) -> Player {
         let changed = self.changed.subscribe();
         let mut state = self.lock();
         state.flush(now);
@@ -194,6 +192,11 @@ impl Outlet {
         drop(state);
         self.tell();
         Player { outlet: self.clone(), cursor, changed, headed: false, paused: false }
+    }
+
+    /// From here on [`fan_out`](Self::fan_out) writes to it, until it is gone.
+    pub fn add_sink(&self, sink: Arc<dyn Sink>) {
+        self.lock().joining.push(sink);
     }
 
     /// Ends the stream: players get what waits for them, and then their end.
@@ -308,8 +311,13 @@ impl Player {
         found.flatten().collect()
     }
 
-    /// What was given, as it goes over the wire.
-    fn bytes(&mut self, given: &Given, form: Form) -> Bytes {
+    /// Of what stream.
+    pub fn outlet(&self) -> &Arc<Outlet> {
+        &self.outlet
+    }
+
+    /// What was given, as it goes over the wire; that of FLV begins with the header of a file.
+    pub fn bytes(&mut self, given: &Given, form: Form) -> Bytes {
         let bytes = given.bytes(form);
         if form != Form::Flv || std::mem::replace(&mut self.headed, true) {
             return bytes;
@@ -324,35 +332,6 @@ impl Player {
 impl Drop for Player {
     fn drop(&mut self) {
         self.outlet.lock().players -= 1;
-    }
-}
-
-/// The players' time: the publisher's, without its jumps. A player that follows one waits for the time between, or for ever.
-#[derive(Debug, Default)]
-struct Line {
-    clock: RtmpClock,
-    /// What is called zero on the clock's line, and what the line adds to the publisher's milliseconds.
-    begun: Option<(Instant, i64)>,
-    shift_ms: u32,
-}
-
-impl Line {
-    fn place(&mut self, now: Instant, tag: Tag) -> Tag {
-        let kind = match tag.kind {
-            TagKind::Audio => Kind::Audio,
-            TagKind::Video => Kind::Video,
-            TagKind::Script => return tag,
-        };
-        if tag.header {
-            // Often stamped with zero, whatever the clock of the media says: it is no word about time.
-            return Tag { timestamp_ms: tag.timestamp_ms.wrapping_add(self.shift_ms), ..tag };
-        }
-        let (origin, base_ms) = *self.begun.get_or_insert((now, i64::from(tag.timestamp_ms)));
-        let at = Time::from_micros(now.saturating_duration_since(origin).as_micros() as u64);
-        let ms = base_ms + self.clock.map(at, kind, tag.timestamp_ms).div_euclid(1000);
-        let shift_ms = (ms as u32).wrapping_sub(tag.timestamp_ms);
-        self.shift_ms = shift_ms;
-        Tag { timestamp_ms: ms as u32, ..tag }
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::bridge::tag::TagKind;
 
 fn tag(kind: TagKind, timestamp_ms: u32, len: usize, key: bool, header: bool) -> Tag {
     Tag { kind, timestamp_ms, payload: vec![0; len].into(), key, header }
@@ -48,28 +49,6 @@ fn a_new_player_gets_headers_and_the_kept_group_at_once_and_then_what_is_live() 
     outlet.push(video(90, false));
     assert_eq!(drain(&mut player), [90]);
     assert!(!outlet.take_key_wanted());
-}
-
-#[test]
-fn a_publishers_time_is_the_players_time_until_it_jumps_and_goes_on_then() {
-    let start = Instant::now();
-    for (first, jump) in [(5_000u32, 3_000_000u32), (70_000, 0), (u32::MAX - 30, 4_000_000)] {
-        let outlet = Outlet::new();
-        let mut player = outlet.attach_at(start);
-        let at = |n: u32| start + Duration::from_millis(u64::from(n) * 20);
-        for n in 0..100 {
-            outlet.push_at(at(n), audio(first.wrapping_add(n * 20)));
-        }
-        let unchanged: Vec<u32> = (0..100).map(|n| first.wrapping_add(n * 20)).collect();
-        assert_eq!(drain(&mut player), unchanged);
-        for n in 100..200 {
-            outlet.push_at(at(n), audio(jump + n * 20));
-        }
-        let got = drain(&mut player);
-        assert!(got.windows(2).all(|two| two[1].wrapping_sub(two[0]) == 20), "{got:?}");
-        let step = got[0].wrapping_sub(unchanged[99]);
-        assert!((1..=60).contains(&step), "{step}");
-    }
 }
 
 #[test]

@@ -10,8 +10,8 @@ use std::{
 use bytes::{Buf, Bytes};
 use tokio::{net::TcpStream, sync::Notify, time::timeout};
 
-use super::{Form, Found, PLAYER_STALL_MAX, Player};
-use crate::driver::wire::bound_unsent;
+use super::wire::bound_unsent;
+use crate::outlet::{Form, Found, PLAYER_STALL_MAX, Player, Sink};
 
 /// A player and the socket that it reads from, as the stream's task knows it.
 #[derive(Debug)]
@@ -57,8 +57,14 @@ pub enum DirectEnd {
 }
 
 impl Direct {
-    /// Writes what there is for this player, unless its task is at it. False if the player is gone.
-    pub(super) fn pass_on(&self, now: Instant) -> bool {
+    fn lock(&self) -> MutexGuard<'_, Option<State>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sink for Direct {
+    /// Unless the player's task is at it.
+    fn pass_on(&self, now: Instant) -> bool {
         let mut state = self.lock();
         let Some(state) = &mut *state else { return false };
         if let Outcome::Done = state.outcome {
@@ -70,13 +76,8 @@ impl Direct {
         true
     }
 
-    /// Has the player's task look after it.
-    pub(super) fn call(&self) {
+    fn call(&self) {
         self.called.notify_one();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<State>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -89,10 +90,10 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// From here on the stream's [`fan_out`](super::Outlet::fan_out) writes to the socket. `first` goes before everything.
+    /// From here on the stream's [`fan_out`](crate::outlet::Outlet::fan_out) writes to the socket. `first` goes before everything.
     pub fn new(player: Player, form: Form, socket: Arc<TcpStream>, first: Vec<u8>) -> Seat {
         bound_unsent(&socket);
-        let outlet = player.outlet.clone();
+        let outlet = player.outlet().clone();
         let state = State {
             socket: socket.clone(),
             player,
@@ -104,7 +105,7 @@ impl Seat {
             outcome: Outcome::Full,
         };
         let direct = Arc::new(Direct { state: Mutex::new(Some(state)), called: Notify::new() });
-        outlet.lock().joining.push(direct.clone());
+        outlet.add_sink(direct.clone());
         Seat { direct, socket }
     }
 
