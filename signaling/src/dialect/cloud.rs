@@ -1,6 +1,6 @@
 //! The cloud functions of `tcb-demo-video`, as HTTP calls for the app's own server or cloud: `POST /cloud/{function}`, with the
 //! app's secret. The functions of the older layout (`webrtc-create-room`) answer with the document itself, those of the newer
-//! (`webrtcroom-create-room`) with `{code, message, data}`.
+//! (`webrtcroom-create-room`) with `{code, message, data}`, and those of live rooms ([`live`]) in forms of their own.
 //!
 //! A document of the collection `webrtcRooms` is the metadata of a lasting room: it is in the store, and members see it.
 
