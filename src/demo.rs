@@ -83,14 +83,14 @@ impl Clip {
     }
 
     /// How much of a round is over at a time since the Unix epoch.
-    fn into_round(&self, unix: Duration) -> Duration {
+    fn time_in_round(&self, unix: Duration) -> Duration {
         Duration::from_nanos((unix.as_nanos() % (u128::from(self.length_ms) * 1_000_000)) as u64)
     }
 
     /// The place among the frames at which a round can be joined that has run for so long: its next key frame, or its end if there
     /// is none. Everything before is not sent, because it would come at once and be taken for a stream that runs early.
-    fn first_after(&self, into_round: Duration) -> usize {
-        let next = |tag: &Tag| tag.key && Duration::from_millis(u64::from(tag.timestamp_ms)) >= into_round;
+    fn first_after(&self, time_in_round: Duration) -> usize {
+        let next = |tag: &Tag| tag.key && Duration::from_millis(u64::from(tag.timestamp_ms)) >= time_in_round;
         self.frames.iter().position(next).unwrap_or(self.frames.len())
     }
 }
@@ -138,10 +138,10 @@ async fn open(hub: &Hub, commands: &mpsc::Sender<Command>, room: &RoomName) -> R
 async fn play(clip: &Clip, tags: mpsc::Sender<Tag>) {
     let now = Instant::now();
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let into_round = clip.into_round(unix);
+    let time_in_round = clip.time_in_round(unix);
     // Where a machine has run for less than a round, its clock cannot tell when the round began; then the stamps are wrong.
-    let start = now.checked_sub(into_round).unwrap_or(now);
-    let first = clip.first_after(into_round);
+    let start = now.checked_sub(time_in_round).unwrap_or(now);
+    let first = clip.first_after(time_in_round);
     for header in &clip.headers {
         if tags.send(Tag { timestamp_ms: 0, ..header.clone() }).await.is_err() {
             return;
@@ -182,12 +182,12 @@ mod tests {
     fn rounds_keep_to_unix_time_and_are_joined_at_the_next_key_frame() {
         let clip = Clip::embedded().expect("the clip can be read");
         // There is one a second.
-        for (unix_ms, into_round_ms, due_ms) in
+        for (unix_ms, time_in_round_ms, due_ms) in
             [(1_600_000_000_000, 0, 0), (1_600_000_007_001, 7_001, 8_000), (15_000, 15_000, 15_000)]
         {
-            let into_round = clip.into_round(Duration::from_millis(unix_ms));
-            assert_eq!(into_round, Duration::from_millis(into_round_ms));
-            let first = &clip.frames[clip.first_after(into_round)];
+            let time_in_round = clip.time_in_round(Duration::from_millis(unix_ms));
+            assert_eq!(time_in_round, Duration::from_millis(time_in_round_ms));
+            let first = &clip.frames[clip.first_after(time_in_round)];
             assert!(first.key && first.kind == TagKind::Video && first.timestamp_ms == due_ms, "{first:?}");
         }
         assert_eq!(clip.first_after(Duration::from_millis(15_500)), clip.frames.len(), "the next round is near");
