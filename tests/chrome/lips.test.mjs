@@ -52,11 +52,19 @@ function behind(lips, voice) {
   return median(voice.map((ms) => wrapped(ms - late)))
 }
 
+/** Whether a figure can be made of that: a machine that is too busy swallows most. @param {import('node:test').TestContext} t @param {{ shown: unknown[], heard: unknown[] }} taken */
+function isEnough(t, { shown, heard }) {
+  const enough = heard.length >= PIECE_MS / 2000 && shown.length > 10
+  if (!enough) t.diagnostic(`too busy a machine: ${heard.length} beeps, ${shown.length} pictures in ${PIECE_MS / 1000} s`)
+  return enough
+}
+
 /** @param {number[]} pieces */
 const told = (pieces) => pieces.map((ms) => ms.toFixed(1)).join(', ')
 
 /** @param {import('node:test').TestContext} t @param {string} name @param {number[]} pieces @param {number} [most] */
 function verify(t, name, pieces, most = APART_MS_MAX) {
+  assert.ok(pieces.length > 0, 'this machine is too busy to see and hear in time')
   t.diagnostic(`${name}: the voice is behind the lips by ${told(pieces)} ms`)
   for (const ms of pieces) assert.ok(Math.abs(ms) <= most, `${ms} ms`)
 }
@@ -66,7 +74,7 @@ test('a beep of an RTMP stream is heard in a page with its picture', { timeout: 
   const { page: publisher } = await lipsPage(7200, 'carl')
   await publisher.evaluate(() => window.lips.publish())
   const ground = await lipsPage(7200, 'dora')
-  const floor = await watch(ground.page, 'carl', FLOOR_MS, async ({ shown, heard }) => {
+  const floor = await watch(t, ground.page, 'carl', FLOOR_MS, async ({ shown, heard }) => {
     const { sent } = await publisher.evaluate(() => window.lips.take())
     const beep = median(sent.map((at) => wrapped(at - sent[0]))) + sent[0]
     return behind(shown.map(([stamp, at]) => (at % 2 ** 24) - stamp), heard.map((at) => at - beep))
@@ -80,7 +88,7 @@ test('a beep of an RTMP stream is heard in a page with its picture', { timeout: 
   const pusher = push(server.pushUrl(await server.ticket('camera', room)), source, encoding)
   t.after(() => pusher.kill())
   const { page } = await lipsPage(room, 'anna')
-  const pieces = await watch(page, 'camera', LENGTH_MS, async ({ shown, heard }) => behind(shown.map(([n, at]) => at - (n * 1000) / FPS), heard))
+  const pieces = await watch(t, page, 'camera', LENGTH_MS, async ({ shown, heard }) => behind(shown.map(([n, at]) => at - (n * 1000) / FPS), heard))
   t.diagnostic(`RTMP to Chromium: the voice is behind the lips by ${told(pieces)} ms`)
   verify(t, 'the same without what is so between two pages', pieces.map((ms) => ms - median(floor)), PAGE_APART_MS_MAX)
   await page.close()
@@ -88,10 +96,10 @@ test('a beep of an RTMP stream is heard in a page with its picture', { timeout: 
 
 /**
  * By how much the voice of a member is behind his lips beyond what the browser itself believes, in milliseconds, piece by piece.
- * @param {import('playwright-core').Page} page @param {string} userID @param {number} lengthMs
+ * @param {import('node:test').TestContext} t @param {import('playwright-core').Page} page @param {string} userID @param {number} lengthMs
  * @param {(taken: { shown: [number, number][], heard: number[] }) => Promise<number>} measure
  */
-async function watch(page, userID, lengthMs, measure) {
+async function watch(t, page, userID, lengthMs, measure) {
   await page.waitForFunction((id) => (window.peer.sees(id)?.changes ?? 0) > 0, userID, { timeout: 30_000 })
   await page.evaluate((id) => window.lips.watch(id), userID)
   await sleep(SETTLE_MS)
@@ -104,8 +112,7 @@ async function watch(page, userID, lengthMs, measure) {
       beliefs.push(await page.evaluate(() => window.lips.believes()))
     }
     const taken = await page.evaluate(() => window.lips.take())
-    // A busy machine swallows some.
-    assert.ok(taken.heard.length >= PIECE_MS / 2000 && taken.shown.length > 10, `${taken.heard.length} beeps, ${taken.shown.length} pictures`)
+    if (!isEnough(t, taken)) continue
     pieces.push((await measure(taken)) - median(beliefs))
   }
   return pieces
@@ -125,8 +132,7 @@ test('a beep of a page is in its FLV at the time of its picture', { timeout: LEN
     await sleep(PIECE_MS)
     const { shown, heard } = player.take()
     const { sent } = await page.evaluate(() => window.lips.take())
-    // A busy machine swallows some.
-    assert.ok(heard.length >= PIECE_MS / 2000 && shown.length > 10, `${heard.length} beeps, ${shown.length} pictures`)
+    if (!isEnough(t, { shown, heard })) continue
     const beep = median(sent.map((at) => wrapped(at - sent[0]))) + sent[0]
     pieces.push(behind(shown.map(([stamp, at]) => at - stamp), heard.map((at) => at - (beep % 2 ** 24))))
   }
