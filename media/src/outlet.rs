@@ -29,7 +29,10 @@ pub use cursor::Given;
 
 pub use log::Form;
 
-use crate::{bridge::tag::Tag, flv};
+use crate::{
+    bridge::tag::{Tag, TagKind},
+    flv,
+};
 use cursor::Cursor;
 use log::Log;
 
@@ -79,6 +82,7 @@ struct State {
     start_max: Option<Duration>,
     gathered: Vec<Tag>,
     gathered_since: Option<Instant>,
+    pace: Pace,
     closed: bool,
     key_wanted: bool,
 }
@@ -101,6 +105,7 @@ impl Outlet {
             return;
         }
         let is_first = state.gathered.is_empty();
+        let next_picture = state.pace.next_after(&tag);
         if tag.key && !tag.header && !is_first {
             // A key frame begins a piece; the time of the gathering goes on.
             let before = std::mem::take(&mut state.gathered);
@@ -108,7 +113,10 @@ impl Outlet {
         }
         state.gathered.push(tag);
         let since = *state.gathered_since.get_or_insert(now);
-        let is_due = now.saturating_duration_since(since) >= state.merge || state.gathered.len() >= GATHERED_TAGS_MAX;
+        let waited = now.saturating_duration_since(since);
+        // A picture does not wait for the rest of the time when no other could come in it.
+        let is_last = next_picture.is_some_and(|next| waited + next > state.merge);
+        let is_due = waited >= state.merge || is_last || state.gathered.len() >= GATHERED_TAGS_MAX;
         if is_due {
             state.flush(now);
         }
@@ -232,6 +240,23 @@ impl Outlet {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Every change is complete before anything that may panic, so a poisoned state is a usable one.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How often pictures come.
+#[derive(Debug, Default)]
+struct Pace {
+    last_ms: Option<u32>,
+}
+
+impl Pace {
+    /// If `tag` is a picture: how long after it the next will come, as it came after the one before.
+    fn next_after(&mut self, tag: &Tag) -> Option<Duration> {
+        if tag.kind != TagKind::Video || tag.header {
+            return None;
+        }
+        let last_ms = self.last_ms.replace(tag.timestamp_ms)?;
+        Some(Duration::from_millis(tag.timestamp_ms.wrapping_sub(last_ms).into()))
     }
 }
 

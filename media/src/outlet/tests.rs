@@ -333,3 +333,27 @@ fn closing_lets_players_read_to_the_end_and_dropping_one_detaches_it() {
     assert_eq!(drain(&mut player), [1]);
     assert!(is_over(&mut player) && is_over(&mut outlet.attach()));
 }
+
+#[test]
+fn a_picture_waits_only_if_the_next_one_comes_in_time_and_sound_waits_for_it() {
+    for (merge_ms, together) in [(30, 1), (33, 1), (70, 2), (110, 3)] {
+        let outlet = Outlet::new();
+        outlet.set_merge(Duration::from_millis(merge_ms));
+        let start = Instant::now();
+        let mut player = outlet.attach_at(start);
+        let mut given = Vec::new();
+        for picture in 0..14_u32 {
+            let ms = picture * 34;
+            let at = start + Duration::from_millis(ms.into());
+            outlet.push_at(at, audio(ms));
+            outlet.push_at(at, video(ms, picture == 0));
+            let got = drain_at(at, &mut player);
+            if !got.is_empty() {
+                given.push(got.len());
+            }
+        }
+        // The first two tell how fast they come.
+        assert_eq!(given.last(), Some(&(2 * together)), "{merge_ms} ms: {given:?}");
+        assert!(given.iter().skip(2).all(|tags| *tags <= 2 * together), "{merge_ms} ms: {given:?}");
+    }
+}
