@@ -343,6 +343,10 @@ settings! {
         opus_bitrate_bps: Whole<16000, 510000> = "96000",
         /// AAC bitrate, in bits per second, for RTMP and FLV players who hear a WebRTC member.
         aac_bitrate_bps: Whole<16000, 320000> = "128000",
+        /// Code pictures of RTMP publishers with B-frames anew for WebRTC, which cannot show B-frames; otherwise those are left
+        /// out. Costs a decoder and an encoder for each such stream, and needs a build with the feature `reencode`; see
+        /// docs/rtmp.md.
+        reencode_b_frames: bool = "false",
         /// What RTMP and FLV players get is gathered for so many milliseconds: longer costs less for each player, and delays
         /// by as much. 0: not at all.
         player_merge_ms: Whole<0, 1000> = "30",
@@ -561,6 +565,7 @@ impl Config {
             },
             opus_bitrate_bps: media.opus_bitrate_bps.get() as u32,
             aac_bitrate_bps: media.aac_bitrate_bps.get() as u32,
+            reencode_b_frames: media.reencode_b_frames,
             player_start: Duration::from_millis(media.player_start_ms.get()),
             player_merge: Duration::from_millis(media.player_merge_ms.get()),
         }
@@ -774,6 +779,12 @@ impl Config {
         }
         if self.media.video_codecs.0.is_empty() {
             complaints.push("media.video_codecs: name at least one".to_owned());
+        }
+        if self.media.reencode_b_frames && !cfg!(feature = "reencode") {
+            complaints.push(
+                "media.reencode_b_frames: this build cannot; build it with `cargo build --release --features reencode`"
+                    .to_owned(),
+            );
         }
         if self.http.listen == Listen::Off && self.https.listen == Listen::Off {
             complaints.push("http.listen and https.listen: one of them has to listen".to_owned());

@@ -76,6 +76,9 @@ pub struct MediaConfig {
     pub opus_bitrate_bps: u32,
     /// AAC bitrate, in bits per second, of streams that come with Opus. Default 128,000.
     pub aac_bitrate_bps: u32,
+    /// Pictures of RTMP publishers with B-frames are coded anew without them for WebRTC, instead of the B-frames left out. Has no
+    /// effect without the feature `reencode`. Default false.
+    pub reencode_b_frames: bool,
     /// What RTMP and FLV players get is gathered for so long. Default 30 ms.
     pub player_merge: Duration,
     /// A new RTMP or FLV player gets what was kept since the last key frame if that is no longer than this. Default 10 s.
@@ -112,6 +115,7 @@ impl Default for MediaConfig {
             memory_max_bytes: machine_memory_bytes() / 2,
             opus_bitrate_bps: 96_000,
             aac_bitrate_bps: 128_000,
+            reencode_b_frames: false,
             player_merge: Duration::from_millis(30),
             player_start: Duration::from_secs(10),
         }

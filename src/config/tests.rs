@@ -110,6 +110,16 @@ fn wrong_files_are_refused_by_name_and_line() {
 }
 
 #[test]
+fn b_frames_are_coded_anew_only_by_a_build_that_can() {
+    let text = "[media]\nreencode_b_frames = true\n";
+    if cfg!(feature = "reencode") {
+        assert!(load_text(text).expect("allowed").media().reencode_b_frames);
+    } else {
+        assert!(complaint_of(text).starts_with("media.reencode_b_frames: this build cannot"));
+    }
+}
+
+#[test]
 fn every_complaint_is_made_at_once() {
     let complaints = load_text("[http]\na = 1\nb = 2\n[rtmp]\nlisten = true\n").expect_err("refused").complaints;
     assert_eq!(complaints.len(), 3, "{complaints:?}");

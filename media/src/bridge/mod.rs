@@ -15,6 +15,8 @@ mod fdk_decoder;
 #[cfg(all(test, feature = "aac-fdk"))]
 pub(crate) mod fixture;
 pub mod packetize;
+#[cfg(feature = "reencode")]
+pub mod reencode;
 pub mod resample;
 pub mod room_to_flv;
 pub mod rtmp_to_room;

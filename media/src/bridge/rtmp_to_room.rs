@@ -4,6 +4,8 @@
 //! of both tracks are linear in that line, and sender reports say how.
 
 mod other_video;
+#[cfg(feature = "reencode")]
+mod reencoding;
 mod video;
 
 #[cfg(all(test, feature = "aac-fdk"))]
@@ -126,7 +128,14 @@ impl RtmpToRoom {
 
     /// Whether the present publisher's pictures come in another order than they are shown, so that some are left out.
     pub fn has_b_frames(&self) -> bool {
-        self.video.b_frames_seen
+        self.video.leaves_b_frames_out()
+    }
+
+    /// Whether pictures of publishers with B-frames are coded anew without them, at the cost of a decoder and an encoder for each;
+    /// at first not.
+    #[cfg(feature = "reencode")]
+    pub fn set_reencode_b_frames(&mut self, enabled: bool) {
+        self.video.reencoding.enabled = enabled;
     }
 
     /// Another publisher feeds the stream from here on, or the same one anew: nothing is known of him, but what he sends goes
@@ -149,7 +158,7 @@ impl RtmpToRoom {
                     VideoBody::AvcFrame { key, composition_ms, nalus } => {
                         let dts_us = self.line.map(now, Kind::Video, tag.timestamp_ms);
                         let pts_us = dts_us + composition_us(composition_ms);
-                        self.video.handle_frame(pts_us, key, nalus, sink);
+                        self.video.handle_frame((dts_us, pts_us), key, nalus, sink);
                         self.video.report(now, &self.wall, sink);
                     }
                     VideoBody::Header { codec, record } => self.video.handle_other_header(codec, record),
@@ -159,7 +168,11 @@ impl RtmpToRoom {
                         self.video.handle_other_frame(codec, pts_us, key, data, sink);
                         self.video.report(now, &self.wall, sink);
                     }
-                    VideoBody::AvcEnd | VideoBody::Nothing => {}
+                    #[cfg(feature = "reencode")]
+                    VideoBody::AvcEnd => self.video.finish(sink),
+                    #[cfg(not(feature = "reencode"))]
+                    VideoBody::AvcEnd => {}
+                    VideoBody::Nothing => {}
                     VideoBody::Other { name, .. } => self.video.complain(name),
                 }
             }

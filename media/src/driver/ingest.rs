@@ -136,22 +136,31 @@ impl Drop for IngestHandle {
 /// # Panics
 /// If the system refuses another thread.
 pub fn spawn_ingest(config: &MediaConfig, sink: IngestSink) -> IngestHandle {
-    let opus_bitrate_bps = config.opus_bitrate_bps;
+    let coding = Coding { opus_bitrate_bps: config.opus_bitrate_bps, reencode_b_frames: config.reencode_b_frames };
     let shared = Arc::new(Shared::default());
     let of_thread = shared.clone();
     let thread = thread::Builder::new()
         .name("ingest".into())
-        .spawn(move || run(opus_bitrate_bps, &sink, &of_thread))
+        .spawn(move || run(coding, &sink, &of_thread))
         .expect("the system has threads left")
         .thread()
         .clone();
     IngestHandle { shared, thread }
 }
 
-fn run(opus_bitrate_bps: u32, sink: &IngestSink, shared: &Shared) {
+/// What is made of what comes.
+#[derive(Clone, Copy)]
+struct Coding {
+    opus_bitrate_bps: u32,
+    /// Has no effect without the feature `reencode`.
+    #[cfg_attr(not(feature = "reencode"), allow(dead_code))]
+    reencode_b_frames: bool,
+}
+
+fn run(coding: Coding, sink: &IngestSink, shared: &Shared) {
     // A panic is a fault of ours; this stream ends as if its publisher had gone, the others do not notice.
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        Ingest::new(opus_bitrate_bps, sink).run(shared);
+        Ingest::new(coding, sink).run(shared);
     }));
     if outcome.is_err() {
         error!("an ingest thread panicked; its stream ends");
@@ -183,8 +192,11 @@ struct Publisher {
 }
 
 impl<'a> Ingest<'a> {
-    fn new(opus_bitrate_bps: u32, sink: &'a IngestSink) -> Self {
-        let bridge = RtmpToRoom::new(opus_bitrate_bps, sink.clock.0);
+    fn new(coding: Coding, sink: &'a IngestSink) -> Self {
+        #[cfg_attr(not(feature = "reencode"), allow(unused_mut))]
+        let mut bridge = RtmpToRoom::new(coding.opus_bitrate_bps, sink.clock.0);
+        #[cfg(feature = "reencode")]
+        bridge.set_reencode_b_frames(coding.reencode_b_frames);
         Ingest { sink, bridge, tally: Tally::new(sink.counts.clone()), publisher: None }
     }
 

@@ -223,6 +223,86 @@ fn b_frames_that_others_refer_to_are_left_out_too_and_decoders_are_told_from_the
     assert!(has(&pictures[0], &sps) && has(&pictures[3], &allowed) && sps != allowed);
 }
 
+#[cfg(feature = "reencode")]
+mod coded_anew {
+    use super::*;
+
+    fn later(ms: u32) -> Vec<Tag> {
+        let of_video = tags(BFRAMES).into_iter().filter(|tag| !tag.is_end());
+        of_video.map(|tag| Tag { timestamp_ms: tag.timestamp_ms + ms, ..tag }).collect()
+    }
+
+    /// After the first group of pictures, by which B-frames are known.
+    fn known() -> (RtmpToRoom, Got) {
+        let (mut bridge, mut got) = (bridge(), Got::default());
+        bridge.set_reencode_b_frames(true);
+        run_into(&mut bridge, &mut got, &later(0), 0);
+        assert!((10..=14).contains(&got.picture_times().len()), "left out up to the next key frame");
+        got.video.clear();
+        (bridge, got)
+    }
+
+    #[test]
+    fn b_frames_are_coded_anew_from_the_next_key_frame_on() {
+        let (mut bridge, mut got) = known();
+        run_into(&mut bridge, &mut got, &later(2_000), 0);
+        run_into(&mut bridge, &mut got, &[Tag::end(4_000)], 0);
+        let times = got.picture_times();
+        assert_eq!(times.len(), 30);
+        assert!(times.iter().enumerate().all(|(n, t)| t.abs_diff(n as u32 * 6_000) <= 90), "{times:?}");
+        assert_consecutive(&got.video);
+        assert!(!bridge.has_b_frames(), "none is left out");
+        // The first is shown 67 ms after it is decoded, as it says.
+        let shown = got.video[0].0.timestamp.wrapping_sub(bridge.video.stream.timestamp_of_us(0));
+        let began = START.as_micros() as u32 / 1000 + 2_067;
+        assert!((shown / 90).abs_diff(began) <= 1, "{} {began}", shown / 90);
+    }
+
+    #[test]
+    fn after_a_picture_that_cannot_be_decoded_b_frames_are_left_out_until_the_next_publisher() {
+        let (mut bridge, mut got) = known();
+        let tags = later(2_000);
+        run_into(&mut bridge, &mut got, &tags[..tags.len() - 9], 0);
+        assert!(!bridge.has_b_frames());
+        let rubbish = Tag::new(TagKind::Video, 3_500, avc_frame(false, 0, &[0, 0, 0, 5, 0x41, 0xff, 0xff, 0xff, 0xff]));
+        run_into(&mut bridge, &mut got, &[rubbish], 0);
+        assert!(bridge.has_b_frames());
+        got.video.clear();
+        run_into(&mut bridge, &mut got, &tags[tags.len() - 9..], 0);
+        assert!(got.video.is_empty(), "nothing that refers to pictures which the room did not get");
+        run_into(&mut bridge, &mut got, &later(4_000), 0);
+        assert!((10..=14).contains(&got.picture_times().len()));
+        assert_consecutive(&got.video);
+        bridge.begin_publisher();
+        assert!(!bridge.has_b_frames() && bridge.video.reencoding.is_on());
+    }
+
+    #[test]
+    fn what_finds_no_place_on_the_way_to_the_room_is_followed_by_a_key_frame() {
+        let (mut bridge, mut got) = known();
+        let (mut pictures, mut refused) = (0, false);
+        for tag in later(2_000) {
+            let now = START + std::time::Duration::from_millis(u64::from(tag.timestamp_ms));
+            bridge.handle_tag(now, &tag, &mut |kind, packet| {
+                pictures += usize::from(!is_rtcp(packet) && Header::parse(packet).unwrap().marker);
+                let refuses = pictures == 10 && !std::mem::replace(&mut refused, pictures == 10);
+                if !refuses {
+                    got.packet(kind, packet);
+                }
+                !refuses
+            });
+        }
+        assert!(refused);
+        assert_consecutive(&got.video);
+        let of_idr = got
+            .video
+            .chunk_by(|a, b| a.0.timestamp == b.0.timestamp)
+            .filter(|of_one| of_one.iter().any(|(_, payload)| inspect(payload).key));
+        assert_eq!(of_idr.count(), 2);
+        assert!(got.picture_times().len() >= 26);
+    }
+}
+
 #[test]
 fn a_new_sequence_header_in_mid_stream_changes_what_goes_before_key_frames() {
     let (mut bridge, mut got) = run(BASELINE_AAC44, 0);

@@ -40,10 +40,12 @@ pub(super) struct VideoIn {
     pub(super) preamble: Vec<Bytes>,
     pub(super) b_frames_seen: bool,
     /// When the latest picture that was sent is shown.
-    latest_us: Option<i64>,
+    pub(super) latest_us: Option<i64>,
     /// Pictures to which others refer were left out: decoders are told.
     leaves_references_out: bool,
     complained: bool,
+    #[cfg(feature = "reencode")]
+    pub(super) reencoding: super::reencoding::Reencoding,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,6 +67,8 @@ impl VideoIn {
             latest_us: None,
             leaves_references_out: false,
             complained: false,
+            #[cfg(feature = "reencode")]
+            reencoding: Default::default(),
         }
     }
 
@@ -77,6 +81,8 @@ impl VideoIn {
         self.b_frames_seen = false;
         self.leaves_references_out = false;
         self.complained = false;
+        #[cfg(feature = "reencode")]
+        self.reencoding.begin_publisher();
     }
 
     /// What the room gets, once that is known.
@@ -105,8 +111,25 @@ impl VideoIn {
         }
     }
 
-    /// Takes a picture that is shown at `pts_us`, as length-prefixed NAL units.
-    pub(super) fn handle_frame(&mut self, pts_us: i64, key: bool, bytes: &[u8], sink: &mut PacketSink<'_>) {
+    /// Whether B-frames are there and left out.
+    pub(super) fn leaves_b_frames_out(&self) -> bool {
+        #[cfg(feature = "reencode")]
+        if self.reencoding.is_on() {
+            return false;
+        }
+        self.b_frames_seen
+    }
+
+    /// Takes a picture that is decoded at `dts_us` and shown at `pts_us`, as length-prefixed NAL units.
+    pub(super) fn handle_frame(
+        &mut self,
+        (dts_us, pts_us): (i64, i64),
+        key: bool,
+        bytes: &[u8],
+        sink: &mut PacketSink<'_>,
+    ) {
+        #[cfg(not(feature = "reencode"))]
+        let _ = dts_us;
         let mut nals: Vec<&[u8]> = Vec::new();
         for unit in avcc(bytes, self.length_size) {
             match unit {
@@ -127,6 +150,10 @@ impl VideoIn {
         let key = key || nals.iter().any(|unit| nal::kind(unit) == NalKind::Idr);
         self.sets.learn(&nals);
         if !nals.iter().any(|unit| nal::kind(unit).is_slice()) || (self.awaiting_key && !key) {
+            return;
+        }
+        #[cfg(feature = "reencode")]
+        if self.reencode((dts_us, pts_us), key, &nals, sink) {
             return;
         }
         if nals.iter().any(|unit| is_b_slice(unit)) {
@@ -199,7 +226,7 @@ impl VideoIn {
 }
 
 impl ParameterSets {
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.sps.iter().chain(&self.pps).map(|set| &set[..])
     }
 
