@@ -241,7 +241,11 @@ impl Output {
 /// Whether pictures of this size can be coded; sides of an odd number of pixels cannot.
 fn is_size_taken(width: usize, height: usize) -> bool {
     let (longer, shorter) = (width.max(height), width.min(height));
-    shorter >= SIDE_MIN && longer <= SIDES_MAX.0 && shorter <= SIDES_MAX.1 && width % 2 == 0 && height % 2 == 0
+    shorter >= SIDE_MIN
+        && longer <= SIDES_MAX.0
+        && shorter <= SIDES_MAX.1
+        && width.is_multiple_of(2)
+        && height.is_multiple_of(2)
 }
 
 impl SizedEncoder {
