@@ -206,10 +206,10 @@ fn pictures_wait_up_to_the_bound_and_not_over_it() {
 }
 
 /// Four seconds, 25 pictures a second and three B-frames in a row, with two key frames.
-fn made_by_x264(pyramid: &str, profile: &str) -> Vec<u8> {
-    let x264 = format!("b-pyramid={pyramid}:b-adapt=0:scenecut=0:ref=4");
+fn made_by_x264(pixels: &str, profile: &str, more: &str) -> Vec<u8> {
+    let x264 = format!("b-adapt=0:scenecut=0:ref=4:{more}");
     let made = std::process::Command::new("ffmpeg")
-        .args(["-v", "error", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=25:duration=4", "-pix_fmt", "yuv420p"])
+        .args(["-v", "error", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=25:duration=4", "-pix_fmt", pixels])
         .args(["-c:v", "libx264", "-preset", "veryfast", "-profile:v", profile, "-bf", "3", "-g", "50"])
         .args(["-x264-params", &x264, "-f", "flv", "-"])
         .output()
@@ -221,12 +221,27 @@ fn made_by_x264(pyramid: &str, profile: &str) -> Vec<u8> {
 #[test]
 fn b_frames_that_others_refer_to_come_out_too() {
     for (pyramid, profile) in [("none", "high"), ("strict", "main"), ("normal", "high")] {
-        let pictures = pictures(&made_by_x264(pyramid, profile), 0);
+        let pictures = pictures(&made_by_x264("yuv420p", profile, &format!("b-pyramid={pyramid}")), 0);
         assert_eq!(pictures.len(), 100);
         assert_eq!(pictures.iter().filter(|picture| picture.key).count(), 2);
         let out = run(&pictures);
         assert_all_there_in_order(&pictures, &out);
         assert_all_look_like_themselves(&pictures, &out);
+    }
+}
+
+#[test]
+fn kinds_of_picture_that_the_decoder_does_not_know_are_an_error_at_once() {
+    for (pixels, profile, more) in [
+        ("yuv422p", "high422", ""),
+        ("yuv420p10le", "high10", ""),
+        ("yuv444p", "high444", ""),
+        ("yuv420p", "high", "interlaced=1"),
+    ] {
+        let pictures = pictures(&made_by_x264(pixels, profile, more), 0);
+        let (mut coder, mut out) = (Reencoder::new(None).unwrap(), Vec::new());
+        assert!(push(&mut coder, &pictures[0], &mut out).is_err(), "{pixels} {profile} {more}");
+        assert!(out.is_empty());
     }
 }
 
