@@ -1,5 +1,7 @@
 //! Recordings with B-frames, coded anew.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::{
     bridge::fixture::{BASELINE_AAC44, BFRAMES, tags},
@@ -286,4 +288,22 @@ fn the_bitrate_is_a_quarter_more_than_came_in_and_bounded() {
         [1_250_000, 100_000, 101_250, 20_000_000, 20_000_000]
     );
     assert_eq!(of(u64::MAX), 20_000_000);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    #[test]
+    fn damage_never_panics_and_times_rise_all_the_same(damage in prop::collection::vec((0..30_usize, any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
+        let mut pictures = pictures(BFRAMES, 0);
+        for (picture, at, byte) in damage {
+            let unit = pictures[picture].nals.last_mut().unwrap();
+            let at = at.index(unit.len());
+            unit[at] = byte;
+        }
+        let (mut coder, mut out) = (Reencoder::new(None).unwrap(), Vec::new());
+        let _ = pictures.iter().try_for_each(|picture| push(&mut coder, picture, &mut out));
+        let _ = coder.finish(Rate::default(), &mut |pts_us, _| out.push((pts_us, Vec::new())));
+        prop_assert!(out.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        prop_assert!(out.len() <= pictures.len());
+    }
 }
