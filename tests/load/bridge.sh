@@ -50,7 +50,7 @@ rtmp="rtmp://127.0.0.1:$((port + 1))/live/${app}_1001_pub_main"
 for scene in $scenes; do
     case $scene in
     players)
-        for merge in 0 30 350; do
+        for merge in 0 30 40 350; do
             start "media.player_merge_ms=$merge"
             measure "FLV, merged for $merge ms" flv "$flv" "$viewers" --video-kbps 1300
             start "media.player_merge_ms=$merge"

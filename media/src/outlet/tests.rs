@@ -336,7 +336,7 @@ fn closing_lets_players_read_to_the_end_and_dropping_one_detaches_it() {
 
 #[test]
 fn a_picture_waits_only_if_the_next_one_comes_in_time_and_sound_waits_for_it() {
-    for (merge_ms, together) in [(30, 1), (33, 1), (70, 2), (110, 3)] {
+    for (merge_ms, together) in [(30, 1), (33, 1), (40, 2), (70, 3), (110, 4)] {
         let outlet = Outlet::new();
         outlet.set_merge(Duration::from_millis(merge_ms));
         let start = Instant::now();
