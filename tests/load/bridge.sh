@@ -4,7 +4,7 @@
 #
 #   sh tests/load/bridge.sh                    every scene
 #   sh tests/load/bridge.sh players start      some of them: players, start, delay, streams, fan
-#   SECONDS_EACH=30 VIEWERS=400 sh tests/load/bridge.sh players
+#   SECONDS_EACH=30 VIEWERS=400 MERGES="0 30" sh tests/load/bridge.sh players
 #   SERVER=path LOAD=path PORT=19000           as for scenes.sh
 set -eu
 cd "$(dirname "$0")/../.."
@@ -50,7 +50,7 @@ rtmp="rtmp://127.0.0.1:$((port + 1))/live/${app}_1001_pub_main"
 for scene in $scenes; do
     case $scene in
     players)
-        for merge in 0 30 40 350; do
+        for merge in ${MERGES:-0 30 60 350}; do
             start "media.player_merge_ms=$merge"
             measure "FLV, merged for $merge ms" flv "$flv" "$viewers" --video-kbps 1300
             start "media.player_merge_ms=$merge"
