@@ -25,8 +25,8 @@ const FLOOR_MS = PIECE_MS * 2
 /** A browser takes so long to bring lips and voice together. */
 const SETTLE_MS = 10_000
 const APART_MS_MAX = 20
-/** Of a page, where nobody asked for a long look: a busy machine plays sound some ten milliseconds late, and pictures as well. */
-const PAGE_APART_MS_MAX = process.env.LIPS_MINUTES ? APART_MS_MAX : 45
+/** Of a page, where nobody asked for a long look: a busy machine plays sound late, and pictures as well; a stream out of step is further off. */
+const PAGE_APART_MS_MAX = process.env.LIPS_MINUTES ? APART_MS_MAX : 150
 const BEEPS = "aevalsrc='0.4*sin(2*PI*1000*t)*lt(mod(t,1),0.1)':s=48000"
 /** @type {Server} */ let server
 /** @type {Browser} */ let browser
