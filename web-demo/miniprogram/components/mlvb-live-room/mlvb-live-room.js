@@ -3,15 +3,13 @@
  * let goes on the stage beside him (*linkmic*). The room services say where to push and what to play; `/signal` carries texts and requests.
  */
 
-const { RoomService, roomName } = require('../room-service/service.js')
-const { Signal } = require('../webrtc-room/signal.js')
+const { RoomService } = require('../room-service/service.js')
+const stay = require('../room-service/stay.js')
 
 /** What `RoomEvent` says went wrong, besides the pusher's own codes. */
 const ERROR = { CREATE_ROOM: -9001, PUSH_URL: -9002, ENTER_ROOM: -9003, LINK_REQUEST: -9004, SEND: -9005, ROOM_CLOSED: -9006, LINK_REFUSED: 0, LINK: -1, LINK_PLAY: -2, PLAY: -2301 }
 /** Codes of the pusher that end it, each told as it is. */
 const PUSHER_ENDS = [-1301, -1302, -1305, -1306, -1307, 5000]
-/** Time between two signs of life, in milliseconds: a third of what the services wait. */
-const HEARTBEAT_MS = 7000
 /** How long an anchor may take to answer a request, in milliseconds. */
 const ANSWER_MS = 10000
 /** On the stage beside the anchor. */
@@ -19,53 +17,16 @@ const LINKED_MAX = 3
 /** The services' code for a room that is not there. */
 const NO_ROOM = 203001
 
-Component({
-  options: { multipleSlots: true, addGlobalClass: true },
-
-  properties: {
-    /** Where your roomcast is: https://rooms.example.org */
-    server: { type: String, value: '' },
-    sdkAppID: { type: Number, value: 0 },
-    userID: { type: String, value: '' },
-    userSig: { type: String, value: '' },
-    userName: { type: String, value: '' },
-    userAvatar: { type: String, value: '' },
+Component(Object.assign({}, stay.life, {
+  properties: Object.assign({}, stay.properties, {
     /** anchor: creates the room and pushes into it; audience: watches. */
     role: { type: String, value: 'audience' },
-    /** Empty for an anchor: the server gives one, which the event `created` tells. */
-    roomid: { type: null, value: '' },
-    roomname: { type: String, value: '' },
     template: { type: String, value: 'float' },
-    beauty: { type: Number, value: 5 },
-    muted: { type: Boolean, value: false },
-    pureaudio: { type: Boolean, value: false },
-    debug: { type: Boolean, value: false },
-  },
+  }),
 
   data: { pushURL: '', visualURL: '', members: [], layout: 'float', isLinked: false },
 
-  observers: {
-    template(layout) {
-      this.setData({ layout })
-    },
-  },
-
-  lifetimes: {
-    detached() {
-      this.stop()
-    },
-  },
-
-  pageLifetimes: {
-    show() {
-      this.resume()
-    },
-    hide() {
-      this.pause()
-    },
-  },
-
-  methods: {
+  methods: Object.assign(stay.methods({ tag: 'mlvb-live-room', who: 'get_anchors', noRoom: NO_ROOM }), {
     /** An anchor creates the room and pushes; the audience comes in and watches. */
     start() {
       this.stop()
@@ -96,24 +57,6 @@ Component({
       this.pusher = this.anchor = null
       this.isIn = this.isOnStage = this.isPaused = false
       this.setData({ pushURL: '', visualURL: '', members: [], isLinked: false })
-    },
-
-    pause() {
-      if (!this.service) return
-      this.isPaused = true
-      if (this.pusher && this.pusher.pause) this.pusher.pause({})
-      this.players().forEach((player) => player.pause && player.pause({}))
-    },
-
-    resume() {
-      if (!this.service || !this.isPaused) return
-      this.isPaused = false
-      if (this.pusher && this.pusher.resume) this.pusher.resume({})
-      this.players().forEach((player) => player.resume && player.resume({}))
-    },
-
-    switchCamera() {
-      if (this.pusher && this.pusher.switchCamera) this.pusher.switchCamera({})
     },
 
     /** Says something to everybody in the room. @param {string} text */
@@ -235,8 +178,7 @@ Component({
         .then(() => (role === 'anchor' ? this.talk('anchor') : null))
         .then(() => {
           if (service !== this.service) return
-          clearInterval(this.heartbeat)
-          this.heartbeat = setInterval(() => service.ask('anchor_heartbeat', { roomID: this.room, userID }).catch(() => {}), HEARTBEAT_MS)
+          this.beat('anchor_heartbeat')
           this.isIn = true
           if (role === 'anchor') this.tell('created', 0, { roomID: this.room })
           else {
@@ -265,40 +207,8 @@ Component({
 
     /** Joins the room's talk. @param {'anchor' | 'audience'} role */
     talk(role) {
-      const { server, sdkAppID, userID, userSig, userName } = this.data
-      const signal = (this.signal = new Signal(`${server.replace(/^http/, 'ws').replace(/\/+$/, '')}/signal`, {
-        onEvent: (event) => signal === this.signal && this.hear(event),
-        onState: (state) => state === 'connected' && this.look(),
-        onClosed: ({ code, message }) => signal === this.signal && this.closed(`${message} (${code})`),
-      }))
-      return signal.enter({ sdkAppID, userID, userSig, roomID: roomName(this.room), role, name: userName || userID })
-    },
-
-    hear(event) {
-      if (event.type === 'message') return this.said(event)
-      if (/^stream-|^member-|^entered-again/.test(event.type)) this.look()
-    },
-
-    /** Asks who is on the stage. Asked while an answer is awaited, it asks once more behind that. */
-    look() {
-      if (!this.service || !this.isIn) return
-      if (this.isLooking) {
-        this.looksAgain = true
-        return
-      }
-      this.isLooking = true
-      const { service } = this
-      service
-        .ask('get_anchors', { roomID: this.room })
-        .then(
-          (room) => service === this.service && this.show(room),
-          ({ code }) => service === this.service && code === NO_ROOM && this.closed('the room is gone'),
-        )
-        .then(() => {
-          const again = this.looksAgain
-          this.isLooking = this.looksAgain = false
-          if (again) this.look()
-        })
+      this.listen()
+      return this.join(role)
     },
 
     show({ roomCreator, mixedPlayURL, pushers }) {
@@ -359,31 +269,21 @@ Component({
       this.signal.ask('message', message).catch(({ code, message: why }) => this.tell('error', ERROR.SEND, `${why} (${code})`))
     },
 
+    gone() {
+      this.closed('the room is gone')
+    },
+
     /** The room ended, or we were sent away. */
     closed(detail) {
       this.stop()
       this.tell('roomClosed', ERROR.ROOM_CLOSED, detail)
     },
 
-    over(code, detail) {
-      this.stop()
-      this.tell('error', code, detail)
-    },
-
     players() {
       return ['main', ...this.data.members.map(({ userID }) => userID)].map((id) => wx.createLivePlayerContext(`player-${id}`, this)).filter(Boolean)
     },
-
-    tell(tag, code, detail) {
-      this.log(tag, code, detail)
-      this.triggerEvent('RoomEvent', { tag, code, detail })
-    },
-
-    log(...words) {
-      if (this.data.debug) console.log('mlvb-live-room', ...words)
-    },
-  },
-})
+  }),
+}))
 
 function parsed(text) {
   try {

@@ -3,68 +3,29 @@
  * play, `/signal` carries the messages and tells at once who comes and goes.
  */
 
-const { RoomService, roomName } = require('../room-service/service.js')
-const { Signal } = require('../webrtc-room/signal.js')
+const { RoomService } = require('../room-service/service.js')
+const stay = require('../room-service/stay.js')
 
 /** What `RoomEvent` says went wrong. */
 const ERROR = { PUSH_URL: -1, CREATE_ROOM: -2, ENTER_ROOM: -3, OPEN_CAMERA: -4, OPEN_MIC: -5, PUSH_DISCONNECT: -6, CAMERA_MIC_PERMISSION: -7, EXCEEDS_THE_MAX_MEMBER: -8, PLAY: -9 }
-/** Time between two signs of life, in milliseconds: a third of what the services wait. */
-const HEARTBEAT_MS = 7000
 /** Others that a layout can show. */
 const SHOWN_MAX = { '1v1': 1 }
 const SHOWN_MAX_ELSE = 3
 /** The services' code for a room that is not there. */
 const NO_ROOM = 3
 
-Component({
-  options: { multipleSlots: true, addGlobalClass: true },
-
-  properties: {
-    /** Where your roomcast is: https://rooms.example.org */
-    server: { type: String, value: '' },
+Component(Object.assign({}, stay.life, {
+  properties: Object.assign({}, stay.properties, {
     /** Whose list: multi_room (four) or double_room (two). */
     list: { type: String, value: 'multi_room' },
-    sdkAppID: { type: Number, value: 0 },
-    userID: { type: String, value: '' },
-    userSig: { type: String, value: '' },
-    userName: { type: String, value: '' },
-    userAvatar: { type: String, value: '' },
     /** create: makes the room; enter: goes into one that is there. */
     role: { type: String, value: 'enter' },
-    /** Empty on creating: the server gives one, which the event `created` tells. */
-    roomid: { type: null, value: '' },
-    roomname: { type: String, value: '' },
     template: { type: String, value: '1v3' },
-    beauty: { type: Number, value: 5 },
-    muted: { type: Boolean, value: false },
-    pureaudio: { type: Boolean, value: false },
-    debug: { type: Boolean, value: false },
-  },
+  }),
 
   data: { pushURL: '', members: [], layout: '1v3' },
 
-  observers: {
-    template(layout) {
-      this.setData({ layout })
-    },
-  },
-
-  lifetimes: {
-    detached() {
-      this.stop()
-    },
-  },
-
-  pageLifetimes: {
-    show() {
-      this.resume()
-    },
-    hide() {
-      this.pause()
-    },
-  },
-
-  methods: {
+  methods: Object.assign(stay.methods({ tag: 'rtc-room', who: 'get_pushers', noRoom: NO_ROOM }), {
     /** Logs in, creates or enters the room and begins to push. */
     start() {
       this.stop()
@@ -101,24 +62,6 @@ Component({
       this.pusher = null
       this.isIn = this.isPaused = false
       this.setData({ pushURL: '', members: [] })
-    },
-
-    pause() {
-      if (!this.service) return
-      this.isPaused = true
-      if (this.pusher && this.pusher.pause) this.pusher.pause({})
-      this.players().forEach((player) => player.pause && player.pause({}))
-    },
-
-    resume() {
-      if (!this.service || !this.isPaused) return
-      this.isPaused = false
-      if (this.pusher && this.pusher.resume) this.pusher.resume({})
-      this.players().forEach((player) => player.resume && player.resume({}))
-    },
-
-    switchCamera() {
-      if (this.pusher && this.pusher.switchCamera) this.pusher.switchCamera({})
     },
 
     /** Says something to everybody in the room. @param {string} text @param {Function} [succ] @param {Function} [fail] */
@@ -168,55 +111,25 @@ Component({
     enter() {
       if (!this.service || this.isIn) return
       this.isIn = true
-      const { server, sdkAppID, userID, userSig, userName, userAvatar, roomname, pushURL } = this.data
+      const { userID, userName, userAvatar, roomname, pushURL } = this.data
       const { service } = this
       const isMine = () => service === this.service
-      const signal = (this.signal = new Signal(`${server.replace(/^http/, 'ws').replace(/\/+$/, '')}/signal`, {
-        onEvent: (event) => signal === this.signal && this.hear(event),
-        onState: (state) => state === 'connected' && this.look(),
-        onClosed: ({ code, message }) => signal === this.signal && this.closed(code, message),
-      }))
+      this.listen()
       const here = { roomID: this.room, userID, userName, userAvatar, pushURL, roomInfo: roomname }
       service
         .ask('add_pusher', here)
-        .then(() => isMine() && signal.enter({ sdkAppID, userID, userSig, roomID: roomName(this.room), role: 'anchor', name: userName || userID }))
+        .then(() => isMine() && this.join('anchor'))
         .then(() => {
           if (!isMine()) return
-          this.heartbeat = setInterval(() => service.ask('pusher_heartbeat', { roomID: this.room, userID }).catch(() => {}), HEARTBEAT_MS)
+          this.beat('pusher_heartbeat')
           this.tell('entered', 0, { roomID: this.room })
           this.look()
         })
         .catch(({ code, message }) => isMine() && this.over(ERROR.ENTER_ROOM, `${message} (${code})`))
     },
 
-    hear(event) {
-      if (event.type === 'message') return this.said(event)
-      if (/^stream-|^member-|^entered-again/.test(event.type)) this.look()
-    },
-
-    /** Asks who pushes. Asked while an answer is awaited, it asks once more behind that. */
-    look() {
-      if (!this.service || !this.isIn) return
-      if (this.isLooking) {
-        this.looksAgain = true
-        return
-      }
-      this.isLooking = true
-      const { service } = this
-      service
-        .ask('get_pushers', { roomID: this.room })
-        .then(
-          ({ pushers }) => service === this.service && this.show(pushers.filter(({ userID }) => userID !== this.data.userID)),
-          ({ code }) => service === this.service && code === NO_ROOM && this.closed(code, 'the room is gone'),
-        )
-        .then(() => {
-          const again = this.looksAgain
-          this.isLooking = this.looksAgain = false
-          if (again) this.look()
-        })
-    },
-
-    show(pushers) {
+    show({ pushers: all }) {
+      const pushers = all.filter(({ userID }) => userID !== this.data.userID)
       const most = SHOWN_MAX[this.data.template] || SHOWN_MAX_ELSE
       if (pushers.length > most) this.tell('error', ERROR.EXCEEDS_THE_MAX_MEMBER, `there are ${pushers.length} others, and ${most} can be shown`)
       // Who was there keeps his player, and the address that it plays.
@@ -231,28 +144,18 @@ Component({
       this.tell('recvTextMsg', 0, { roomID: this.room, userID: from, nickName: userName, headPic: userAvatar, textMsg: text !== undefined ? text : data, time })
     },
 
-    /** The room ended, or we were sent away. */
-    closed(code, message) {
-      this.stop()
-      this.tell('roomClosed', 0, `${message} (${code})`)
+    gone(code) {
+      this.closed(`the room is gone (${code})`)
     },
 
-    over(code, detail) {
+    /** The room ended, or we were sent away. */
+    closed(detail) {
       this.stop()
-      this.tell('error', code, detail)
+      this.tell('roomClosed', 0, detail)
     },
 
     players() {
       return this.data.members.map(({ userID }) => wx.createLivePlayerContext(`player-${userID}`, this)).filter(Boolean)
     },
-
-    tell(tag, code, detail) {
-      this.log(tag, code, detail)
-      this.triggerEvent('RoomEvent', { tag, code, detail })
-    },
-
-    log(...words) {
-      if (this.data.debug) console.log('rtc-room', ...words)
-    },
-  },
-})
+  }),
+}))
