@@ -8,17 +8,17 @@
  */
 
 import assert from 'node:assert/strict'
-import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { after, before, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-import { MediaStreamTrack, RTCPeerConnection, useH264, useNACK, useOPUS, usePLI, useSdesMid } from 'werift'
+import { MediaStreamTrack } from 'werift'
 
 import { play, push, sendRtp } from '../tools/media-tools.mjs'
 import { RtpToFlv } from '../tools/rtp-flv.mjs'
 import { Browser, Server, until } from './harness.mjs'
+import { connection, udp } from './werift.mjs'
 
 const MEASURED_MS = Number(process.env.DELAY_SECONDS ?? 30) * 1000
 /** Players and browsers take so long to find their pace. */
@@ -175,26 +175,4 @@ async function agesOf(player) {
   } finally {
     await player.stop()
   }
-}
-
-/** A peer connection that is no browser's. It knows no loopback addresses unless told of them. */
-function connection() {
-  return new RTCPeerConnection({
-    codecs: {
-      video: [useH264({ rtcpFeedback: [useNACK(), usePLI()], parameters: 'level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f' })],
-      audio: [useOPUS()],
-    },
-    headerExtensions: { video: [useSdesMid()], audio: [useSdesMid()] },
-    iceServers: [],
-    iceAdditionalHostAddresses: ['127.0.0.1'],
-    bundlePolicy: 'max-bundle',
-  })
-}
-
-/** A UDP socket on a free port of this machine. */
-async function udp() {
-  const socket = createSocket('udp4')
-  socket.bind(0, '127.0.0.1')
-  await once(socket, 'listening')
-  return socket
 }

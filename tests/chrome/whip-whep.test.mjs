@@ -1,17 +1,16 @@
 /** A WebRTC stack that is no browser and shares no code with one (werift) publishes by WHIP and plays by WHEP. */
 
 import assert from 'node:assert/strict'
-import { createSocket } from 'node:dgram'
-import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 
-import { MediaStreamTrack, RTCPeerConnection, useH264, useNACK, useOPUS, usePLI, useSdesMid } from 'werift'
+import { MediaStreamTrack } from 'werift'
 
 import { Player, sendRtp } from '../tools/media-tools.mjs'
 import { Browser, Server, until } from './harness.mjs'
+import { connection, udp } from './werift.mjs'
 
 const ROOM = 4001
 /** @type {Server} */ let server
@@ -26,22 +25,9 @@ after(async () => {
   await server?.stop()
 })
 
-/** One peer connection of the independent stack. It knows no loopback addresses unless told of them. */
-const connection = () =>
-  new RTCPeerConnection({
-    codecs: {
-      video: [useH264({ rtcpFeedback: [useNACK(), usePLI()], parameters: 'level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f' })],
-      audio: [useOPUS()],
-    },
-    headerExtensions: { video: [useSdesMid()], audio: [useSdesMid()] },
-    iceServers: [],
-    iceAdditionalHostAddresses: ['127.0.0.1'],
-    bundlePolicy: 'max-bundle',
-  })
-
 /**
  * Offers by HTTP, as RFC 9725 says, and takes the answer.
- * @param {RTCPeerConnection} peer @param {'whip' | 'whep'} protocol @param {any} ticket @param {Record<string, string>} [query]
+ * @param {import('werift').RTCPeerConnection} peer @param {'whip' | 'whep'} protocol @param {any} ticket @param {Record<string, string>} [query]
  * @returns {Promise<{ end: () => Promise<Response> }>}
  */
 async function negotiate(peer, protocol, { sdkAppID, roomID, userID, userSig, privateMapKey }, query = {}) {
@@ -57,14 +43,6 @@ async function negotiate(peer, protocol, { sdkAppID, roomID, userID, userSig, pr
   const session = new URL(response.headers.get('location') ?? assert.fail('no Location'), url)
   await peer.setRemoteDescription({ type: 'answer', sdp: answer })
   return { end: () => fetch(session, { method: 'DELETE', headers }) }
-}
-
-/** A UDP socket on a free port of this machine. */
-async function udp() {
-  const socket = createSocket('udp4')
-  socket.bind(0, '127.0.0.1')
-  await once(socket, 'listening')
-  return socket
 }
 
 /** Publishes stamped H.264 and a tone in Opus by WHIP. @param {import('node:test').TestContext} t @param {any} ticket @param {number} toneHz */
