@@ -175,8 +175,8 @@ impl Outlet {
         self.lock().start_max = Some(longest);
     }
 
-    /// Gathers tags for so long before players get them, so that their sockets are written to that much less often. What
-    /// players get is later by as much at most.
+    /// Gathers tags for so long at most before players get them, so that their sockets are written to that much less often. A
+    /// picture does not wait for the rest of the time when, by the distance to the one before, no other comes in it.
     pub fn set_merge(&self, merge: Duration) {
         self.lock().merge = merge;
     }
