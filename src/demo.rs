@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use media::{
     Command,
     bridge::tag::{Tag, TagKind},
+    driver::ingest::Inlet,
     flv::{self, VideoBody},
 };
 use signaling::{
@@ -114,7 +115,7 @@ fn end_of(frames: &[Tag], kind: TagKind) -> u32 {
 pub async fn play_for_ever(clip: Clip, hub: Hub, commands: mpsc::Sender<Command>, room: RoomName) {
     while !commands.is_closed() {
         match open(&hub, &commands, &room).await {
-            Ok(tags) => play(&clip, tags).await,
+            Ok(inlet) => play(&clip, inlet).await,
             Err(why) => warn!(code = why.code.number(), why = %why.message, "the test stream cannot be opened"),
         }
         debug!("the test stream ended and begins again");
@@ -122,7 +123,7 @@ pub async fn play_for_ever(clip: Clip, hub: Hub, commands: mpsc::Sender<Command>
     }
 }
 
-async fn open(hub: &Hub, commands: &mpsc::Sender<Command>, room: &RoomName) -> Result<mpsc::Sender<Tag>, Fault> {
+async fn open(hub: &Hub, commands: &mpsc::Sender<Command>, room: &RoomName) -> Result<Inlet, Fault> {
     let (room, stream) = hub.add_test_stream(DEMO_SDK_APP_ID, &room.to_string(), MEMBER)?;
     let (reply, answer) = oneshot::channel();
     let gone = || Fault::from(Code::ShuttingDown);
@@ -131,11 +132,11 @@ async fn open(hub: &Hub, commands: &mpsc::Sender<Command>, room: &RoomName) -> R
     Ok(answer.await.map_err(|_| gone())??)
 }
 
-/// Plays until the channel closes.
+/// Plays until the inlet closes.
 ///
 /// Rounds begin whenever Unix time is a multiple of their length. The pictures carry their numbers (`web-demo/make-clip.sh`), so
 /// whoever sees one knows when it was sent, and so how old it is.
-async fn play(clip: &Clip, tags: mpsc::Sender<Tag>) {
+async fn play(clip: &Clip, inlet: Inlet) {
     let now = Instant::now();
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let time_in_round = clip.time_in_round(unix);
@@ -143,7 +144,7 @@ async fn play(clip: &Clip, tags: mpsc::Sender<Tag>) {
     let start = now.checked_sub(time_in_round).unwrap_or(now);
     let first = clip.first_after(time_in_round);
     for header in &clip.headers {
-        if tags.send(Tag { timestamp_ms: 0, ..header.clone() }).await.is_err() {
+        if !inlet.push(Tag { timestamp_ms: 0, ..header.clone() }) {
             return;
         }
     }
@@ -151,9 +152,10 @@ async fn play(clip: &Clip, tags: mpsc::Sender<Tag>) {
         for tag in clip.frames.iter().skip(if round == 0 { first } else { 0 }) {
             let (due, tag) = clip.in_round(round, tag);
             sleep_until(start + due).await;
-            if tags.send(tag).await.is_err() {
+            if !inlet.push(tag) {
                 return;
             }
+            inlet.announce();
         }
     }
 }

@@ -12,11 +12,11 @@ use std::{
     time::Instant,
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::{
-    bridge::tag::Tag,
     codec::Codec,
+    driver::ingest::Inlet,
     ids::{Kind, RoomId, StreamId, TransportId},
     outlet::Player,
 };
@@ -73,9 +73,9 @@ pub enum Command {
     /// Ends everything in a room.
     CloseRoom { room: RoomId },
     /// Opens a stream that is fed with FLV tags: by an RTMP connection, or from inside the process (the built-in test
-    /// stream). Dropping the sender ends the stream; a closed channel says that somebody else ended it. A stream that exists
+    /// stream). Dropping the inlet ends the stream; a closed inlet says that somebody else ended it. A stream that exists
     /// gets this publisher in the place of the one it has, whatever that one came by, and goes on for all who receive it.
-    OpenIngest { room: RoomId, stream: StreamId, reply: Reply<mpsc::Sender<Tag>> },
+    OpenIngest { room: RoomId, stream: StreamId, reply: Reply<Inlet> },
     /// Carries a stream to another RTMP server or from one, once; answers when and why that ended. Dropping the receiver ends
     /// it.
     Relay { way: RelayWay, target: RelayTarget, counts: Arc<RelayCounts>, reply: oneshot::Sender<String> },

@@ -31,7 +31,7 @@ use self::{
     streams::{Streams, Track},
 };
 use crate::{
-    bridge::{tag::Tag, transcode::TranscodeCounts},
+    bridge::transcode::TranscodeCounts,
     buf::pipe::relay,
     codec::Codec,
     command::{
@@ -41,7 +41,7 @@ use crate::{
     config::MediaConfig,
     driver::{
         ice_tcp,
-        ingest::PublisherEnd,
+        ingest::{Inlet, PublisherEnd},
         mailbox::{DownSetup, ShardCommand, ShardEvent, UpSetup},
         relay, rtmp,
         shard::{self, Counts, ShardHandle},
@@ -512,7 +512,7 @@ impl Control {
         terms
     }
 
-    fn open_ingest(&mut self, room: RoomId, stream: StreamId) -> Result<mpsc::Sender<Tag>, Refusal> {
+    fn open_ingest(&mut self, room: RoomId, stream: StreamId) -> Result<Inlet, Refusal> {
         let mut more = Terms::default();
         if self.streams.get(stream).is_none() {
             Streams::count_ingest(&self.config, &mut more);

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::{BridgeEvent, budget::Terms};
 use crate::{
-    bridge::{tag::Tag, transcode::TranscodeCounts},
+    bridge::transcode::TranscodeCounts,
     buf::pipe::{pipe, relay},
     codec::Codec,
     command::Refusal,
@@ -19,7 +19,7 @@ use crate::{
     driver::{
         egress::spawn_egress,
         feed::Feed,
-        ingest::{IngestHandle, IngestSink, spawn_ingest},
+        ingest::{Ingest, IngestSink, Inlet},
         mailbox::{Mailbox, ShardCommand},
     },
     ids::{Kind, RoomId, StreamId, TrackId, TransportId},
@@ -47,8 +47,8 @@ pub struct Track {
 /// What a stream comes by.
 pub enum Origin {
     Transport(TransportId),
-    /// Its thread stays while it has no publisher.
-    Ingest(IngestHandle),
+    /// It stays while it has no publisher.
+    Ingest(Ingest),
     /// The publisher's transport is gone.
     Nobody,
 }
@@ -160,7 +160,7 @@ impl Streams {
         }
     }
 
-    /// Whether this publisher, by [`IngestHandle::attach`], is the present one of the stream.
+    /// Whether this publisher, by [`Ingest::attach`], is the present one of the stream.
     pub fn is_publisher(&self, stream: StreamId, number: u64) -> bool {
         let origin = self.entries.get(&stream).map(|e| &e.origin);
         matches!(origin, Some(Origin::Ingest(ingest)) if ingest.is_publisher(number))
@@ -276,7 +276,7 @@ impl Streams {
         shard: usize,
         stream: StreamId,
         mailbox: &Mailbox,
-    ) -> Result<mpsc::Sender<Tag>, Refusal> {
+    ) -> Result<Inlet, Refusal> {
         if let Some(Entry { origin: Origin::Ingest(ingest), .. }) = self.entries.get(&stream) {
             return Ok(ingest.attach());
         }
@@ -315,10 +315,10 @@ impl Streams {
             counts: self.counts.to_opus.clone(),
             clock: self.clock,
         };
-        let ingest = spawn_ingest(&self.config, sink);
-        let tags = ingest.attach();
+        let ingest = Ingest::new(&self.config, sink);
+        let inlet = ingest.attach();
         entry.origin = Origin::Ingest(ingest);
-        Ok(tags)
+        Ok(inlet)
     }
 
     /// Attaches a player. A WebRTC stream is assembled and transcoded from its first player on.

@@ -1,17 +1,16 @@
-//! A stream that is fed with FLV tags, by RTMP or from inside the process, on a thread of its own: the tags go unchanged to its
-//! players, and as RTP into its room. The thread outlives its publisher, so that the next one goes on where he ended.
+//! A stream that is fed with FLV tags, by RTMP or from inside the process: the tags go unchanged to its players, and as RTP into
+//! its room. Whoever brings the tags does the work, sound made into Opus included: no thread has to be woken for a tag, and a
+//! publisher who is faster than we are is held up by TCP. The stream outlives its publisher, so that the next one goes on where he
+//! ended.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    task::{Context, Poll, Wake, Waker},
-    thread::{self, Thread},
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 use tracing::error;
 
 use super::feed::{Feed, Source};
@@ -27,15 +26,11 @@ use crate::{
     units::time::{Time, WallClock},
 };
 
-/// Tags that may wait for the thread: a burst of kept tags from a publisher that just connected. Behind a full channel the
-/// RTMP connection waits, and TCP makes the publisher wait.
-pub const INGEST_TAGS_MAX: usize = 256;
-
-/// How often an idle thread looks whether its room still is.
-const IDLE_WAKE: Duration = Duration::from_millis(500);
-
 /// How long the first word about tracks waits for the second track, so that subscribers need not renegotiate twice.
 const TRACKS_WAIT: Duration = Duration::from_millis(300);
+
+/// In the place of a publisher's number: the stream is over.
+const OVER: u64 = u64::MAX;
 
 /// Called with what the room gets, audio and video, when it becomes known or changes; for each publisher anew.
 pub type OnTracks = Box<dyn Fn(Option<Codec>, Option<Codec>) + Send>;
@@ -49,13 +44,13 @@ pub enum PublisherEnd {
     Lost,
 }
 
-/// Called with the number of a publisher, of [`IngestHandle::attach`], who went by himself.
+/// Called with the number of a publisher, of [`Ingest::attach`], who went by himself.
 pub type OnEnd = Box<dyn Fn(u64, PublisherEnd) + Send>;
 
-/// Where a stream's media goes, and who hears of it.
+/// Where a stream's media goes, and who hears of it. None of them may wait, or call back.
 pub struct IngestSink {
     /// Into the room: RTP and sender reports in plaintext, payload types and SSRCs of our own choosing. Its reader is woken once
-    /// for each tag.
+    /// for all that a publisher brings at once.
     pub pipe: PipeWriter,
     /// To the players that take the tags as they are.
     pub feed: Arc<Feed>,
@@ -69,120 +64,25 @@ pub struct IngestSink {
     pub clock: (WallClock, Instant),
 }
 
-/// Changes an ingest's publisher, and ends it when told to, or when dropped.
-#[derive(Debug)]
-pub struct IngestHandle {
-    shared: Arc<Shared>,
-    thread: Thread,
-}
+/// One stream that is fed with tags: changes its publisher, and ends it when told to, or when dropped.
+pub struct Ingest(Arc<Shared>);
 
-#[derive(Debug, Default)]
 struct Shared {
-    stopped: AtomicBool,
-    publisher: AtomicU64,
-    next: Mutex<Option<Next>>,
+    /// The number of the present publisher, 0 before the first; [`OVER`] in the end.
+    present: watch::Sender<u64>,
+    state: Mutex<State>,
 }
 
-/// The next publisher's number and tags; without tags, nobody.
-type Next = (u64, Option<mpsc::Receiver<Tag>>);
-
-impl Shared {
-    fn set_next(&self, tags: Option<mpsc::Receiver<Tag>>) {
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        *next = Some((self.publisher.fetch_add(1, Ordering::AcqRel) + 1, tags));
-    }
-
-    fn take_next(&self) -> Option<Next> {
-        self.next.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-impl IngestHandle {
-    /// Gives the stream a publisher, in the place of the present one if there is one, whose channel closes. Dropping the
-    /// sender ends his part; a closed channel says that we ended it.
-    pub fn attach(&self) -> mpsc::Sender<Tag> {
-        let (sender, receiver) = mpsc::channel(INGEST_TAGS_MAX);
-        self.shared.set_next(Some(receiver));
-        self.thread.unpark();
-        sender
-    }
-
-    /// Cuts the publisher, if there is one. Of his end nothing more is heard.
-    pub fn detach(&self) {
-        self.shared.set_next(None);
-        self.thread.unpark();
-    }
-
-    /// Whether this is the number of the present publisher.
-    pub fn is_publisher(&self, number: u64) -> bool {
-        self.shared.publisher.load(Ordering::Acquire) == number
-    }
-
-    /// Ends the stream: the channel of tags closes, and the pipe. Does not wait for the thread.
-    pub fn stop(&self) {
-        self.shared.stopped.store(true, Ordering::Release);
-        self.thread.unpark();
-    }
-}
-
-impl Drop for IngestHandle {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-/// Starts the thread of one stream. It waits for [`IngestHandle::attach`].
-///
-/// # Panics
-/// If the system refuses another thread.
-pub fn spawn_ingest(config: &MediaConfig, sink: IngestSink) -> IngestHandle {
-    let coding = Coding { opus_bitrate_bps: config.opus_bitrate_bps, reencode_b_frames: config.reencode_b_frames };
-    let shared = Arc::new(Shared::default());
-    let of_thread = shared.clone();
-    let thread = thread::Builder::new()
-        .name("ingest".into())
-        .spawn(move || run(coding, &sink, &of_thread))
-        .expect("the system has threads left")
-        .thread()
-        .clone();
-    IngestHandle { shared, thread }
-}
-
-/// What is made of what comes.
-#[derive(Clone, Copy)]
-struct Coding {
-    opus_bitrate_bps: u32,
-    /// Has no effect without the feature `reencode`.
-    #[cfg_attr(not(feature = "reencode"), allow(dead_code))]
-    reencode_b_frames: bool,
-}
-
-fn run(coding: Coding, sink: &IngestSink, shared: &Shared) {
-    // A panic is a fault of ours; this stream ends as if its publisher had gone, the others do not notice.
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        Ingest::new(coding, sink).run(shared);
-    }));
-    if outcome.is_err() {
-        error!("an ingest thread panicked; its stream ends");
-    }
-    // Who attached meanwhile finds his channel closed.
-    drop(shared.take_next());
-    sink.pipe.close();
-    if !shared.stopped.load(Ordering::Acquire) {
-        (sink.on_end)(shared.publisher.load(Ordering::Acquire), PublisherEnd::Over);
-    }
-}
-
-struct Ingest<'a> {
-    sink: &'a IngestSink,
+struct State {
+    sink: IngestSink,
     bridge: RtmpToRoom,
     tally: Tally,
     publisher: Option<Publisher>,
 }
 
+/// He whose tags are taken.
 struct Publisher {
     number: u64,
-    tags: mpsc::Receiver<Tag>,
     source: Source,
     told: (Option<Codec>, Option<Codec>),
     told_b_frames: bool,
@@ -191,56 +91,160 @@ struct Publisher {
     over: bool,
 }
 
-impl<'a> Ingest<'a> {
-    fn new(coding: Coding, sink: &'a IngestSink) -> Self {
+/// Where a publisher's tags go in. Dropping it ends his part.
+pub struct Inlet {
+    shared: Arc<Shared>,
+    number: u64,
+    present: watch::Receiver<u64>,
+}
+
+impl Ingest {
+    /// A stream without a publisher. It waits for [`attach`](Self::attach).
+    pub fn new(config: &MediaConfig, sink: IngestSink) -> Ingest {
         #[cfg_attr(not(feature = "reencode"), allow(unused_mut))]
-        let mut bridge = RtmpToRoom::new(coding.opus_bitrate_bps, sink.clock.0);
+        let mut bridge = RtmpToRoom::new(config.opus_bitrate_bps, sink.clock.0);
         #[cfg(feature = "reencode")]
-        bridge.set_reencode_b_frames(coding.reencode_b_frames);
-        Ingest { sink, bridge, tally: Tally::new(sink.counts.clone()), publisher: None }
+        bridge.set_reencode_b_frames(config.reencode_b_frames);
+        let tally = Tally::new(sink.counts.clone());
+        let state = Mutex::new(State { sink, bridge, tally, publisher: None });
+        Ingest(Arc::new(Shared { present: watch::Sender::new(0), state }))
     }
 
-    fn run(&mut self, shared: &Shared) {
-        let waker = Waker::from(Arc::new(Unpark(thread::current())));
-        let mut context = Context::from_waker(&waker);
-        while !shared.stopped.load(Ordering::Acquire) && !self.sink.pipe.is_closed() {
-            if let Some((number, tags)) = shared.take_next() {
-                self.publisher = tags.map(|tags| Publisher {
-                    number,
-                    tags,
-                    source: self.sink.feed.begin(),
-                    told: (None, None),
-                    told_b_frames: false,
-                    first_track_at: None,
-                    over: false,
-                });
-                self.bridge.begin_publisher();
-            }
-            let polled =
-                self.publisher.as_mut().map_or(Poll::Pending, |publisher| publisher.tags.poll_recv(&mut context));
-            match polled {
-                Poll::Ready(Some(tag)) => self.take(tag),
-                Poll::Ready(None) => {
-                    if let Some(Publisher { number, over, .. }) = self.publisher.take() {
-                        (self.sink.on_end)(number, if over { PublisherEnd::Over } else { PublisherEnd::Lost });
-                    }
-                }
-                Poll::Pending => thread::park_timeout(IDLE_WAKE),
-            }
+    /// Gives the stream a publisher, in the place of the present one if there is one, whose inlet closes. A stream that is over
+    /// gives one that is closed.
+    pub fn attach(&self) -> Inlet {
+        let mut state = self.0.lock();
+        let number = self.0.next_publisher();
+        if number != OVER {
+            state.publisher = Some(Publisher {
+                number,
+                source: state.sink.feed.begin(),
+                told: (None, None),
+                told_b_frames: false,
+                first_track_at: None,
+                over: false,
+            });
+            state.bridge.begin_publisher();
+        }
+        Inlet { shared: self.0.clone(), number, present: self.0.present.subscribe() }
+    }
+
+    /// Cuts the publisher, if there is one. Of his end nothing more is heard.
+    pub fn detach(&self) {
+        let mut state = self.0.lock();
+        self.0.next_publisher();
+        state.publisher = None;
+    }
+
+    /// Whether this is the number of the present publisher.
+    pub fn is_publisher(&self, number: u64) -> bool {
+        *self.0.present.borrow() == number
+    }
+
+    /// Ends the stream: the publisher's inlet closes, and the pipe.
+    pub fn stop(&self) {
+        let mut state = self.0.lock();
+        self.0.present.send_replace(OVER);
+        state.publisher = None;
+        state.sink.pipe.close();
+    }
+}
+
+impl fmt::Debug for Ingest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ingest").field("publisher", &*self.0.present.borrow()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // After a panic nothing but the sink is used, see `Inlet::push`.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Only under the lock of the state.
+    fn next_publisher(&self) -> u64 {
+        self.present.send_if_modified(|number| {
+            let goes_on = *number != OVER;
+            *number += u64::from(goes_on);
+            goes_on
+        });
+        *self.present.borrow()
+    }
+}
+
+impl Inlet {
+    /// Takes a tag in. False if it was not wanted: the stream is over, the room is gone, or somebody else publishes.
+    pub fn push(&self, tag: Tag) -> bool {
+        let mut state = self.shared.lock();
+        if state.publisher.as_ref().is_none_or(|publisher| publisher.number != self.number) {
+            return false;
+        }
+        // A panic is a fault of ours; this stream ends as if its publisher had gone, the others do not notice.
+        let taken = catch_unwind(AssertUnwindSafe(|| state.take(tag)));
+        if taken.is_err() {
+            error!("the bridge panicked; its stream ends");
+        }
+        if taken.is_err() || state.sink.pipe.is_closed() {
+            self.shared.present.send_replace(OVER);
+            state.publisher = None;
+            state.sink.pipe.close();
+            (state.sink.on_end)(OVER, PublisherEnd::Over);
+            return false;
+        }
+        true
+    }
+
+    /// Has the room look at what was taken in since this was last called.
+    pub fn announce(&self) {
+        self.shared.lock().sink.pipe.announce();
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.number == OVER || *self.present.borrow() != self.number
+    }
+
+    /// Ready once nothing more is wanted.
+    pub async fn closed(&mut self) {
+        if self.number != OVER {
+            // The sender is shared with this.
+            let _ = self.present.wait_for(|present| *present != self.number).await;
         }
     }
+}
 
+impl fmt::Debug for Inlet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inlet").field("publisher", &self.number).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inlet {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.sink.pipe.announce();
+        if let Some(Publisher { number, over, .. }) = state.publisher.take_if(|present| present.number == self.number) {
+            (state.sink.on_end)(number, if over { PublisherEnd::Over } else { PublisherEnd::Lost });
+        }
+    }
+}
+
+impl State {
     fn take(&mut self, tag: Tag) {
-        let (sink, bridge) = (self.sink, &mut self.bridge);
-        let Some(publisher) = &mut self.publisher else { return };
+        let State { sink, bridge, tally, publisher } = self;
+        let Some(publisher) = publisher else { return };
         sink.feed.push(publisher.source, tag.clone());
         let now = Time::from_micros(sink.clock.1.elapsed().as_micros() as u64);
         bridge.set_listened_to(sink.pipe.is_sound_wanted());
         bridge.handle_tag(now, &tag, &mut |kind, packet| sink.pipe.write(kind, packet));
-        // Once for all packets of a tag.
-        sink.pipe.announce();
         let (running, made) = bridge.transcoding();
-        self.tally.note(running, made);
+        tally.note(running, made);
         publisher.over = tag.is_end();
         if bridge.has_b_frames() && !std::mem::replace(&mut publisher.told_b_frames, true) {
             (sink.on_b_frames)();
@@ -256,22 +260,9 @@ impl<'a> Ingest<'a> {
     }
 }
 
-/// Wakes a parked thread when a channel has something for it.
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
 #[cfg(all(test, feature = "aac-fdk"))]
 mod tests {
-    use std::sync::mpsc as std_mpsc;
+    use std::sync::mpsc;
 
     use super::*;
     use crate::{
@@ -283,31 +274,39 @@ mod tests {
     };
 
     struct Rig {
-        handle: IngestHandle,
+        ingest: Ingest,
         feed: Arc<Feed>,
         counts: Arc<DirectionCounts>,
         reader: PipeReader,
-        tracks: std_mpsc::Receiver<(Option<Codec>, Option<Codec>)>,
-        ended: std_mpsc::Receiver<(u64, PublisherEnd)>,
+        tracks: mpsc::Receiver<(Option<Codec>, Option<Codec>)>,
+        ended: mpsc::Receiver<(u64, PublisherEnd)>,
     }
 
     fn rig() -> Rig {
+        rig_told(|| ())
+    }
+
+    /// `at_tracks` is called when the tracks are told.
+    fn rig_told(at_tracks: impl Fn() + Send + 'static) -> Rig {
         let (writer, reader) = pipe(4_096, || ());
         reader.set_sound_wanted(true);
         let feed = Feed::new(Duration::ZERO);
         let counts = Arc::<DirectionCounts>::default();
-        let (on_tracks, tracks) = std_mpsc::channel();
-        let (on_end, ended) = std_mpsc::channel();
+        let (on_tracks, tracks) = mpsc::channel();
+        let (on_end, ended) = mpsc::channel();
         let sink = IngestSink {
             pipe: writer,
             feed: feed.clone(),
-            on_tracks: Box::new(move |audio, video| on_tracks.send((audio, video)).unwrap()),
+            on_tracks: Box::new(move |audio, video| {
+                on_tracks.send((audio, video)).unwrap();
+                at_tracks();
+            }),
             on_b_frames: Box::new(|| ()),
             on_end: Box::new(move |number, end| on_end.send((number, end)).unwrap()),
             counts: counts.clone(),
             clock: (WallClock::new(0), Instant::now()),
         };
-        Rig { handle: spawn_ingest(&MediaConfig::default(), sink), feed, counts, reader, tracks, ended }
+        Rig { ingest: Ingest::new(&MediaConfig::default(), sink), feed, counts, reader, tracks, ended }
     }
 
     /// What a publisher sends whom somebody kills.
@@ -315,8 +314,8 @@ mod tests {
         tags(BASELINE_AAC44).into_iter().filter(|tag| !tag.is_end()).collect()
     }
 
-    fn send(sender: &mpsc::Sender<Tag>, tags: &[Tag]) {
-        tags.iter().for_each(|tag| sender.blocking_send(tag.clone()).unwrap());
+    fn send(inlet: &Inlet, tags: &[Tag]) {
+        assert!(tags.iter().all(|tag| inlet.push(tag.clone())));
     }
 
     #[test]
@@ -324,20 +323,15 @@ mod tests {
         let rig = rig();
         let mut player = rig.feed.outlet().attach();
         let sent = unfinished();
-        let sender = rig.handle.attach();
-        send(&sender, &sent);
-        drop(sender);
-        // As they come: nothing waits for a player for more than two seconds.
-        let mut got = Vec::new();
-        while got.len() < sent.len() {
-            got.extend(player.tags());
-            thread::yield_now();
-        }
-        assert_eq!(rig.ended.recv(), Ok((1, PublisherEnd::Lost)));
+        let inlet = rig.ingest.attach();
+        send(&inlet, &sent);
+        drop(inlet);
+        assert_eq!(rig.ended.try_recv(), Ok((1, PublisherEnd::Lost)));
+        let got = player.tags();
         assert_eq!(got.len(), sent.len());
         assert!(got.iter().zip(&sent).all(|(a, b)| a.payload == b.payload && a.timestamp_ms == b.timestamp_ms));
         assert!(matches!(player.try_next(Instant::now()), Found::Later), "he may come back");
-        assert_eq!(rig.tracks.recv(), Ok((Some(Codec::Opus), Some(Codec::H264))));
+        assert_eq!(rig.tracks.try_recv(), Ok((Some(Codec::Opus), Some(Codec::H264))));
         let (mut audio, mut video) = (0, 0);
         while let Some((kind, _)) = rig.reader.read() {
             *if kind == Kind::Audio { &mut audio } else { &mut video } += 1;
@@ -350,26 +344,14 @@ mod tests {
         let rig = rig();
         let sent = unfinished();
         let half = sent.len() / 2;
-        let sender = rig.handle.attach();
-        let mut player = rig.feed.outlet().attach();
-        // What the player has got, the room has nearly got: one tag more, and it has.
-        let mut pass = |tags: &[Tag]| {
-            send(&sender, tags);
-            let mut got = 0;
-            while got < tags.len() {
-                got += player.tags().len();
-                thread::yield_now();
-            }
-        };
+        let inlet = rig.ingest.attach();
         let heard = || std::iter::from_fn(|| rig.reader.read()).filter(|(kind, _)| *kind == Kind::Audio).count();
         rig.reader.set_sound_wanted(false);
-        pass(&sent[..half]);
+        send(&inlet, &sent[..half]);
         assert_eq!((heard(), rig.counts.running(), rig.counts.made()), (0, 0, 0));
         rig.reader.set_sound_wanted(true);
-        pass(&sent[half..]);
+        send(&inlet, &sent[half..]);
         assert!(heard() > 40 && rig.counts.running() == 1 && rig.counts.made() > 40);
-        drop(sender);
-        rig.ended.recv().unwrap();
     }
 
     #[test]
@@ -380,11 +362,11 @@ mod tests {
         let mut packets: Vec<Header> = Vec::new();
         let mut times = Vec::new();
         for number in 1..=2 {
-            let sender = rig.handle.attach();
-            send(&sender, &sent);
-            drop(sender);
-            assert_eq!(rig.ended.recv(), Ok((number, PublisherEnd::Lost)));
-            assert_eq!(rig.tracks.recv(), Ok((Some(Codec::Opus), Some(Codec::H264))), "each publisher is told of");
+            let inlet = rig.ingest.attach();
+            send(&inlet, &sent);
+            drop(inlet);
+            assert_eq!(rig.ended.try_recv(), Ok((number, PublisherEnd::Lost)));
+            assert_eq!(rig.tracks.try_recv(), Ok((Some(Codec::Opus), Some(Codec::H264))), "each publisher is told of");
             times.extend(player.tags().into_iter().filter(|t| !t.header).map(|t| t.timestamp_ms));
             let read = std::iter::from_fn(|| rig.reader.read());
             packets.extend(
@@ -399,49 +381,76 @@ mod tests {
         assert!(packets.windows(2).all(|pair| (pair[1].timestamp.wrapping_sub(pair[0].timestamp) as i32) >= 0));
     }
 
-    #[test]
-    fn who_takes_a_stream_over_closes_the_channel_of_the_one_before() {
+    #[tokio::test]
+    async fn who_takes_a_stream_over_closes_the_inlet_of_the_one_before() {
         let rig = rig();
         let sent = unfinished();
-        let first = rig.handle.attach();
+        let mut first = rig.ingest.attach();
         send(&first, &sent[..20]);
-        let second = rig.handle.attach();
+        let second = rig.ingest.attach();
         send(&second, &sent[..20]);
-        while !first.is_closed() {
-            thread::yield_now();
-        }
+        assert!(first.is_closed() && !first.push(sent[20].clone()));
+        first.closed().await;
         drop(first);
         drop(second);
-        assert_eq!(rig.ended.recv(), Ok((2, PublisherEnd::Lost)), "the first one's end is no news");
-        rig.handle.detach();
-        assert!(!rig.handle.is_publisher(2));
+        assert_eq!(rig.ended.try_recv(), Ok((2, PublisherEnd::Lost)), "the first one's end is no news");
+        rig.ingest.detach();
+        assert!(!rig.ingest.is_publisher(2));
+    }
+
+    #[test]
+    fn who_was_cut_is_closed_and_his_end_is_no_news() {
+        let rig = rig();
+        let cut = rig.ingest.attach();
+        rig.ingest.detach();
+        assert!(cut.is_closed() && !cut.push(unfinished()[0].clone()));
+        drop(cut);
+        assert!(rig.ended.try_recv().is_err());
+        assert!(!rig.ingest.attach().is_closed(), "another one may come");
     }
 
     #[test]
     fn a_publisher_who_says_so_is_over() {
         let rig = rig();
-        let sender = rig.handle.attach();
-        send(&sender, &[Tag::end(5)]);
-        drop(sender);
-        assert_eq!(rig.ended.recv(), Ok((1, PublisherEnd::Over)));
+        let inlet = rig.ingest.attach();
+        send(&inlet, &[Tag::end(5)]);
+        drop(inlet);
+        assert_eq!(rig.ended.try_recv(), Ok((1, PublisherEnd::Over)));
     }
 
-    #[test]
-    fn stopping_closes_the_channel_and_is_no_end_of_its_own() {
+    #[tokio::test]
+    async fn stopping_closes_the_inlet_and_is_no_end_of_its_own() {
         let rig = rig();
-        let sender = rig.handle.attach();
-        rig.handle.stop();
-        // The end is told by the closed channel alone; the callback is dropped unused.
-        assert!(rig.ended.recv().is_err());
-        assert!(sender.is_closed() && rig.reader.is_closed());
+        let mut inlet = rig.ingest.attach();
+        rig.ingest.stop();
+        inlet.closed().await;
+        assert!(inlet.is_closed() && rig.reader.is_closed());
+        drop(inlet);
+        assert!(rig.ended.try_recv().is_err());
+        let mut late = rig.ingest.attach();
+        assert!(late.is_closed() && !late.push(unfinished()[0].clone()));
+        late.closed().await;
     }
 
     #[test]
     fn a_room_that_goes_ends_the_stream() {
         let rig = rig();
-        let sender = rig.handle.attach();
+        let inlet = rig.ingest.attach();
         drop(rig.reader);
-        assert_eq!(rig.ended.recv(), Ok((1, PublisherEnd::Over)));
-        assert!(sender.is_closed());
+        assert!(!inlet.push(unfinished()[0].clone()) && inlet.is_closed());
+        let (number, end) = rig.ended.try_recv().unwrap();
+        assert!(rig.ingest.is_publisher(number));
+        assert_eq!(end, PublisherEnd::Over);
+    }
+
+    #[test]
+    fn a_fault_of_the_bridge_ends_its_stream_and_nothing_else() {
+        let rig = rig_told(|| panic!("as a fault of the bridge would"));
+        let inlet = rig.ingest.attach();
+        let taken = unfinished().into_iter().take_while(|tag| inlet.push(tag.clone())).count();
+        assert!(taken > 0 && inlet.is_closed() && rig.reader.is_closed());
+        let (number, end) = rig.ended.try_recv().unwrap();
+        assert!(rig.ingest.is_publisher(number) && end == PublisherEnd::Over);
+        assert!(rig.ingest.attach().is_closed());
     }
 }

@@ -10,12 +10,12 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    sync::mpsc,
     time::timeout,
 };
 
 use crate::{
     command::{RelayCounts, RelayTarget},
+    driver::ingest::Inlet,
     flv::{Tag, TagKind},
     outlet::Player,
     rtmp::{
@@ -63,20 +63,20 @@ pub async fn push(target: RelayTarget, mut player: Player, counts: Arc<RelayCoun
     outcome.await.unwrap_or_else(|why: String| why)
 }
 
-/// Carries a stream from there into a channel of tags, until one side ends it.
-pub async fn pull(target: RelayTarget, tags: mpsc::Sender<Tag>, counts: Arc<RelayCounts>) -> String {
+/// Carries a stream from there into an inlet, until one side ends it.
+pub async fn pull(target: RelayTarget, mut inlet: Inlet, counts: Arc<RelayCounts>) -> String {
     let outcome = async {
         let mut link = Link::open(target, Purpose::Play, counts).await?;
         loop {
             tokio::select! {
                 read = link.read() => if let Some(tag) = read? {
                     link.heard = Instant::now();
-                    // A full channel holds the other server up by TCP.
-                    if tags.send(tag).await.is_err() {
+                    if !inlet.push(tag) {
                         return link.close("the stream was ended here").await;
                     }
+                    inlet.announce();
                 },
-                () = tags.closed() => return link.close("the stream was ended here").await,
+                () = inlet.closed() => return link.close("the stream was ended here").await,
             }
             if link.started && link.heard.elapsed() > SILENCE_MAX {
                 return Err("the other server sends nothing".to_owned());

@@ -1,7 +1,7 @@
 //! RTMP over sockets: one task for each connection, around a [`ServerSession`] that knows nothing of them.
 //!
-//! A publisher's tags go into the channel of [`Command::OpenIngest`]; a full channel stops reading, and so TCP stops the
-//! publisher. A player's socket is written to by its stream, see [`Seat`]; under TLS its own task does that. Nothing but what
+//! A publisher's tags go into the inlet of [`Command::OpenIngest`], which does its work then and there; meanwhile nothing is read,
+//! and so TCP stops a publisher who is too fast. A player's socket is written to by its stream, see [`Seat`]; under TLS its own task does that. Nothing but what
 //! did not fit into the socket is buffered.
 
 use std::{
@@ -29,6 +29,7 @@ use crate::{
     config::MediaConfig,
     driver::{
         direct::{DirectEnd, Seat},
+        ingest::Inlet,
         wire::{Plain, Wire},
     },
     flv::Tag,
@@ -252,32 +253,43 @@ impl<S: Wire> Connection<S> {
     /// all that is half done is in `self`.
     async fn next_event(&mut self) -> Result<ServerEvent, End> {
         loop {
-            let now = self.now();
-            let mut data = &self.input[self.start..self.end];
-            let event = self.session.handle_input(now, &mut data);
-            self.start = self.end - data.len();
-            if let Some(event) = event? {
+            if let Some(event) = self.take_event()? {
                 return Ok(event);
             }
-            self.flush().await?;
-            if self.session.is_closing() {
-                return Err(End::Told);
+            self.more_input().await?;
+        }
+    }
+
+    /// What is understood of what was read.
+    fn take_event(&mut self) -> Result<Option<ServerEvent>, End> {
+        let now = self.now();
+        let mut data = &self.input[self.start..self.end];
+        let event = self.session.handle_input(now, &mut data);
+        self.start = self.end - data.len();
+        Ok(event?)
+    }
+
+    /// Waits until something may have come, with all that was read understood. As [`next_event`](Self::next_event) otherwise.
+    async fn more_input(&mut self) -> Result<(), End> {
+        self.flush().await?;
+        if self.session.is_closing() {
+            return Err(End::Told);
+        }
+        self.set_timer();
+        tokio::select! {
+            read = self.stream.read(&mut self.input) => {
+                (self.start, self.end) = (0, read?);
+                if self.end == 0 {
+                    return Err(End::Peer);
+                }
             }
-            self.set_timer();
-            tokio::select! {
-                read = self.stream.read(&mut self.input) => {
-                    (self.start, self.end) = (0, read?);
-                    if self.end == 0 {
-                        return Err(End::Peer);
-                    }
-                }
-                () = self.timer.as_mut(), if self.timer_at.is_some() => {
-                    self.timer_at = None;
-                    let now = self.now();
-                    self.session.handle_timeout(now)?;
-                }
+            () = self.timer.as_mut(), if self.timer_at.is_some() => {
+                self.timer_at = None;
+                let now = self.now();
+                self.session.handle_timeout(now)?;
             }
         }
+        Ok(())
     }
 
     fn set_timer(&mut self) {
@@ -315,8 +327,8 @@ impl<S: Wire> Connection<S> {
             None => return self.refuse(&path, None, "the server did not answer in time"),
         };
         let opened = ask(&self.commands, |reply| Command::OpenIngest { room: grant.room, stream: grant.stream, reply });
-        let tags = match opened.await {
-            Some(Ok(tags)) => tags,
+        let inlet = match opened.await {
+            Some(Ok(inlet)) => inlet,
             other => {
                 // Whoever granted it counts on the stream being there, or on being told that it is not.
                 let _ = self.events.send(Event::StreamEnded { stream: grant.stream }).await;
@@ -328,33 +340,36 @@ impl<S: Wire> Connection<S> {
         let began = Instant::now();
         self.session.accept_publish(self.now());
         self.grow_input();
-        let ended = self.receive_tags(&tags).await;
+        let ended = self.receive_tags(inlet).await;
         let reason = ended.as_ref().err().map_or_else(|| "unpublished".to_owned(), End::to_string);
         info!(remote = %self.remote, path = %Shown(&path), stream = %grant.stream, seconds = began.elapsed().as_secs(), %reason,
             "RTMP publish ends");
         ended
     }
 
-    async fn receive_tags(&mut self, tags: &mpsc::Sender<Tag>) -> Result<(), End> {
+    async fn receive_tags(&mut self, mut inlet: Inlet) -> Result<(), End> {
         let mut last_ms = 0;
         loop {
-            let event = tokio::select! {
-                event = self.next_event() => event?,
-                () = tags.closed() => return self.end_stream().await,
-            };
-            match event {
-                ServerEvent::Media(media) => {
-                    last_ms = media.timestamp_ms;
-                    if tags.send(Tag::from(media)).await.is_err() {
-                        return self.end_stream().await;
+            while let Some(event) = self.take_event()? {
+                match event {
+                    ServerEvent::Media(media) => {
+                        last_ms = media.timestamp_ms;
+                        if !inlet.push(Tag::from(media)) {
+                            return self.end_stream().await;
+                        }
                     }
+                    ServerEvent::StreamClosed => {
+                        inlet.push(Tag::end(last_ms));
+                        return Ok(());
+                    }
+                    ServerEvent::PublishRequested(_) | ServerEvent::PlayRequested(_) => {}
                 }
-                ServerEvent::StreamClosed => {
-                    // A full channel that nobody empties ends with the stream anyway.
-                    let _ = tags.send(Tag::end(last_ms)).await;
-                    return Ok(());
-                }
-                ServerEvent::PublishRequested(_) | ServerEvent::PlayRequested(_) => {}
+            }
+            // What came at once leaves at once.
+            inlet.announce();
+            tokio::select! {
+                more = self.more_input() => more?,
+                () = inlet.closed() => return self.end_stream().await,
             }
         }
     }

@@ -3,7 +3,12 @@ use tokio::io::DuplexStream;
 
 use super::*;
 use crate::{
+    buf::pipe::{PipeReader, pipe},
     command::{PlayWatch, PushGrant, Refusal, Reply, UrlRefusal},
+    driver::{
+        feed::Feed,
+        ingest::{Ingest, IngestSink, PublisherEnd},
+    },
     flv::TagKind,
     ids::{RoomId, StreamId},
     outlet::Outlet,
@@ -13,6 +18,7 @@ use crate::{
         message::MediaKind,
         url::RtmpUrl,
     },
+    units::time::WallClock,
 };
 
 const STREAM: StreamId = StreamId(7);
@@ -22,6 +28,33 @@ struct Bench {
     client: Client,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Receiver<Event>,
+}
+
+/// What a publisher brings, as a player and the room's owner see it.
+struct Stream {
+    ingest: Ingest,
+    player: Player,
+    ended: mpsc::UnboundedReceiver<PublisherEnd>,
+    _room: PipeReader,
+}
+
+impl Stream {
+    fn new() -> Stream {
+        let (writer, reader) = pipe(1_024, || ());
+        let feed = Feed::new(Duration::ZERO);
+        let player = feed.outlet().attach();
+        let (on_end, ended) = mpsc::unbounded_channel();
+        let sink = IngestSink {
+            pipe: writer,
+            feed,
+            on_tracks: Box::new(|_, _| ()),
+            on_b_frames: Box::new(|| ()),
+            on_end: Box::new(move |_, end| on_end.send(end).unwrap()),
+            counts: Arc::default(),
+            clock: (WallClock::new(0), Instant::now()),
+        };
+        Stream { ingest: Ingest::new(&MediaConfig::default(), sink), player, ended, _room: reader }
+    }
 }
 
 /// A client over a pipe in memory.
@@ -65,7 +98,7 @@ impl Bench {
         }
     }
 
-    async fn ingest_opened(&mut self) -> Reply<mpsc::Sender<Tag>> {
+    async fn ingest_opened(&mut self) -> Reply<Inlet> {
         match self.commands.recv().await {
             Some(Command::OpenIngest { stream: STREAM, reply, .. }) => reply,
             _ => panic!("another command"),
@@ -73,13 +106,13 @@ impl Bench {
     }
 
     /// Up to the moment when media may flow.
-    async fn publishing(&mut self) -> mpsc::Receiver<Tag> {
+    async fn publishing(&mut self) -> Stream {
         let (_, reply) = self.push_requested().await;
         reply.send(Ok(PushGrant { room: RoomId(1), stream: STREAM })).unwrap();
-        let (tags, tags_out) = mpsc::channel(4);
-        self.ingest_opened().await.send(Ok(tags)).unwrap();
+        let stream = Stream::new();
+        self.ingest_opened().await.send(Ok(stream.ingest.attach())).unwrap();
         assert_eq!(self.client.next().await, Some(ClientEvent::Started));
-        tags_out
+        stream
     }
 
     async fn playing(&mut self) -> Arc<Outlet> {
@@ -139,32 +172,31 @@ async fn a_granted_publisher_is_heard_until_it_leaves() {
     let (url, reply) = bench.push_requested().await;
     assert_eq!((&*url.app, &*url.name, &*url.query), ("push", "1001", "usersig=x"));
     reply.send(Ok(PushGrant { room: RoomId(1), stream: STREAM })).unwrap();
-    let (tags, mut received) = mpsc::channel(4);
-    bench.ingest_opened().await.send(Ok(tags)).unwrap();
+    let mut stream = Stream::new();
+    bench.ingest_opened().await.send(Ok(stream.ingest.attach())).unwrap();
     assert_eq!(bench.client.next().await, Some(ClientEvent::Started));
     for tag in [video(0, true, 100_000), video(40, false, 10)] {
         bench.client.send(&tag).await;
-        assert_eq!(received.recv().await, Some(tag));
+        assert_eq!(stream.player.next().await.map(|given| given.tags()), Some(vec![tag]));
     }
     drop(bench.client);
-    assert_eq!(received.recv().await, None);
+    assert_eq!(stream.ended.recv().await, Some(PublisherEnd::Lost));
 }
 
 #[tokio::test]
 async fn unpublishing_ends_the_stream_and_not_the_connection() {
     let mut bench = Bench::new(Purpose::Publish, "rtmp://h/push/1001");
-    let mut tags = bench.publishing().await;
+    let mut stream = bench.publishing().await;
     bench.client.session.close();
     let bytes = bench.client.session.take_output();
     bench.client.stream.write_all(&bytes).await.unwrap();
-    assert!(tags.recv().await.is_some_and(|tag| tag.is_end()), "he says that it is over, and is not just gone");
-    assert_eq!(tags.recv().await, None);
+    assert_eq!(stream.ended.recv().await, Some(PublisherEnd::Over), "he says that it is over, and is not just gone");
 }
 
 #[tokio::test]
 async fn a_stream_ended_by_the_server_disconnects_its_publisher() {
     let mut bench = Bench::new(Purpose::Publish, "rtmp://h/push/1001");
-    drop(bench.publishing().await);
+    bench.publishing().await.ingest.stop();
     assert_eq!(bench.client.next().await, Some(ClientEvent::Ended { code: "NetStream.Unpublish.Success".into() }));
     assert_eq!(bench.client.next().await, None);
 }
