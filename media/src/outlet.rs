@@ -113,10 +113,11 @@ impl Outlet {
         }
         state.gathered.push(tag);
         let since = *state.gathered_since.get_or_insert(now);
-        let waited = now.saturating_duration_since(since);
-        // A picture does not wait for the rest of the time when no other could come in it.
-        let is_last = next_picture.is_some_and(|next| waited + next > state.merge);
-        let is_due = waited >= state.merge || is_last || state.gathered.len() >= GATHERED_TAGS_MAX;
+        // A picture does not wait when no other could come while it did.
+        let is_alone = next_picture.is_some_and(|next| next > state.merge);
+        let is_due = now.saturating_duration_since(since) >= state.merge
+            || is_alone
+            || state.gathered.len() >= GATHERED_TAGS_MAX;
         if is_due {
             state.flush(now);
         }
@@ -175,8 +176,8 @@ impl Outlet {
         self.lock().start_max = Some(longest);
     }
 
-    /// Gathers tags for so long at most before players get them, so that their sockets are written to that much less often. A
-    /// picture does not wait for the rest of the time when, by the distance to the one before, no other comes in it.
+    /// Gathers tags for so long at most before players get them, so that their sockets are written to that much less often.
+    /// Pictures that are further apart than this, by the distance of the last two, do not wait at all.
     pub fn set_merge(&self, merge: Duration) {
         self.lock().merge = merge;
     }

@@ -131,6 +131,12 @@ impl RtmpToRoom {
         self.video.leaves_b_frames_out()
     }
 
+    /// Whether a tag may take as long as it takes to code a picture anew: tens of milliseconds.
+    #[cfg(feature = "reencode")]
+    pub fn is_reencoding(&self) -> bool {
+        self.video.reencoding.is_on()
+    }
+
     /// Whether pictures of publishers with B-frames are coded anew without them, at the cost of a decoder and an encoder for each;
     /// at first not.
     #[cfg(feature = "reencode")]

@@ -2,7 +2,7 @@
 //! the socket is left to the player's task, which waits until there is room.
 
 use std::{
-    io,
+    io::{self, IoSlice},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -27,8 +27,9 @@ struct State {
     socket: Arc<TcpStream>,
     player: Player,
     form: Form,
-    /// What is left of a piece, or of words, that went out in part.
-    rest: Bytes,
+    /// What is left of a piece, or of words, that went out in part, and what comes after it: where a key frame begins a piece,
+    /// the one before it goes out with it.
+    rest: [Bytes; 2],
     /// Words of the protocol that go out between two pieces.
     words: Vec<u8>,
     /// Words may still come, but nothing of the stream.
@@ -98,7 +99,7 @@ impl Seat {
             socket: socket.clone(),
             player,
             form,
-            rest: first.into(),
+            rest: [first.into(), Bytes::new()],
             words: Vec::new(),
             ended: false,
             // Until the first call of drain, which also writes what was kept.
@@ -175,34 +176,73 @@ impl State {
         if let Outcome::Failed(_) = self.outcome {
             return;
         }
-        self.outcome = loop {
-            while self.rest.has_remaining() {
-                match self.socket.try_write(&self.rest) {
-                    Ok(written) => self.rest.advance(written),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        self.outcome = Outcome::Full;
-                        return;
-                    }
-                    Err(error) => {
-                        self.outcome = Outcome::Failed(error.kind());
-                        return;
+        let mut last = None;
+        loop {
+            for place in 0..self.rest.len() {
+                if self.rest[place].is_empty() && last.is_none() {
+                    match self.take(now) {
+                        Ok(bytes) => self.rest[place] = bytes,
+                        Err(outcome) => last = Some(outcome),
                     }
                 }
             }
+            if self.rest.iter().all(Bytes::is_empty)
+                && let Some(outcome) = last
+            {
+                self.outcome = outcome;
+                return;
+            }
+            match self.write_once() {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.outcome = Outcome::Full;
+                    return;
+                }
+                Err(error) => {
+                    self.outcome = Outcome::Failed(error.kind());
+                    return;
+                }
+            }
+        }
+    }
+
+    /// What goes out next; never empty.
+    fn take(&mut self, now: Instant) -> Result<Bytes, Outcome> {
+        loop {
             if !self.words.is_empty() {
-                self.rest = std::mem::take(&mut self.words).into();
-                continue;
+                return Ok(std::mem::take(&mut self.words).into());
             }
             if self.ended {
-                break Outcome::Over;
+                return Err(Outcome::Over);
             }
             match self.player.try_next(now) {
-                Found::Here(given) => self.rest = self.player.bytes(&given, self.form),
-                Found::Later => break Outcome::Done,
-                Found::Over => break Outcome::Over,
+                Found::Here(given) => {
+                    let bytes = self.player.bytes(&given, self.form);
+                    if !bytes.is_empty() {
+                        return Ok(bytes);
+                    }
+                }
+                Found::Later => return Err(Outcome::Done),
+                Found::Over => return Err(Outcome::Over),
             }
+        }
+    }
+
+    /// One system call.
+    fn write_once(&mut self) -> io::Result<()> {
+        let [first, second] = &self.rest;
+        let written = match (first.is_empty(), second.is_empty()) {
+            (false, false) => self.socket.try_write_vectored(&[IoSlice::new(first), IoSlice::new(second)])?,
+            (false, true) => self.socket.try_write(first)?,
+            (true, _) => self.socket.try_write(second)?,
         };
-        // What was sent need not be held.
-        self.rest = Bytes::new();
+        let of_first = written.min(first.len());
+        self.rest[0].advance(of_first);
+        self.rest[1].advance(written - of_first);
+        if self.rest[0].is_empty() {
+            // What was sent need not be held.
+            self.rest[0] = std::mem::take(&mut self.rest[1]);
+        }
+        Ok(())
     }
 }

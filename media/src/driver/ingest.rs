@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[cfg(feature = "reencode")]
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::watch;
 use tracing::error;
 
@@ -187,7 +189,7 @@ impl Inlet {
             return false;
         }
         // A panic is a fault of ours; this stream ends as if its publisher had gone, the others do not notice.
-        let taken = catch_unwind(AssertUnwindSafe(|| state.take(tag)));
+        let taken = catch_unwind(AssertUnwindSafe(|| state.take_in_time(tag)));
         if taken.is_err() {
             error!("the bridge panicked; its stream ends");
         }
@@ -236,6 +238,17 @@ impl Drop for Inlet {
 }
 
 impl State {
+    /// As [`take`](Self::take), and other tasks have their turn meanwhile if it takes long.
+    fn take_in_time(&mut self, tag: Tag) {
+        #[cfg(feature = "reencode")]
+        if self.bridge.is_reencoding()
+            && Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
+        {
+            return tokio::task::block_in_place(|| self.take(tag));
+        }
+        self.take(tag);
+    }
+
     fn take(&mut self, tag: Tag) {
         let State { sink, bridge, tally, publisher } = self;
         let Some(publisher) = publisher else { return };
