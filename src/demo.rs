@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use media::{
     Command,
     bridge::tag::{Tag, TagKind},
-    driver::ingest::Inlet,
     flv::{self, VideoBody},
+    inlet::Inlet,
 };
 use signaling::{
     Hub, RoomName,

@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 
 use crate::{
     codec::Codec,
-    driver::ingest::Inlet,
     ids::{Kind, RoomId, StreamId, TransportId},
+    inlet::Inlet,
     outlet::Player,
 };
 

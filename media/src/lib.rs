@@ -15,6 +15,7 @@ pub mod flv;
 pub mod forward;
 pub mod hls;
 pub mod ids;
+pub mod inlet;
 pub mod io;
 pub mod outlet;
 pub mod rtmp;

@@ -17,7 +17,7 @@ const MEDIA_FLOORS: &[&[&str]] = &[
     // The coin of the bridge, which the door of the crate hands out too.
     &["bridge/tag"],
     // What players get, which the door hands out.
-    &["outlet"],
+    &["inlet", "outlet"],
     // The words of the door: whoever answers a command speaks them.
     &["command"],
     &["forward", "buf", "sdp"],

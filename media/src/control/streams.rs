@@ -19,10 +19,11 @@ use crate::{
     driver::{
         egress::spawn_egress,
         feed::Feed,
-        ingest::{Ingest, IngestSink, Inlet},
+        ingest::{Ingest, IngestSink},
         mailbox::{Mailbox, ShardCommand},
     },
     ids::{Kind, RoomId, StreamId, TrackId, TransportId},
+    inlet::Inlet,
     outlet::Player,
     units::time::WallClock,
 };

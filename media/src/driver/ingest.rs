@@ -25,14 +25,12 @@ use crate::{
     buf::pipe::PipeWriter,
     codec::Codec,
     config::MediaConfig,
+    inlet::{Inlet, Intake, OVER},
     units::time::{Time, WallClock},
 };
 
 /// How long the first word about tracks waits for the second track, so that subscribers need not renegotiate twice.
 const TRACKS_WAIT: Duration = Duration::from_millis(300);
-
-/// In the place of a publisher's number: the stream is over.
-const OVER: u64 = u64::MAX;
 
 /// Called with what the room gets, audio and video, when it becomes known or changes; for each publisher anew.
 pub type OnTracks = Box<dyn Fn(Option<Codec>, Option<Codec>) + Send>;
@@ -93,13 +91,6 @@ struct Publisher {
     over: bool,
 }
 
-/// Where a publisher's tags go in. Dropping it ends his part.
-pub struct Inlet {
-    shared: Arc<Shared>,
-    number: u64,
-    present: watch::Receiver<u64>,
-}
-
 impl Ingest {
     /// A stream without a publisher. It waits for [`attach`](Self::attach).
     pub fn new(config: &MediaConfig, sink: IngestSink) -> Ingest {
@@ -128,7 +119,7 @@ impl Ingest {
             });
             state.bridge.begin_publisher();
         }
-        Inlet { shared: self.0.clone(), number, present: self.0.present.subscribe() }
+        Inlet::new(self.0.clone(), number, self.0.present.subscribe())
     }
 
     /// Cuts the publisher, if there is one. Of his end nothing more is heard.
@@ -166,7 +157,7 @@ impl Drop for Ingest {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // After a panic nothing but the sink is used, see `Inlet::push`.
+        // After a panic nothing but the sink is used, see `push`.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -181,11 +172,10 @@ impl Shared {
     }
 }
 
-impl Inlet {
-    /// Takes a tag in. False if it was not wanted: the stream is over, the room is gone, or somebody else publishes.
-    pub fn push(&self, tag: Tag) -> bool {
-        let mut state = self.shared.lock();
-        if state.publisher.as_ref().is_none_or(|publisher| publisher.number != self.number) {
+impl Intake for Shared {
+    fn push(&self, publisher: u64, tag: Tag) -> bool {
+        let mut state = self.lock();
+        if state.publisher.as_ref().is_none_or(|present| present.number != publisher) {
             return false;
         }
         // A panic is a fault of ours; this stream ends as if its publisher had gone, the others do not notice.
@@ -194,7 +184,7 @@ impl Inlet {
             error!("the bridge panicked; its stream ends");
         }
         if taken.is_err() || state.sink.pipe.is_closed() {
-            self.shared.present.send_replace(OVER);
+            self.present.send_replace(OVER);
             state.publisher = None;
             state.sink.pipe.close();
             (state.sink.on_end)(OVER, PublisherEnd::Over);
@@ -203,36 +193,15 @@ impl Inlet {
         true
     }
 
-    /// Has the room look at what was taken in since this was last called.
-    pub fn announce(&self) {
-        self.shared.lock().sink.pipe.announce();
+    fn announce(&self) {
+        self.lock().sink.pipe.announce();
     }
 
-    pub fn is_closed(&self) -> bool {
-        self.number == OVER || *self.present.borrow() != self.number
-    }
-
-    /// Ready once nothing more is wanted.
-    pub async fn closed(&mut self) {
-        if self.number != OVER {
-            // The sender is shared with this.
-            let _ = self.present.wait_for(|present| *present != self.number).await;
-        }
-    }
-}
-
-impl fmt::Debug for Inlet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inlet").field("publisher", &self.number).finish_non_exhaustive()
-    }
-}
-
-impl Drop for Inlet {
-    fn drop(&mut self) {
-        let mut state = self.shared.lock();
+    fn leave(&self, publisher: u64) {
+        let mut state = self.lock();
         state.sink.pipe.announce();
-        if let Some(Publisher { number, over, .. }) = state.publisher.take_if(|present| present.number == self.number) {
-            (state.sink.on_end)(number, if over { PublisherEnd::Over } else { PublisherEnd::Lost });
+        if let Some(Publisher { over, .. }) = state.publisher.take_if(|present| present.number == publisher) {
+            (state.sink.on_end)(publisher, if over { PublisherEnd::Over } else { PublisherEnd::Lost });
         }
     }
 }

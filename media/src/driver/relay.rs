@@ -15,8 +15,8 @@ use tokio::{
 
 use crate::{
     command::{RelayCounts, RelayTarget},
-    driver::ingest::Inlet,
     flv::{Tag, TagKind},
+    inlet::Inlet,
     outlet::Player,
     rtmp::{
         client::{ClientEvent, ClientSession, Purpose},

@@ -29,10 +29,10 @@ use crate::{
     config::MediaConfig,
     driver::{
         direct::{DirectEnd, Seat},
-        ingest::Inlet,
         wire::{Plain, Wire},
     },
     flv::Tag,
+    inlet::Inlet,
     outlet::{Form, Player},
     rtmp::{
         RtmpError,
