@@ -274,6 +274,8 @@ settings! {
         listen_also: Listen = "off",
         /// Connections at once.
         connections_max: Whole<1, 1000000> = "2000",
+        /// PEM file with certificates that vouch for the servers of relays over RTMPS, beside those that the system believes.
+        relay_ca: PathSetting = "",
     }
 
     /// Low-latency HLS, at /live/{stream}.m3u8.
@@ -607,10 +609,8 @@ impl Config {
             logins: weapp.logins_max.get() as usize,
         };
         let api = &self.api;
-        let roots = match api.callback_ca.as_path() {
-            Some(path) => read_certificates(path).map_err(|complaint| ConfigError { complaints: vec![complaint] })?,
-            None => Vec::new(),
-        };
+        let roots = certificates("api.callback_ca", &api.callback_ca)?;
+        config.relay_roots = certificates("rtmp.relay_ca", &self.rtmp.relay_ca)?;
         config.api = ApiConfig {
             admin_key: (!api.admin_key.is_empty()).then(|| api.admin_key.expose().to_owned()),
             page_max: api.page_max.get() as usize,
@@ -818,14 +818,16 @@ impl Config {
     }
 }
 
-/// The certificates of `api.callback_ca`.
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+/// The certificates in the file that this setting names; none if it names none.
+fn certificates(setting: &str, file: &PathSetting) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+    let Some(path) = file.as_path() else { return Ok(Vec::new()) };
     let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match found {
-        Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) => Err(format!("api.callback_ca: {}: there is no certificate in it", path.display())),
-        Err(error) => Err(format!("api.callback_ca: {}: {error}", path.display())),
-    }
+    let complaint = match found {
+        Ok(found) if !found.is_empty() => return Ok(found),
+        Ok(_) => format!("{setting}: {}: there is no certificate in it", path.display()),
+        Err(error) => format!("{setting}: {}: {error}", path.display()),
+    };
+    Err(ConfigError { complaints: vec![complaint] })
 }
 
 /// The file with every setting at its default, and what each does.

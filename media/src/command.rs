@@ -12,6 +12,7 @@ use std::{
     time::Instant,
 };
 
+use rustls::ClientConfig;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -76,9 +77,9 @@ pub enum Command {
     /// stream). Dropping the inlet ends the stream; a closed inlet says that somebody else ended it. A stream that exists
     /// gets this publisher in the place of the one it has, whatever that one came by, and goes on for all who receive it.
     OpenIngest { room: RoomId, stream: StreamId, reply: Reply<Inlet> },
-    /// Carries a stream to another RTMP server or from one, once; answers when and why that ended. Dropping the receiver ends
-    /// it.
-    Relay { way: RelayWay, target: RelayTarget, counts: Arc<RelayCounts>, reply: oneshot::Sender<String> },
+    /// Carries a stream to another RTMP server or from one, once; answers when and why that ended, or that it could not begin.
+    /// Dropping the receiver ends it.
+    Relay { way: RelayWay, target: RelayTarget, counts: Arc<RelayCounts>, reply: Reply<RelayEnd> },
     /// Attaches an RTMP or FLV player to a stream: metadata, sequence headers and the kept group of pictures come first, then
     /// what is live, until the stream is over. Dropping it detaches the player.
     Attach { stream: StreamId, reply: Reply<Player> },
@@ -94,15 +95,52 @@ pub enum RelayWay {
 }
 
 /// The other server, and what the stream is called there.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct RelayTarget {
     /// Where to connect to.
     pub addr: SocketAddr,
-    /// As the URL named it.
+    /// As the URL named it; over TLS also whom the certificate has to be for.
     pub host: String,
+    /// Whom to believe that he is that host. `None`: RTMP without TLS.
+    pub tls: Option<Arc<ClientConfig>>,
     pub app: String,
     /// With its query, which may carry secrets.
     pub name: String,
+}
+
+/// How one attempt of a relay ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayEnd {
+    pub why: RelayWhy,
+    /// For people. Holds no secret of ours; what the other server said is short and harmless in a terminal.
+    pub words: String,
+}
+
+impl RelayEnd {
+    pub fn new(why: RelayWhy, words: impl Into<String>) -> RelayEnd {
+        RelayEnd { why, words: words.into() }
+    }
+}
+
+/// Kinds of ends, for those who act on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelayWhy {
+    /// Our side ended it: the stream is over, or is no more wanted.
+    Over,
+    /// No connection came about, or the one that was there broke.
+    Unreachable,
+    /// The other server did not connect, answer, read or send in time.
+    TimedOut,
+    /// Its certificate is not to be believed: of an unknown issuer, expired, damaged.
+    Certificate,
+    /// Its certificate is for somebody else.
+    CertificateName,
+    /// What it speaks is not TLS, or not RTMP.
+    Protocol,
+    /// It said no.
+    Refused,
+    /// It ended the stream.
+    Ended,
 }
 
 /// What a relay has carried, in all its attempts.

@@ -36,7 +36,7 @@ use crate::{
     codec::Codec,
     command::{
         CloseReason, Command, Event, NegotiatedTrack, PlayAnswer, PublishAnswer, PublishTrack, Refusal, RelayCounts,
-        RelayTarget, RelayWay, SubscribeOffer, Wanted,
+        RelayEnd, RelayTarget, RelayWay, Reply, SubscribeOffer, Wanted,
     },
     config::MediaConfig,
     driver::{
@@ -356,36 +356,30 @@ impl Control {
     }
 
     /// Begins one attempt of a relay; its task ends with it, or when nobody wants it any more.
-    fn relay(
-        &mut self,
-        way: RelayWay,
-        target: RelayTarget,
-        counts: Arc<RelayCounts>,
-        mut reply: oneshot::Sender<String>,
-    ) {
+    fn relay(&mut self, way: RelayWay, target: RelayTarget, counts: Arc<RelayCounts>, mut reply: Reply<RelayEnd>) {
         let attached = match way {
             RelayWay::Push { stream } => {
                 let mailbox = self.streams.get(stream).map(|e| self.shards[e.shard].mailbox.clone());
                 let tags = mailbox.ok_or(Refusal::NotFound).and_then(|m| self.streams.attach(stream, &m));
                 tags.map(|tags| {
-                    Box::pin(relay::push(target, tags, counts)) as Pin<Box<dyn Future<Output = String> + Send>>
+                    Box::pin(relay::push(target, tags, counts)) as Pin<Box<dyn Future<Output = RelayEnd> + Send>>
                 })
             }
             RelayWay::Pull { room, stream } => {
                 let tags = self.open_ingest(room, stream);
                 tags.map(|tags| {
-                    Box::pin(relay::pull(target, tags, counts)) as Pin<Box<dyn Future<Output = String> + Send>>
+                    Box::pin(relay::pull(target, tags, counts)) as Pin<Box<dyn Future<Output = RelayEnd> + Send>>
                 })
             }
         };
         match attached {
             Ok(attempt) => drop(tokio::spawn(async move {
                 tokio::select! {
-                    why = attempt => drop(reply.send(why)),
+                    end = attempt => drop(reply.send(Ok(end))),
                     () = reply.closed() => {}
                 }
             })),
-            Err(refusal) => drop(reply.send(refusal.to_string())),
+            Err(refusal) => drop(reply.send(Err(refusal))),
         }
     }
 

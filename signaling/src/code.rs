@@ -135,6 +135,15 @@ codes! {
     // The HTTP API.
     AppConfigured = 75010, 409, "this app belongs to the configuration", "change it there and send SIGHUP";
     CallbackRefused = 75011, 400, "the callback URL is not allowed", "see the message, or set callbackPrivate";
+    // Relays, in `lastCode`.
+    RelayUnreachable = 76000, 502, "the relay's other server cannot be reached", "check host and port of the URL, and that the server runs";
+    RelayTimeout = 76001, 504, "the relay's other server did not answer in time", "check that the server runs and takes streams";
+    RelayCertificate = 76002, 502, "the certificate of the relay's other server is not believed", "have it renewed, or name who vouches for it in rtmp.relay_ca";
+    RelayCertificateName = 76003, 502, "the certificate of the relay's other server is for another name", "use the name of the certificate in the URL";
+    RelayProtocol = 76004, 502, "the relay's other server does not speak this protocol", "check scheme and port of the URL";
+    RelayRefused = 76005, 502, "the relay's other server refused", "check app, name and key of the URL against what that server says";
+    RelayEnded = 76006, 502, "the relay's other server ended the stream", "see whether the stream is still there";
+    RelayForbidden = 76007, 403, "the relay's URL leads to an address that relays may not reach", "use a public address, or set relay_private";
 }
 
 impl Code {

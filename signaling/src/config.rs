@@ -3,6 +3,8 @@
 
 use std::{fmt, net::IpAddr, time::Duration};
 
+use tokio_rustls::rustls::pki_types::CertificateDer;
+
 use crate::{api::ApiConfig, callback::CallbackConfig, dialect::weapp::RoomServiceConfig};
 
 /// Settings of the signaling side. [`Default`] has no app: at least one must be given.
@@ -32,6 +34,8 @@ pub struct SignalingConfig {
     pub api: ApiConfig,
     /// How the owner's server is told what happens.
     pub callbacks: CallbackConfig,
+    /// Certificates that vouch for the servers of relays over RTMPS, beside those of the system. Default: none.
+    pub relay_roots: Vec<CertificateDer<'static>>,
     /// The vendor's room services.
     pub room_service: RoomServiceConfig,
 }
@@ -49,6 +53,7 @@ impl Default for SignalingConfig {
             limits: Limits::default(),
             api: ApiConfig::default(),
             callbacks: CallbackConfig::default(),
+            relay_roots: Vec::new(),
             room_service: RoomServiceConfig::default(),
         }
     }

@@ -29,6 +29,7 @@ pub mod request;
 pub mod rest;
 pub mod room;
 pub mod store;
+mod trust;
 
 pub use api::{Api, ApiConfig};
 pub use auth::{

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -14,10 +14,11 @@ use std::{
 use axum::http::Uri;
 use media::{
     Command, StreamId,
-    command::{RelayCounts, RelayTarget, RelayWay},
+    command::{RelayCounts, RelayEnd, RelayTarget, RelayWay, RelayWhy},
 };
 use serde::Serialize;
 use tokio::{sync::oneshot, task::AbortHandle, time::sleep};
+use tokio_rustls::rustls::ClientConfig;
 use tracing::info;
 
 use crate::{
@@ -25,6 +26,7 @@ use crate::{
     code::{Code, Fault},
     hub::Hub,
     name::{RoomName, is_user_id},
+    trust::trust,
 };
 
 /// Relays of one app.
@@ -36,6 +38,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Bytes of a relay's URL.
 const URL_BYTES_MAX: usize = 2_048;
 const RTMP_PORT: u16 = 1935;
+const RTMPS_PORT: u16 = 443;
 
 /// What is carried where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +52,7 @@ pub enum Direction {
 /// The other server.
 #[derive(Clone, PartialEq, Eq)]
 struct Place {
+    tls: bool,
     host: String,
     port: u16,
     app: String,
@@ -57,16 +61,22 @@ struct Place {
 }
 
 impl Place {
-    /// Reads `rtmp://host[:port]/app/name[?query]`.
+    /// Reads `rtmp://host[:port]/app/name[?query]`, or the same with `rtmps`.
     fn read(text: &str) -> Option<Place> {
         let uri: Uri = text.parse().ok().filter(|_| text.len() <= URL_BYTES_MAX)?;
+        let tls = match uri.scheme_str()? {
+            "rtmp" => false,
+            "rtmps" => true,
+            _ => return None,
+        };
         let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let (app, name) = uri.path_and_query()?.as_str().strip_prefix('/')?.split_once('/')?;
-        let is_rtmp = uri.scheme_str() == Some("rtmp");
-        (is_rtmp && !host.is_empty() && !app.is_empty() && !name.is_empty() && !app.contains('?')).then(|| Place {
+        let port = authority.port_u16().unwrap_or(if tls { RTMPS_PORT } else { RTMP_PORT });
+        (!host.is_empty() && !app.is_empty() && !name.is_empty() && !app.contains('?')).then(|| Place {
+            tls,
             host,
-            port: authority.port_u16().unwrap_or(RTMP_PORT),
+            port,
             app: app.to_owned(),
             name: name.to_owned(),
         })
@@ -74,9 +84,10 @@ impl Place {
 
     /// Without the query.
     fn shown(&self) -> String {
+        let scheme = if self.tls { "rtmps" } else { "rtmp" };
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         let name = self.name.split('?').next().unwrap_or_default();
-        format!("rtmp://{host}:{}/{}/{name}", self.port, self.app)
+        format!("{scheme}://{host}:{}/{}/{name}", self.port, self.app)
     }
 }
 
@@ -102,7 +113,9 @@ pub struct RelayView {
     /// Of all attempts.
     pub bytes_in: u64,
     pub bytes_out: u64,
-    /// Why the attempt before ended.
+    /// Why the attempt before ended: a number of [`Code`], and words for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_code: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
 }
@@ -115,12 +128,16 @@ struct Relay {
     work: AbortHandle,
 }
 
+/// Whom relays over TLS believe; read when the first of them begins.
+#[derive(Clone, Default)]
+struct Tls(Arc<OnceLock<Arc<ClientConfig>>>);
+
 #[derive(Default)]
 struct Status {
     counts: Arc<RelayCounts>,
     attempts: AtomicU64,
     waiting: Mutex<bool>,
-    last_error: Mutex<Option<String>>,
+    last_fault: Mutex<Option<Fault>>,
 }
 
 /// All relays. Clones are the same.
@@ -129,6 +146,7 @@ pub struct Relays(Arc<Inner>);
 
 struct Inner {
     hub: Hub,
+    tls: Tls,
     list: Mutex<BTreeMap<String, Relay>>,
     last_id: AtomicU64,
 }
@@ -141,12 +159,13 @@ impl Drop for Inner {
 
 impl Relays {
     pub fn new(hub: Hub) -> Relays {
-        Relays(Arc::new(Inner { hub, list: Mutex::default(), last_id: AtomicU64::new(0) }))
+        Relays(Arc::new(Inner { hub, tls: Tls::default(), list: Mutex::default(), last_id: AtomicU64::new(0) }))
     }
 
     /// Begins a relay. `private`: it may lead to loopback, link-local and private addresses.
     pub fn start(&self, app: u32, direction: Direction, url: &str, private: bool) -> Result<RelayView, Fault> {
-        let place = Place::read(url).ok_or_else(|| Fault::field("url", "rtmp://host[:port]/app/name"))?;
+        let place = Place::read(url)
+            .ok_or_else(|| Fault::field("url", "rtmp://host[:port]/app/name or the same with rtmps"))?;
         if let Ok(ip) = place.host.parse::<IpAddr>()
             && !private
             && !is_public(ip)
@@ -165,7 +184,16 @@ impl Relays {
         let id = format!("r{}", self.0.last_id.fetch_add(1, Ordering::Relaxed) + 1);
         let (status, shown) = (Arc::<Status>::default(), place.shown());
         info!(app, relay = id, url = shown, ?direction, "relay begins");
-        let work = tokio::spawn(run(self.0.hub.clone(), app, direction.clone(), place, private, status.clone()));
+        let errand = Errand {
+            hub: self.0.hub.clone(),
+            tls: self.0.tls.clone(),
+            app,
+            direction: direction.clone(),
+            place,
+            private,
+            status: status.clone(),
+        };
+        let work = tokio::spawn(errand.run());
         let relay = Relay { app, direction, url: shown, status, work: work.abort_handle() };
         let view = relay.view(&id);
         list.insert(id, relay);
@@ -212,6 +240,7 @@ impl Relay {
         } else {
             "connecting"
         };
+        let last = lock(&status.last_fault).clone();
         RelayView {
             id: id.to_owned(),
             direction: if stream.is_some() { "push" } else { "pull" },
@@ -223,7 +252,8 @@ impl Relay {
             attempts: status.attempts.load(Ordering::Relaxed),
             bytes_in: status.counts.bytes_in.load(Ordering::Relaxed),
             bytes_out: status.counts.bytes_out.load(Ordering::Relaxed),
-            last_error: lock(&status.last_error).clone(),
+            last_code: last.as_ref().map(|fault| fault.code.number()),
+            last_error: last.map(|fault| fault.message.into_owned()),
         }
     }
 }
@@ -232,74 +262,103 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Tries until it is aborted.
-async fn run(hub: Hub, app: u32, direction: Direction, place: Place, private: bool, status: Arc<Status>) {
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let began = Instant::now();
-        status.attempts.fetch_add(1, Ordering::Relaxed);
-        let ended = attempt(&hub, app, &direction, &place, private, &status.counts).await;
-        status.counts.running.store(false, Ordering::Relaxed);
-        info!(app, url = place.shown(), why = ended, "relay attempt ended");
-        *lock(&status.last_error) = Some(ended);
-        if began.elapsed() >= PAUSE_MAX {
-            pause = FIRST_PAUSE;
+/// What the task of one relay works on.
+struct Errand {
+    hub: Hub,
+    tls: Tls,
+    app: u32,
+    direction: Direction,
+    place: Place,
+    private: bool,
+    status: Arc<Status>,
+}
+
+impl Errand {
+    /// Tries until it is aborted.
+    async fn run(self) {
+        let status = &self.status;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let began = Instant::now();
+            status.attempts.fetch_add(1, Ordering::Relaxed);
+            let ended = self.attempt().await;
+            status.counts.running.store(false, Ordering::Relaxed);
+            let (code, why) = (ended.code.number(), &ended.message);
+            info!(app = self.app, url = self.place.shown(), code, %why, "relay attempt ended");
+            *lock(&status.last_fault) = Some(ended);
+            if began.elapsed() >= PAUSE_MAX {
+                pause = FIRST_PAUSE;
+            }
+            *lock(&status.waiting) = true;
+            sleep(pause).await;
+            *lock(&status.waiting) = false;
+            pause = (pause * 2).min(PAUSE_MAX);
         }
-        *lock(&status.waiting) = true;
-        sleep(pause).await;
-        *lock(&status.waiting) = false;
-        pause = (pause * 2).min(PAUSE_MAX);
+    }
+
+    /// One attempt; says why it ended.
+    async fn attempt(&self) -> Fault {
+        match self.try_once().await {
+            Ok(end) => fault(end),
+            Err(fault) => fault,
+        }
+    }
+
+    async fn try_once(&self) -> Result<RelayEnd, Fault> {
+        let (hub, place) = (&self.hub, &self.place);
+        let addr = resolve(place, self.private).await?;
+        let way = match &self.direction {
+            Direction::Push { stream } => {
+                RelayWay::Push { stream: hub.stream_named(self.app, stream).ok_or(Code::NoSuchStream)? }
+            }
+            Direction::Pull { room, user } => {
+                let (room, stream) = hub.enter_pulled(self.app, room, user)?;
+                RelayWay::Pull { room, stream }
+            }
+        };
+        let pulled: Option<StreamId> = if let RelayWay::Pull { stream, .. } = way { Some(stream) } else { None };
+        let roots = || trust(&hub.config().relay_roots);
+        let tls = place.tls.then(|| self.tls.0.get_or_init(roots).clone());
+        let Place { host, app, name, .. } = place.clone();
+        let (reply, ended) = oneshot::channel();
+        let target = RelayTarget { addr, host, tls, app, name };
+        if !hub.tell_media(Command::Relay { way, target, counts: self.status.counts.clone(), reply }).await {
+            return Err(Code::ShuttingDown.into());
+        }
+        let ended = ended.await;
+        if let Some(stream) = pulled {
+            // One that never carried anything is not waited for.
+            hub.pull_broke(stream);
+        }
+        Ok(ended.map_err(|_| Code::ShuttingDown)??)
     }
 }
 
-/// One attempt; says why it ended.
-async fn attempt(
-    hub: &Hub,
-    app: u32,
-    direction: &Direction,
-    place: &Place,
-    private: bool,
-    counts: &Arc<RelayCounts>,
-) -> String {
-    let addr = match resolve(place, private).await {
-        Ok(addr) => addr,
-        Err(why) => return why,
+fn fault(end: RelayEnd) -> Fault {
+    let code = match end.why {
+        RelayWhy::Over => Code::NoSuchStream,
+        RelayWhy::Unreachable => Code::RelayUnreachable,
+        RelayWhy::TimedOut => Code::RelayTimeout,
+        RelayWhy::Certificate => Code::RelayCertificate,
+        RelayWhy::CertificateName => Code::RelayCertificateName,
+        RelayWhy::Protocol => Code::RelayProtocol,
+        RelayWhy::Refused => Code::RelayRefused,
+        RelayWhy::Ended => Code::RelayEnded,
     };
-    let way = match direction {
-        Direction::Push { stream } => match hub.stream_named(app, stream) {
-            Some(stream) => RelayWay::Push { stream },
-            None => return "there is no such stream".to_owned(),
-        },
-        Direction::Pull { room, user } => match hub.enter_pulled(app, room, user) {
-            Ok((room, stream)) => RelayWay::Pull { room, stream },
-            Err(fault) => return fault.message.into_owned(),
-        },
-    };
-    let pulled: Option<StreamId> = if let RelayWay::Pull { stream, .. } = way { Some(stream) } else { None };
-    let target = RelayTarget { addr, host: place.host.clone(), app: place.app.clone(), name: place.name.clone() };
-    let (reply, ended) = oneshot::channel();
-    if !hub.tell_media(Command::Relay { way, target, counts: counts.clone(), reply }).await {
-        return "the server is shutting down".to_owned();
-    }
-    let why = ended.await.unwrap_or_else(|_| "the server is shutting down".to_owned());
-    if let Some(stream) = pulled {
-        // One that never carried anything is not waited for.
-        hub.pull_broke(stream);
-    }
-    why
+    Fault::with(code, end.words)
 }
 
 /// Resolves a name. Every address is checked after it was resolved, and the connection goes to the one that was checked: a name
 /// that changes its mind in between gains nothing.
-async fn resolve(place: &Place, private: bool) -> Result<SocketAddr, String> {
+async fn resolve(place: &Place, private: bool) -> Result<SocketAddr, Fault> {
+    let nowhere = || Fault::with(Code::RelayUnreachable, "the name leads nowhere");
     let found = tokio::net::lookup_host((place.host.as_str(), place.port)).await;
-    let mut addresses = found.map_err(|_| "the name leads nowhere".to_owned())?.peekable();
-    if addresses.peek().is_none() {
-        return Err("the name leads nowhere".to_owned());
-    }
-    addresses
-        .find(|address| private || is_public(address.ip()))
-        .ok_or_else(|| "the name leads to an address that relays may not reach (relay_private)".to_owned())
+    let mut addresses = found.map_err(|_| nowhere())?.peekable();
+    addresses.peek().ok_or_else(nowhere)?;
+    addresses.find(|address| private || is_public(address.ip())).ok_or_else(|| {
+        let words = "the name leads to an address that relays may not reach (relay_private)";
+        Fault::with(Code::RelayForbidden, words)
+    })
 }
 
 #[cfg(test)]
@@ -315,7 +374,10 @@ mod tests {
         );
         assert_eq!(place.shown(), "rtmp://example.com:1935/live/s");
         assert_eq!(Place::read("rtmp://[::1]:19350/a/b/c").unwrap().shown(), "rtmp://[::1]:19350/a/b/c");
-        for bad in ["", "http://h/a/b", "rtmps://h/a/b", "rtmp://h/a", "rtmp://h/a/", "rtmp:///a/b", "rtmp://u:p@h/a/b"]
+        let place = Place::read("rtmps://live.example.com/live/s?key=SECRET").unwrap();
+        assert!(place.tls);
+        assert_eq!(place.shown(), "rtmps://live.example.com:443/live/s");
+        for bad in ["", "http://h/a/b", "rtmpe://h/a/b", "rtmp://h/a", "rtmp://h/a/", "rtmp:///a/b", "rtmp://u:p@h/a/b"]
         {
             assert!(Place::read(bad).is_none(), "{bad}");
         }
@@ -326,12 +388,12 @@ mod tests {
         let names =
             ["127.0.0.1", "2130706433", "0x7f000001", "127.1", "0.0.0.0", "localhost", "::1", "::ffff:127.0.0.1"];
         for host in names.into_iter().chain(["10.0.0.1", "169.254.169.254", "fe80::1", "fc00::1", "64:ff9b::7f00:1"]) {
-            let place = Place { host: host.to_owned(), port: 1935, app: "a".into(), name: "b".into() };
+            let place = Place { tls: false, host: host.to_owned(), port: 1935, app: "a".into(), name: "b".into() };
             let refused = resolve(&place, false).await;
             println!("U23 {host}: {refused:?} (bound: refused before connect)");
             assert!(refused.is_err(), "{host}");
         }
-        let place = Place { host: "127.0.0.1".into(), port: 1935, app: "a".into(), name: "b".into() };
+        let place = Place { tls: false, host: "127.0.0.1".into(), port: 1935, app: "a".into(), name: "b".into() };
         assert!(resolve(&place, true).await.is_ok());
     }
 }

@@ -120,6 +120,17 @@ fn b_frames_are_coded_anew_only_by_a_build_that_can() {
 }
 
 #[test]
+fn a_file_of_certificates_without_one_is_refused_by_the_settings_name() {
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    file.write_all(b"no certificate").expect("written");
+    for (setting, path) in [("rtmp.relay_ca", file.path()), ("api.callback_ca", std::path::Path::new("/not/there"))] {
+        let config = Config::load(None, [], &[format!("{setting}={}", path.display())]).expect("a path is a path");
+        let complaints = config.signaling(None).expect_err("refused").complaints;
+        assert!(complaints[0].starts_with(&format!("{setting}: {}: ", path.display())), "{complaints:?}");
+    }
+}
+
+#[test]
 fn every_complaint_is_made_at_once() {
     let complaints = load_text("[http]\na = 1\nb = 2\n[rtmp]\nlisten = true\n").expect_err("refused").complaints;
     assert_eq!(complaints.len(), 3, "{complaints:?}");

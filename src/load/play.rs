@@ -138,6 +138,7 @@ impl Stream {
         match (whep, rtmp, flv) {
             (Some(url), _, _) => Ok(Stream::Whep(Url::parse(url)?)),
             (_, Some(url), _) => RtmpUrl::parse(url)
+                .filter(|url| !url.tls)
                 .map(Stream::Rtmp)
                 .ok_or_else(|| LoadError::new("rtmp needs an address like rtmp://host/app/stream")),
             (_, _, Some(url)) => Ok(Stream::Flv(Url::parse(url)?)),

@@ -56,6 +56,7 @@ impl Goal {
         match (whip, rtmp) {
             (Some(url), _) => Ok(Some(Goal::Whip { url: Url::parse(url)?, token })),
             (None, Some(url)) => RtmpUrl::parse(url)
+                .filter(|url| !url.tls)
                 .map(|url| Some(Goal::Rtmp(url)))
                 .ok_or_else(|| LoadError::new("rtmp needs an address like rtmp://host/app/stream")),
             (None, None) => Ok(None),

@@ -15,10 +15,10 @@ use crate::{
     streams::{Ffmpeg, until},
 };
 
-const DEMO_APP: u32 = 1_400_000_001;
-const WAIT_MAX: Duration = Duration::from_secs(30);
+pub const DEMO_APP: u32 = 1_400_000_001;
+pub const WAIT_MAX: Duration = Duration::from_secs(30);
 
-async fn api(server: &TestServer, app: u32, method: &str, path: &str, body: &str) -> Answer {
+pub async fn api(server: &TestServer, app: u32, method: &str, path: &str, body: &str) -> Answer {
     let secret = if app == STRICT_APP {
         STRICT_SECRET.to_owned()
     } else {
@@ -29,7 +29,7 @@ async fn api(server: &TestServer, app: u32, method: &str, path: &str, body: &str
     ask(server.http, method, &format!("/api/v1/apps/{app}/relays{path}"), &headers, body).await
 }
 
-async fn start(server: &TestServer, body: Value) -> String {
+pub async fn start(server: &TestServer, body: Value) -> String {
     let answer = api(server, STRICT_APP, "POST", "", &body.to_string()).await;
     assert_eq!(answer.status, 201, "{}", answer.text());
     let relay: Value = serde_json::from_str(&answer.text()).expect("JSON");
@@ -38,7 +38,7 @@ async fn start(server: &TestServer, body: Value) -> String {
 }
 
 /// Waits until the relay is as wanted.
-async fn until_so(server: &TestServer, id: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+pub async fn until_so(server: &TestServer, id: &str, is_so: impl Fn(&Value) -> bool) -> Value {
     let began = Instant::now();
     loop {
         let answer = api(server, STRICT_APP, "GET", &format!("/{id}"), "").await;
@@ -146,7 +146,7 @@ async fn u23_relays_reach_no_private_address_unless_the_app_allows_it() {
         println!("U23 {host}: {}", relay["lastError"]);
     }
     assert!(listener.accept().is_err(), "nobody came");
-    for body in ["{}", r#"{"direction":"pull","url":"rtmps://a/b/c"}"#, r#"{"direction":"up","url":"rtmp://a/b/c"}"#] {
+    for body in ["{}", r#"{"direction":"pull","url":"rtmpe://a/b/c"}"#, r#"{"direction":"up","url":"rtmp://a/b/c"}"#] {
         assert_eq!(api(&server, DEMO_APP, "POST", "", body).await.status, 400, "{body}");
     }
     let foreign = ask(server.http, "GET", &format!("/api/v1/apps/{DEMO_APP}/relays"), &[], "").await;

@@ -1,6 +1,6 @@
 //! A server in this process on free ports, with keys of its own, and with a second app that is strict.
 
-use std::{fs, net::SocketAddr};
+use std::{fs, net::SocketAddr, path::PathBuf};
 
 use roomcast::{
     Server,
@@ -22,7 +22,7 @@ pub struct TestServer {
     pub http: SocketAddr,
     pub https: SocketAddr,
     pub rtmp: SocketAddr,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl TestServer {
@@ -55,8 +55,13 @@ impl TestServer {
             http: addresses.http.expect("HTTP is on"),
             https: addresses.https.expect("HTTPS is on"),
             rtmp: addresses.rtmp.expect("RTMP is on"),
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// The self-made certificate of its HTTPS and RTMPS.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.path().join("data/tls-certificate.pem")
     }
 
     pub fn app(&self, sdk_app_id: u32) -> &AppConfig {

@@ -1,6 +1,7 @@
 //! Threads, tasks and clocks: the only callers of `io`, and where everything that is sans-IO is driven from.
 
 pub mod by_destination;
+mod dial;
 pub mod direct;
 pub mod egress;
 pub mod feed;

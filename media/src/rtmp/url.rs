@@ -6,6 +6,8 @@ use std::fmt;
 pub const PATH_BYTES_MAX: usize = 4096;
 /// Where RTMP listens if the URL does not say.
 pub const PORT_DEFAULT: u16 = 1935;
+/// And RTMPS.
+pub const TLS_PORT_DEFAULT: u16 = 443;
 
 /// Names a stream as the client meant it: `rtmp://host/{app}/{name}?{query}`.
 #[derive(Clone, PartialEq, Eq)]
@@ -51,9 +53,11 @@ impl fmt::Debug for StreamPath {
     }
 }
 
-/// An `rtmp://` URL as a client needs it.
+/// An `rtmp://` or `rtmps://` URL as a client needs it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RtmpUrl {
+    /// Over TLS.
+    pub tls: bool,
     /// A name or an address; of an IPv6 address without its brackets.
     pub host: String,
     pub port: u16,
@@ -64,9 +68,14 @@ pub struct RtmpUrl {
 }
 
 impl RtmpUrl {
-    /// `None` if it is not `rtmp://host[:port]/app/name[?query]`.
+    /// `None` if it is not `rtmp://host[:port]/app/name[?query]`, or the same with `rtmps`.
     pub fn parse(url: &str) -> Option<RtmpUrl> {
-        let rest = url.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("rtmp://")).map(|_| &url[7..])?;
+        let (scheme, rest) = url.split_once("://")?;
+        let tls = match scheme {
+            _ if scheme.eq_ignore_ascii_case("rtmp") => false,
+            _ if scheme.eq_ignore_ascii_case("rtmps") => true,
+            _ => return None,
+        };
         let (authority, path) = rest.split_once('/')?;
         let (host, port) = match authority.strip_prefix('[') {
             Some(rest) => rest.split_once(']').map(|(host, port)| (host, port.strip_prefix(':')))?,
@@ -74,19 +83,21 @@ impl RtmpUrl {
         };
         let port = match port {
             Some(port) => port.parse().ok()?,
+            None if tls => TLS_PORT_DEFAULT,
             None => PORT_DEFAULT,
         };
         let (app, name) = path.split_once('/')?;
         if host.is_empty() || app.is_empty() || name.is_empty() || app.contains('?') {
             return None;
         }
-        Some(RtmpUrl { host: host.to_owned(), port, app: app.to_owned(), name: name.to_owned() })
+        Some(RtmpUrl { tls, host: host.to_owned(), port, app: app.to_owned(), name: name.to_owned() })
     }
 
     /// What `connect` carries as `tcUrl`.
     pub fn tc_url(&self) -> String {
         let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
-        format!("rtmp://{open}{}{close}:{}/{}", self.host, self.port, self.app)
+        let scheme = if self.tls { "rtmps" } else { "rtmp" };
+        format!("{scheme}://{open}{}{close}:{}/{}", self.host, self.port, self.app)
     }
 }
 
@@ -180,8 +191,13 @@ mod tests {
         assert_eq!((&*url.host, url.port, &*url.app, &*url.name), ("127.0.0.1", 1936, "push", "1001?a=b/c"));
         let url = RtmpUrl::parse("RTMP://[::1]/live/s").unwrap();
         assert_eq!((&*url.host, url.port, &*url.tc_url()), ("::1", 1935, "rtmp://[::1]:1935/live"));
+        let url = RtmpUrl::parse("rtmps://h/live/s?key=SECRET").unwrap();
+        assert_eq!((url.tls, url.port, &*url.tc_url()), (true, 443, "rtmps://h:443/live"));
+        assert_eq!(format!("{url:?}"), "rtmps://h:443/live/s");
         for bad in [
             "",
+            "rtmp",
+            "rtmpe://h/a/b",
             "rtmp://",
             "http://h/a/b",
             "rtmp://h/a",

@@ -32,7 +32,7 @@ use self::{
     post::{Connection, PostError},
     target::Url,
 };
-use crate::{config::AppConfig, hub::Notice};
+use crate::{config::AppConfig, hub::Notice, trust::trust};
 
 /// How callbacks are sent.
 #[derive(Clone, Debug)]
@@ -253,7 +253,7 @@ impl Inner {
             }
         }
         *connection = None;
-        let tls = || self.tls.get_or_init(|| post::trust(&self.config.roots)).clone();
+        let tls = || self.tls.get_or_init(|| trust(&self.config.roots)).clone();
         connection.insert(Connection::open(&target.url, target.private, tls).await?).post(body, &signature).await
     }
 }

@@ -1,0 +1,93 @@
+//! Relays over RTMPS: to whom they believe, and what they say of everybody else.
+
+use std::net::{SocketAddr, TcpListener};
+
+use serde_json::{Value, json};
+
+use crate::{
+    relay::{DEMO_APP, api, start, until_so},
+    server::{STRICT_APP, TestServer},
+    streams::{Ffmpeg, until},
+};
+
+/// A server that believes this one's certificate.
+async fn believing(there: &TestServer) -> TestServer {
+    let ca = format!("rtmp.relay_ca={}", there.certificate().display());
+    TestServer::start(&["demo.test_stream=false", "signaling.republish_seconds=0", &ca]).await
+}
+
+fn over_tls(url: &str) -> String {
+    url.replace("rtmp://", "rtmps://")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_goes_to_another_roomcast_and_comes_back_over_rtmps() {
+    if !Ffmpeg::exists() {
+        return;
+    }
+    let there = TestServer::start(&["demo.test_stream=false", "signaling.republish_seconds=0"]).await;
+    let here = believing(&there).await;
+    let ticket = here.ticket(STRICT_APP, "pusher", "191");
+    let _push = Ffmpeg::push_sized(&here.push_url(&ticket), "160x120");
+    let url = over_tls(&there.push_url(&there.ticket(DEMO_APP, "relayed", "192")));
+    let stream = format!("{STRICT_APP}_191_pusher_main");
+    let out = start(&here, json!({ "direction": "push", "url": url, "stream": stream })).await;
+    let name = format!("live/{DEMO_APP}_192_relayed_main");
+    until(there.http, &format!("/{name}.flv"), 200).await;
+    let running = until_so(&here, &out, |relay| relay["bytesOut"].as_u64() > Some(20_000)).await;
+    println!("relay out: {running}");
+    assert_eq!(running["state"], "running");
+    assert!(running["url"].as_str().is_some_and(|url| url.starts_with("rtmps://127.0.0.1:")), "{running}");
+
+    let url = format!("rtmps://{}/{name}", there.rtmp);
+    let back = start(&here, json!({ "direction": "pull", "url": url, "roomID": 193, "userID": "pulled" })).await;
+    let viewer = here.ticket(STRICT_APP, "viewer", "193");
+    let path = format!(
+        "/live/{STRICT_APP}_193_pulled_main.flv?userid=viewer&usersig={}&privatemapkey={}",
+        viewer.user_sig, viewer.private_map_key
+    );
+    until(here.http, &path, 200).await;
+    let running = until_so(&here, &back, |relay| relay["bytesIn"].as_u64() > Some(20_000)).await;
+    println!("relay in: {running}");
+    assert_eq!(api(&here, STRICT_APP, "DELETE", &format!("/{back}"), "").await.status, 204);
+    until(here.http, &path, 404).await;
+    assert_eq!(api(&here, STRICT_APP, "DELETE", &format!("/{out}"), "").await.status, 204);
+    until(there.http, &format!("/{name}.flv"), 404).await;
+}
+
+/// What the first attempt to pull from this URL ends with.
+async fn first_end(server: &TestServer, url: &str) -> (Value, String) {
+    let id = start(server, json!({ "direction": "pull", "url": url, "roomID": 194, "userID": "pulled" })).await;
+    let relay = until_so(server, &id, |relay| relay["lastError"].is_string()).await;
+    assert_eq!(api(server, STRICT_APP, "DELETE", &format!("/{id}"), "").await.status, 204);
+    println!("{url}: {} {}", relay["lastCode"], relay["lastError"]);
+    (relay["lastCode"].clone(), relay["lastError"].as_str().expect("text").to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_not_believed_or_does_not_answer_gets_a_code_of_his_own() {
+    let there = TestServer::start(&["demo.test_stream=false", "rtmp.listen=0.0.0.0:0"]).await;
+    let port = there.rtmp.port();
+    let strangers = TestServer::start(&["demo.test_stream=false"]).await;
+    let here = believing(&there).await;
+    let silent = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let silent_at: SocketAddr = silent.local_addr().expect("bound");
+    let free = TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("bound");
+    let (http, stranger) = (there.http, strangers.rtmp);
+    for (url, code, words) in [
+        (format!("rtmps://{stranger}/live/s"), 76002, "vouches"),
+        (format!("rtmps://127.0.0.2:{port}/live/s"), 76003, "another name"),
+        (format!("rtmps://{free}/live/s"), 76000, "connecting"),
+        (format!("rtmps://{http}/live/s"), 76004, "TLS"),
+        (format!("rtmp://{http}/live/s"), 76004, "not RTMP"),
+        (format!("rtmps://127.0.0.1:{port}/live/{DEMO_APP}_1_nobody_main"), 76005, "refused"),
+        (format!("rtmps://{silent_at}/live/s"), 76001, "handshake took too long"),
+    ] {
+        let (got, said) = first_end(&here, &url).await;
+        assert_eq!(got, code, "{url}: {said}");
+        assert!(said.contains(words), "{url}: {said}");
+    }
+    // A refusal has the same code without TLS.
+    let (code, _) = first_end(&here, &format!("rtmp://127.0.0.1:{port}/live/{DEMO_APP}_1_nobody_main")).await;
+    assert_eq!(code, 76005);
+}
