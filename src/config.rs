@@ -102,7 +102,7 @@ settings! {
     /// The process itself.
     server: ServerSettings {
         /// Folder for keys, the self-made certificate and the store. It is made when missing. Deleting it makes fresh keys, and
-        /// forgets the apps, rooms and bans that were made by request; see docs/http-api.md.
+        /// forgets the apps, rooms, bans and relays that were made by request; see docs/http-api.md.
         data_folder: PathSetting = "./roomcast-data",
         /// What is logged, to stderr: error, warn, info, debug or trace, also per module, like "info,media=debug".
         /// RUST_LOG and --log go before it.

@@ -1,9 +1,10 @@
 //! Relays: a stream carried out to another RTMP server, or one pulled in from there, for as long as the app's own server wants
-//! it. What breaks is tried again, later each time.
+//! it. What breaks is tried again, later each time. They are kept in the store, so they outlive the process.
 
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
+    pin::pin,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -17,15 +18,21 @@ use media::{
     command::{RelayCounts, RelayEnd, RelayTarget, RelayWay, RelayWhy},
 };
 use serde::Serialize;
-use tokio::{sync::oneshot, task::AbortHandle, time::sleep};
+use tokio::{
+    sync::{Notify, oneshot},
+    task::AbortHandle,
+    time::sleep,
+};
 use tokio_rustls::rustls::ClientConfig;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
     callback::target::is_public,
     code::{Code, Fault},
-    hub::Hub,
+    config::AppConfig,
+    hub::{Fact, Hub},
     name::{RoomName, is_user_id},
+    store::{Change, RelayRecord, Store},
     trust::trust,
 };
 
@@ -47,6 +54,24 @@ pub enum Direction {
     Push { stream: String },
     /// In, as the stream *main* of this user.
     Pull { room: RoomName, user: String },
+}
+
+impl Direction {
+    /// Of a relay that was kept; `None` if what was kept cannot be.
+    fn of(record: &RelayRecord) -> Option<Direction> {
+        match record.stream.is_empty() {
+            false => Some(Direction::Push { stream: record.stream.clone() }),
+            true => Some(Direction::Pull { room: RoomName::from_text(&record.room)?, user: record.user.clone() }),
+        }
+    }
+
+    fn record(&self, sdk_app_id: u32, url: &str) -> RelayRecord {
+        let record = RelayRecord { sdk_app_id, url: url.to_owned(), ..RelayRecord::default() };
+        match self {
+            Direction::Push { stream } => RelayRecord { stream: stream.clone(), ..record },
+            Direction::Pull { room, user } => RelayRecord { room: room.to_string(), user: user.clone(), ..record },
+        }
+    }
 }
 
 /// The other server.
@@ -146,29 +171,79 @@ pub struct Relays(Arc<Inner>);
 
 struct Inner {
     hub: Hub,
+    store: Store,
     tls: Tls,
-    list: Mutex<BTreeMap<String, Relay>>,
-    last_id: AtomicU64,
+    /// Rung whenever a stream begins anywhere.
+    published: Arc<Notify>,
+    list: Mutex<List>,
+}
+
+/// Those that run, by number.
+#[derive(Default)]
+struct List {
+    relays: BTreeMap<u64, Relay>,
+    last: u64,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.list.get_mut().unwrap_or_else(PoisonError::into_inner).values().for_each(|relay| relay.work.abort());
+        self.list
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .relays
+            .values()
+            .for_each(|relay| relay.work.abort());
     }
 }
 
 impl Relays {
-    pub fn new(hub: Hub) -> Relays {
-        Relays(Arc::new(Inner { hub, tls: Tls::default(), list: Mutex::default(), last_id: AtomicU64::new(0) }))
+    /// None runs before [`follow`](Self::follow).
+    pub fn new(hub: Hub, store: Store) -> Relays {
+        let published = Arc::<Notify>::default();
+        let bell = published.clone();
+        hub.listen(move |notice| {
+            if matches!(notice.fact, Fact::PublishStarted { .. }) {
+                bell.notify_waiters();
+            }
+        });
+        let list = List { last: store.read().last_relay, ..List::default() };
+        Relays(Arc::new(Inner { hub, store, tls: Tls::default(), published, list: Mutex::new(list) }))
     }
 
-    /// Begins a relay. `private`: it may lead to loopback, link-local and private addresses.
-    pub fn start(&self, app: u32, direction: Direction, url: &str, private: bool) -> Result<RelayView, Fault> {
-        let place = Place::read(url)
-            .ok_or_else(|| Fault::field("url", "rtmp://host[:port]/app/name or the same with rtmps"))?;
+    /// Runs the kept relays of these apps, and no others; those that run already go on. Those of an app that is not among them
+    /// are kept, in case that it comes back. Has to be called on a tokio runtime.
+    pub fn follow(&self, apps: &[AppConfig]) {
+        let is_there = |id: u32| apps.iter().any(|app| app.sdk_app_id == id);
+        let mut list = self.lock();
+        // Under the lock: what is forgotten meanwhile is still in the list.
+        let kept = self.0.store.read().relays.clone();
+        for (number, record) in kept.into_iter().filter(|(_, record)| is_there(record.sdk_app_id)) {
+            if list.relays.contains_key(&number) {
+                continue;
+            }
+            match (Direction::of(&record), Place::read(&record.url)) {
+                (Some(direction), Some(place)) => {
+                    list.relays.insert(number, self.begin(number, record.sdk_app_id, direction, place));
+                }
+                _ => warn!(app = record.sdk_app_id, relay = id_of(number), "a kept relay cannot be read"),
+            }
+        }
+        for (number, relay) in list.relays.extract_if(.., |_, relay| !is_there(relay.app)) {
+            self.end(number, &relay);
+        }
+    }
+
+    /// Begins a relay, for as long as nobody stops it. When it returns, a restart begins it again.
+    ///
+    /// # Errors
+    /// A field that cannot be, an address that this app's relays may not reach, or [`RELAYS_PER_APP`] run already. It is not begun
+    /// if it cannot be kept.
+    pub async fn start(&self, app: u32, direction: Direction, url: &str) -> Result<RelayView, Fault> {
+        let form = || Fault::field("url", "rtmp://host[:port]/app/name or the same with rtmps");
+        let place = Place::read(url).ok_or_else(form)?;
         if let Ok(ip) = place.host.parse::<IpAddr>()
-            && !private
             && !is_public(ip)
+            && !may_be_private(&self.0.hub, app)
         {
             return Err(Fault::field("url", "a public address; others have to be allowed with relay_private"));
         }
@@ -177,57 +252,109 @@ impl Relays {
         {
             return Err(Fault::field("userID", "1 to 128 bytes without control characters"));
         }
-        let mut list = self.lock();
-        if list.values().filter(|relay| relay.app == app).count() >= RELAYS_PER_APP {
-            return Err(Fault::with(Code::MediaLimit, format!("limit reached: {RELAYS_PER_APP} relays of one app")));
+        if let Direction::Push { stream } = &direction
+            && stream.is_empty()
+        {
+            return Err(Fault::field("stream", "the full name of a stream"));
         }
-        let id = format!("r{}", self.0.last_id.fetch_add(1, Ordering::Relaxed) + 1);
-        let (status, shown) = (Arc::<Status>::default(), place.shown());
-        info!(app, relay = id, url = shown, ?direction, "relay begins");
-        let errand = Errand {
-            hub: self.0.hub.clone(),
-            tls: self.0.tls.clone(),
-            app,
-            direction: direction.clone(),
-            place,
-            private,
-            status: status.clone(),
+        let (number, view, kept) = {
+            let mut list = self.lock();
+            if list.relays.values().filter(|relay| relay.app == app).count() >= RELAYS_PER_APP {
+                return Err(Fault::with(
+                    Code::MediaLimit,
+                    format!("limit reached: {RELAYS_PER_APP} relays of one app"),
+                ));
+            }
+            list.last += 1;
+            let number = list.last;
+            let kept = self.0.store.submit(vec![Change::PutRelay(number, direction.record(app, url))]);
+            let relay = self.begin(number, app, direction, place);
+            let view = relay.view(number);
+            list.relays.insert(number, relay);
+            (number, view, kept)
         };
-        let work = tokio::spawn(errand.run());
-        let relay = Relay { app, direction, url: shown, status, work: work.abort_handle() };
-        let view = relay.view(&id);
-        list.insert(id, relay);
+        if let Err(fault) = kept.durable().await {
+            if let Some(relay) = self.lock().relays.remove(&number) {
+                self.end(number, &relay);
+            }
+            return Err(fault);
+        }
         Ok(view)
     }
 
     pub fn list(&self, app: u32) -> Vec<RelayView> {
-        self.lock().iter().filter(|(_, relay)| relay.app == app).map(|(id, relay)| relay.view(id)).collect()
+        let list = self.lock();
+        list.relays.iter().filter(|(_, relay)| relay.app == app).map(|(number, relay)| relay.view(*number)).collect()
     }
 
     pub fn get(&self, app: u32, id: &str) -> Result<RelayView, Code> {
-        self.lock().get(id).filter(|relay| relay.app == app).map(|relay| relay.view(id)).ok_or(Code::NotFound)
+        let number = number_of(id).ok_or(Code::NotFound)?;
+        let list = self.lock();
+        let relay = list.relays.get(&number).filter(|relay| relay.app == app).ok_or(Code::NotFound)?;
+        Ok(relay.view(number))
     }
 
-    /// Ends a relay. What it pulled in ends with it.
-    pub fn stop(&self, app: u32, id: &str) -> Result<(), Code> {
-        let mut list = self.lock();
-        let relay = list.get(id).filter(|relay| relay.app == app).ok_or(Code::NotFound)?;
-        relay.work.abort();
-        if let Direction::Pull { room, user } = &relay.direction {
-            self.0.hub.end_pulled(app, room, user);
-        }
-        info!(app, relay = id, "relay ends");
-        list.remove(id);
+    /// Ends a relay for good. What it pulled in ends with it.
+    ///
+    /// # Errors
+    /// There is none of this app, or it cannot be forgotten; then it goes on.
+    pub async fn stop(&self, app: u32, id: &str) -> Result<(), Fault> {
+        self.get(app, id)?;
+        let number = number_of(id).ok_or(Code::NotFound)?;
+        self.0.store.write(Change::RemoveRelay(number)).await?;
+        // Somebody else may have been quicker.
+        let relay = self.lock().relays.remove(&number).ok_or(Code::NotFound)?;
+        self.end(number, &relay);
         Ok(())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Relay>> {
-        self.0.list.lock().unwrap_or_else(PoisonError::into_inner)
+    fn begin(&self, number: u64, app: u32, direction: Direction, place: Place) -> Relay {
+        let (status, url) = (Arc::<Status>::default(), place.shown());
+        info!(app, relay = id_of(number), url, ?direction, "relay begins");
+        let errand = Errand {
+            hub: self.0.hub.clone(),
+            tls: self.0.tls.clone(),
+            published: self.0.published.clone(),
+            app,
+            direction: direction.clone(),
+            place,
+            status: status.clone(),
+        };
+        let work = tokio::spawn(errand.run()).abort_handle();
+        Relay { app, direction, url, status, work }
+    }
+
+    fn end(&self, number: u64, relay: &Relay) {
+        relay.work.abort();
+        if let Direction::Pull { room, user } = &relay.direction {
+            self.0.hub.end_pulled(relay.app, room, user);
+        }
+        info!(app = relay.app, relay = id_of(number), "relay ends");
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, List> {
+        lock(&self.0.list)
     }
 }
 
+/// How a relay is called outside.
+fn id_of(number: u64) -> String {
+    format!("r{number}")
+}
+
+fn number_of(id: &str) -> Option<u64> {
+    let number = id.strip_prefix('r')?.parse().ok()?;
+    // One relay has one name.
+    (id_of(number) == id).then_some(number)
+}
+
+/// Whether this app's relays may lead to loopback, link-local and private addresses.
+fn may_be_private(hub: &Hub, app: u32) -> bool {
+    hub.apps().iter().any(|known| known.sdk_app_id == app && known.relay_private)
+}
+
 impl Relay {
-    fn view(&self, id: &str) -> RelayView {
+    fn view(&self, number: u64) -> RelayView {
         let status = &self.status;
         let (stream, room, user) = match &self.direction {
             Direction::Push { stream } => (Some(stream.clone()), None, None),
@@ -242,7 +369,7 @@ impl Relay {
         };
         let last = lock(&status.last_fault).clone();
         RelayView {
-            id: id.to_owned(),
+            id: id_of(number),
             direction: if stream.is_some() { "push" } else { "pull" },
             url: self.url.clone(),
             stream,
@@ -266,10 +393,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 struct Errand {
     hub: Hub,
     tls: Tls,
+    published: Arc<Notify>,
     app: u32,
     direction: Direction,
     place: Place,
-    private: bool,
     status: Arc<Status>,
 }
 
@@ -279,6 +406,7 @@ impl Errand {
         let status = &self.status;
         let mut pause = FIRST_PAUSE;
         loop {
+            self.stream_there().await;
             let began = Instant::now();
             status.attempts.fetch_add(1, Ordering::Relaxed);
             let ended = self.attempt().await;
@@ -296,6 +424,22 @@ impl Errand {
         }
     }
 
+    /// Waits until the stream that goes out is there.
+    async fn stream_there(&self) {
+        let Direction::Push { stream } = &self.direction else { return };
+        loop {
+            let mut published = pin!(self.published.notified());
+            // From here on no bell is missed.
+            published.as_mut().enable();
+            if self.hub.stream_named(self.app, stream).is_some() {
+                return *lock(&self.status.waiting) = false;
+            }
+            *lock(&self.status.last_fault) = Some(Code::NoSuchStream.into());
+            *lock(&self.status.waiting) = true;
+            published.await;
+        }
+    }
+
     /// One attempt; says why it ended.
     async fn attempt(&self) -> Fault {
         match self.try_once().await {
@@ -306,7 +450,7 @@ impl Errand {
 
     async fn try_once(&self) -> Result<RelayEnd, Fault> {
         let (hub, place) = (&self.hub, &self.place);
-        let addr = resolve(place, self.private).await?;
+        let addr = resolve(place, may_be_private(hub, self.app)).await?;
         let way = match &self.direction {
             Direction::Push { stream } => {
                 RelayWay::Push { stream: hub.stream_named(self.app, stream).ok_or(Code::NoSuchStream)? }

@@ -14,6 +14,7 @@ mod open;
 mod program;
 mod refusals;
 mod relay;
+mod relay_kept;
 mod relay_tls;
 mod rtmp_hostile;
 mod rtmps;

@@ -1,6 +1,7 @@
 //! The program as people meet it: its texts, its exit codes, its end.
 
 use std::{
+    fs::OpenOptions,
     io::{BufRead, BufReader},
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::Path,
@@ -117,6 +118,9 @@ fn a_port_in_use_is_named_with_the_setting_that_changes_it() {
     }
 }
 
+/// In the folder of a [`Running`].
+pub const LOG: &str = "log.txt";
+
 /// A running program; it is ended when the test is.
 pub struct Running {
     /// `None` once its end is waited for.
@@ -129,12 +133,14 @@ impl Running {
         Running::start_with(folder, &[])
     }
 
+    /// What it logs goes to [`LOG`] in the folder, behind what is there.
     pub fn start_with(folder: &Path, arguments: &[&str]) -> Running {
+        let log = OpenOptions::new().create(true).append(true).open(folder.join(LOG)).expect("a file");
         let mut child = roomcast(folder)
             .args(FREE_PORTS)
             .args(arguments)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .expect("it starts");
         let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
@@ -152,6 +158,11 @@ impl Running {
     pub fn http(&self) -> SocketAddr {
         let line = self.greeting.lines().find_map(|line| line.trim().strip_prefix("HTTP ")).expect("the line is there");
         line.trim().parse().expect("an address")
+    }
+
+    pub fn rtmp(&self) -> SocketAddr {
+        let line = self.greeting.lines().find_map(|line| line.trim().strip_prefix("RTMP ")).expect("the line is there");
+        line.split_whitespace().next().and_then(|addr| addr.parse().ok()).expect("an address")
     }
 
     pub fn signal(&self, name: &str) {

@@ -95,12 +95,19 @@ async fn remove(call: AdminCall) -> Result<Answer, Refused> {
     if !call.api.0.store.read().apps.contains_key(&id) {
         return Err(Code::UnknownApp.into());
     }
-    call.api.0.store.write(Change::RemoveApp(id)).await?;
+    // Under the same number there may once be another app, whose relays these are not.
+    let changes = {
+        let facts = call.api.0.store.read();
+        let relays = facts.relays.iter().filter(|(_, relay)| relay.sdk_app_id == id);
+        relays.map(|(number, _)| Change::RemoveRelay(*number)).chain([Change::RemoveApp(id)]).collect()
+    };
+    call.api.0.store.write_all(changes).await?;
     apply(&call.api)
 }
 
 fn apply(api: &Api) -> Result<Answer, Refused> {
     api.put_apps_together().map_err(|error| Fault::with(Code::BadField, error.to_string()))?;
+    api.relays().follow(&api.0.hub.apps());
     Ok(Answer::Done)
 }
 

@@ -95,13 +95,14 @@ impl Api {
     /// A key of an app cannot be used.
     pub fn start(hub: Hub, store: Store, callbacks: Callbacks, config: ApiConfig) -> Result<Api, ConfigError> {
         let configured = hub.apps().to_vec();
-        let relays = Relays::new(hub.clone());
+        let relays = Relays::new(hub.clone(), store.clone());
         let inner = Inner { hub, store, callbacks, relays, config, configured: Mutex::new(configured) };
         let api = Api(Arc::new(inner));
         api.put_apps_together()?;
         api.0.hub.keep_in(&api.0.store);
         let callbacks = api.0.callbacks.clone();
         api.0.hub.listen(move |notice| callbacks.notice(notice));
+        api.0.relays.follow(&api.0.hub.apps());
         Ok(api)
     }
 
@@ -113,8 +114,9 @@ impl Api {
         let mut own = self.0.configured.lock().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *own, configured);
         let result = self.apply_apps(&own);
-        if result.is_err() {
-            *own = before;
+        match result {
+            Ok(()) => self.0.relays.follow(&self.0.hub.apps()),
+            Err(_) => *own = before,
         }
         result
     }

@@ -59,9 +59,7 @@ async fn start(call: Call) -> Answered {
         }
         _ => return Err(Fault::field("direction", "push or pull").into()),
     };
-    let apps = call.hub().apps();
-    let private = apps.iter().any(|app| app.sdk_app_id == call.app && app.relay_private);
-    let relay = call.api.relays().start(call.app, direction, url, private)?;
+    let relay = call.api.relays().start(call.app, direction, url).await?;
     Ok(Answer::Created(json!(relay)))
 }
 
@@ -70,6 +68,6 @@ async fn one(call: Call) -> Answered {
 }
 
 async fn stop(call: Call) -> Answered {
-    call.api.relays().stop(call.app, call.relay()?)?;
+    call.api.relays().stop(call.app, call.relay()?).await?;
     Ok(Answer::Done)
 }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tower::ServiceExt;
 
 use super::*;
-use crate::{callback::CallbackConfig, config::SignalingConfig, hub::Hub, name::RoomName};
+use crate::{callback::CallbackConfig, config::SignalingConfig, hub::Hub, name::RoomName, relay::RELAYS_PER_APP};
 
 const APP: u32 = 1_400_000_001;
 const OTHER: u32 = 1_400_000_002;
@@ -298,6 +298,37 @@ async fn what_happens_in_rooms_reaches_the_apps_server() {
         let body: Value = serde_json::from_str(&bodies.recv().await.unwrap()).unwrap();
         assert_eq!((body["event"].as_str(), body["roomID"].as_str()), (Some(event), Some("lobby")), "{body}");
         assert_eq!(body["sdkAppID"], 9);
+    }
+}
+
+#[tokio::test]
+async fn an_app_has_as_many_relays_as_it_may_and_its_neighbours_do_not_see_them() {
+    let house = House::new();
+    let relays = "/apps/1400000001/relays";
+    let body = |number: usize| json!({ "direction": "push", "url": "rtmps://example.com/a/b?k=HUSH", "stream": format!("s{number}") });
+    for number in 1..=RELAYS_PER_APP {
+        let answer = house.expect(201, "POST", relays, SECRET, body(number)).await;
+        assert_eq!(
+            (&answer["relayID"], &answer["url"]),
+            (&json!(format!("r{number}")), &json!("rtmps://example.com:443/a/b"))
+        );
+    }
+    let refused = house.expect(503, "POST", relays, SECRET, body(0)).await;
+    assert_eq!(refused["code"], 74002);
+    house.expect(404, "GET", "/apps/1400000002/relays/r1", OTHER_SECRET, json!({})).await;
+    house.expect(404, "DELETE", "/apps/1400000002/relays/r1", OTHER_SECRET, json!({})).await;
+    for id in ["r01", "r+1", "1", "r", "r101", "r18446744073709551616"] {
+        house.expect(404, "GET", &format!("{relays}/{id}"), SECRET, json!({})).await;
+    }
+    house.expect(204, "DELETE", &format!("{relays}/r1"), SECRET, json!({})).await;
+    house.expect(404, "DELETE", &format!("{relays}/r1"), SECRET, json!({})).await;
+    assert_eq!(house.expect(201, "POST", relays, SECRET, body(0)).await["relayID"], "r101");
+    for bad in
+        [json!({ "stream": "" }), json!({ "url": "rtmpe://example.com/a/b" }), json!({ "url": "rtmp://10.0.0.1/a/b" })]
+    {
+        let mut body = body(1);
+        body.as_object_mut().unwrap().extend(bad.as_object().unwrap().clone());
+        assert_eq!(house.expect(400, "POST", relays, SECRET, body).await["code"], 72002, "{bad}");
     }
 }
 

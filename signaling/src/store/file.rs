@@ -16,7 +16,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     StoreError,
     mark::Mark,
-    record::{AppRecord, Change, Facts, HistoryLine, RoomKey},
+    record::{AppRecord, Change, Facts, HistoryLine, RelayRecord, RoomKey},
 };
 use crate::name::RoomName;
 
@@ -31,8 +31,12 @@ const CACHE_BYTES: usize = 8 << 20;
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const APPS: TableDefinition<u32, &[u8]> = TableDefinition::new("apps");
+const RELAYS: TableDefinition<u64, &[u8]> = TableDefinition::new("relays");
 const ROOMS: TableDefinition<(u32, &str), &str> = TableDefinition::new("rooms");
 const HISTORY: TableDefinition<(u32, &str, u64), &[u8]> = TableDefinition::new("history");
+
+/// In [`META`]: see [`Facts::last_relay`]. Not there before the first relay.
+const LAST_RELAY: &str = "last_relay";
 
 /// Why a change may not be acknowledged.
 #[derive(Debug, thiserror::Error)]
@@ -118,13 +122,21 @@ impl StoreFile {
         transaction.set_durability(Durability::Immediate)?;
         transaction.set_two_phase_commit(true);
         {
+            let mut meta = transaction.open_table(META)?;
             let mut apps = transaction.open_table(APPS)?;
+            let mut relays = transaction.open_table(RELAYS)?;
             let mut rooms = transaction.open_table(ROOMS)?;
             let mut history = transaction.open_table(HISTORY)?;
             for change in changes {
                 match change {
                     Change::PutApp(app) => drop(apps.insert(app.sdk_app_id, &json(app)[..])?),
                     Change::RemoveApp(id) => drop(apps.remove(id)?),
+                    Change::PutRelay(number, relay) => {
+                        relays.insert(number, &json(relay)[..])?;
+                        let last = meta.get(LAST_RELAY)?.map_or(0, |last| last.value());
+                        meta.insert(LAST_RELAY, last.max(*number))?;
+                    }
+                    Change::RemoveRelay(number) => drop(relays.remove(number)?),
                     Change::PutRoom((app, room), record) => {
                         rooms.insert((*app, &room.to_string()[..]), &record[..])?;
                     }
@@ -148,7 +160,7 @@ impl StoreFile {
                     }
                 }
             }
-            transaction.open_table(META)?.insert("commits", commits)?;
+            meta.insert("commits", commits)?;
         }
         transaction.commit()?;
         Ok(())
@@ -217,7 +229,8 @@ fn open_checked(path: &Path) -> Result<(Database, Facts, u64), StoreError> {
             Ok(value.ok_or(ReadError::Missing)?.value())
         };
         let (format, commits) = (number("format")?, number("commits")?);
-        let facts = if format == FORMAT { read_facts(&transaction)? } else { Facts::default() };
+        let mut facts = if format == FORMAT { read_facts(&transaction)? } else { Facts::default() };
+        facts.last_relay = meta.get(LAST_RELAY).map_err(redb::Error::from)?.map_or(0, |last| last.value());
         Ok((facts, format, commits))
     };
     let (facts, format, commits) = read().map_err(|error| damaged(error.to_string()))?;
@@ -257,6 +270,7 @@ fn read_facts(transaction: &redb::ReadTransaction) -> Result<Facts, ReadError> {
         };
     }
     each!(APPS, |id, value| facts.apps.insert(id, from_json::<AppRecord>(value)?));
+    each!(RELAYS, |number, value| facts.relays.insert(number, from_json::<RelayRecord>(value)?));
     each!(ROOMS, |key, value| facts.rooms.insert(room_key(key)?, value.to_owned()));
     each!(HISTORY, |key, value| {
         let lines = facts.history.entry(room_key((key.0, key.1))?).or_default();

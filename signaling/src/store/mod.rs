@@ -1,4 +1,4 @@
-//! What outlives a restart: apps added at run time; of rooms their records (owner, lock, metadata, bans) and their history.
+//! What outlives a restart: apps added at run time; relays; of rooms their records (owner, lock, metadata, bans) and their history.
 //!
 //! [`Store::write`] returns when its change is durable: a crash in the next instant does not undo it, and whoever
 //! acknowledges something waits for that first. One thread writes; what comes while it writes goes into the next commit
@@ -20,7 +20,7 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-pub use self::record::{AppRecord, Change, Facts, HistoryLine, RoomKey};
+pub use self::record::{AppRecord, Change, Facts, HistoryLine, RelayRecord, RoomKey};
 use self::{file::StoreFile, writer::Request};
 use crate::{
     code::{Code, Fault},

@@ -75,6 +75,29 @@ impl fmt::Debug for AppRecord {
     }
 }
 
+/// A relay that was begun by request. Its `Debug` form shows no URL.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RelayRecord {
+    #[serde(rename = "sdkAppID")]
+    pub sdk_app_id: u32,
+    /// With its query, which may carry secrets.
+    pub url: String,
+    /// The full name of the stream that goes out; empty for one that comes in.
+    pub stream: String,
+    /// As whom it comes in, and where; empty for one that goes out.
+    #[serde(rename = "roomID")]
+    pub room: String,
+    #[serde(rename = "userID")]
+    pub user: String,
+}
+
+impl fmt::Debug for RelayRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RelayRecord").field("sdk_app_id", &self.sdk_app_id).finish_non_exhaustive()
+    }
+}
+
 /// A message that newcomers may be shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HistoryLine {
@@ -90,6 +113,9 @@ pub enum Change {
     /// Adds an app, or replaces it.
     PutApp(AppRecord),
     RemoveApp(u32),
+    /// Adds a relay under a number that no relay had before, or replaces it.
+    PutRelay(u64, RelayRecord),
+    RemoveRelay(u64),
     /// What is known of a room whether or not somebody is in it, as JSON: the room's own business. Replaces what was known.
     PutRoom(RoomKey, String),
     /// Ends a room, with its history.
@@ -106,6 +132,9 @@ pub enum Change {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
     pub apps: BTreeMap<u32, AppRecord>,
+    pub relays: BTreeMap<u64, RelayRecord>,
+    /// The greatest number that a relay ever had: numbers are not used again.
+    pub last_relay: u64,
     pub rooms: BTreeMap<RoomKey, String>,
     pub history: BTreeMap<RoomKey, Vec<HistoryLine>>,
 }
@@ -116,6 +145,11 @@ impl Facts {
         match change {
             Change::PutApp(app) => drop(self.apps.insert(app.sdk_app_id, app)),
             Change::RemoveApp(id) => drop(self.apps.remove(&id)),
+            Change::PutRelay(number, relay) => {
+                self.last_relay = self.last_relay.max(number);
+                self.relays.insert(number, relay);
+            }
+            Change::RemoveRelay(number) => drop(self.relays.remove(&number)),
             Change::PutRoom(room, record) => drop(self.rooms.insert(room, record)),
             Change::RemoveRoom(room) => {
                 self.rooms.remove(&room);
