@@ -385,7 +385,8 @@ settings! {
         play: PlayPolicy = "open",
         /// The key of txSecret/txTime URLs. Without it such URLs are refused.
         push_key: Secret = "",
-        /// With what stream names begin that the room services hand out. Empty: the sdkAppID.
+        /// With what stream names begin that the room services hand out, and the vendor's older names of live streams
+        /// (`{bizid}_{md5}`, see docs/players.md). Empty: the sdkAppID.
         bizid: String = "",
         /// How many of the last text messages to a room its newcomers are told. 0: none.
         history_messages: Whole<0, 1000> = "0",

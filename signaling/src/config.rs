@@ -81,7 +81,8 @@ pub struct AppConfig {
     pub history_messages: usize,
     /// The key of `txSecret`/`txTime` URLs. Without it such URLs are refused.
     pub push_key: Option<String>,
-    /// With what the stream names of push URLs begin that the room services hand out. Default: the sdkAppID.
+    /// With what the stream names of push URLs begin that the room services hand out, and older names of live streams. Default:
+    /// the sdkAppID.
     pub bizid: Option<String>,
     /// When what a ticket allows ends for somebody who is in. Default: with the privateMapKey.
     pub rights_end: RightsEnd,
@@ -101,6 +102,11 @@ pub struct AppConfig {
 }
 
 impl AppConfig {
+    /// With what stream names begin.
+    pub fn bizid(&self) -> String {
+        self.bizid.clone().unwrap_or_else(|| self.sdk_app_id.to_string())
+    }
+
     /// What callbacks are signed with; `None` if there is nothing.
     pub fn callback_key(&self) -> Option<&str> {
         [&self.callback_key, &self.v2_secret].into_iter().flatten().map(String::as_str).find(|key| !key.is_empty())

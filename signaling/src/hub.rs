@@ -12,6 +12,7 @@ mod keep;
 mod letter;
 mod line;
 pub mod notice;
+mod old_name;
 pub(crate) mod peer;
 pub(crate) mod push_name;
 mod relay;
@@ -81,6 +82,7 @@ struct Inner {
     by_media_room: DashMap<RoomId, Weak<Mutex<Cell>>>,
     /// Streams by full name, as URLs say them.
     by_path: DashMap<String, (StreamPath, StreamId)>,
+    old_names: old_name::OldNames,
     sessions: DashMap<String, session::Session>,
     push_names: push_name::PushNames,
     waiting: waiting::WaitingSessions,
@@ -161,6 +163,7 @@ impl Hub {
             by_transport: DashMap::new(),
             by_media_room: DashMap::new(),
             by_path: DashMap::new(),
+            old_names: old_name::OldNames::default(),
             sessions: DashMap::new(),
             push_names: push_name::PushNames::new(),
             waiting: waiting::WaitingSessions::default(),

@@ -9,6 +9,7 @@ mod house;
 mod http;
 mod load;
 mod moving;
+mod old_name;
 mod old_wire;
 mod open;
 mod program;

@@ -33,7 +33,7 @@ impl TestServer {
         let strict = format!(
             "[[app]]\nsdk_app_id = {STRICT_APP}\nsecret = \"{STRICT_SECRET}\"\n\
              private_map_key = \"required\"\nplay = \"ticket\"\n\
-             push_key = \"{STRICT_PUSH_KEY}\"\nrelay_private = true\n"
+             push_key = \"{STRICT_PUSH_KEY}\"\nbizid = \"8888\"\nrelay_private = true\n"
         );
         fs::write(&file, strict).expect("the file is written");
         let data = format!("server.data_folder={}", folder.path().join("data").display());

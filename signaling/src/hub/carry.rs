@@ -187,10 +187,12 @@ impl Inner {
         match index {
             Index::StreamOpened { stream, path } => {
                 self.by_stream.insert(stream, Arc::downgrade(cell));
+                self.old_names.insert(&path, stream);
                 self.by_path.insert(path.to_string(), (path, stream));
             }
             Index::StreamClosed { stream, path } => {
                 self.by_stream.remove(&stream);
+                self.old_names.remove(&path, stream);
                 // Two pairs of room and user can make the same full name; only the entry of this stream may go.
                 self.by_path.remove_if(&path.to_string(), |_, (_, id)| *id == stream);
             }

@@ -13,9 +13,11 @@ use crate::{
 };
 
 impl Hub {
-    /// The stream of this full name, if it is one of this app's.
+    /// The stream of this full name, or of this older one, if it is one of this app's.
     pub(crate) fn stream_named(&self, app: u32, name: &str) -> Option<StreamId> {
-        self.0.by_path.get(name).filter(|entry| entry.0.sdk_app_id == app).map(|entry| entry.1)
+        let named = self.0.by_path.get(name).map(|entry| (entry.0.clone(), Some(entry.1)));
+        let (path, stream) = named.or_else(|| self.0.old_name(name))?;
+        stream.filter(|_| path.sdk_app_id == app)
     }
 
     /// Lets what is pulled from another server into a room, as an RTMP publisher; the stream that he had goes on.

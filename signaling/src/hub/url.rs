@@ -49,8 +49,17 @@ impl Inner {
                 (path, grant)
             }
             None => {
-                let path = push_path(url, &query, self.only_app())?;
-                let full_name = path.to_string();
+                let old = (url.app == APP_LIVE).then(|| percent_decode(&url.name));
+                let old = old.and_then(|name| Some((self.old_push(&name, &query)?, name)));
+                // Signed is the name that the URL says.
+                let (path, full_name) = match old {
+                    Some((path, name)) => (path?, name),
+                    None => {
+                        let path = push_path(url, &query, self.only_app())?;
+                        let full_name = path.to_string();
+                        (path, full_name)
+                    }
+                };
                 let shown = Presented {
                     sdk_app_id: Some(path.sdk_app_id),
                     user: &path.user,
@@ -111,7 +120,10 @@ impl Inner {
         let (path, stream) = match (self.by_path.get(&full_name), made_up) {
             (Some(entry), _) => (entry.0.clone(), Some(entry.1)),
             (None, Some(path)) => (path, None),
-            (None, None) => (StreamPath::parse(&name, None).ok_or(Code::NoSuchStream)?, None),
+            (None, None) => match StreamPath::parse(&name, None) {
+                Some(path) => (path, None),
+                None => self.old_name(&name).ok_or(Code::NoSuchStream)?,
+            },
         };
         if full_name != name && query.value("txsecret").is_some() {
             self.authorise_named(remote, &path, &name, &query)?;

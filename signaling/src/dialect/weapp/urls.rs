@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, header};
 
 use super::{Weapp, call::Why};
 use crate::{
-    config::{PlayPolicy, ReachedAt},
+    config::{AppConfig, PlayPolicy, ReachedAt},
     hub::{
         Hub,
         push_name::{SignedName, main_stream},
@@ -99,8 +99,7 @@ fn signature(named: &SignedName) -> String {
 
 fn bizid(weapp: &Weapp, app: u32) -> String {
     let apps = weapp.hub().apps();
-    let bizid = apps.iter().find(|one| one.sdk_app_id == app).and_then(|one| one.bizid.clone());
-    bizid.unwrap_or_else(|| app.to_string())
+    apps.iter().find(|one| one.sdk_app_id == app).map_or_else(|| app.to_string(), AppConfig::bizid)
 }
 
 /// The stream name of a push URL: what stands between its last `/` and its `?`.

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     auth::url::{tx_secret, tx_time},
+    config::PlayPolicy,
     member::{Newcomer, Protocol, Role},
     name::StreamName,
     room::{Action, Output, Room},
@@ -395,6 +396,89 @@ async fn a_signed_url_pushes_and_plays_by_the_streams_full_name() {
     }
     assert_eq!(house.push("live", "nonsense", "").await.unwrap_err().code, Code::NotFound.number());
     assert_eq!(house.push("vod", &name, "").await.unwrap_err().code, Code::NotFound.number());
+}
+
+/// MD5 of `10001_alice_main`.
+const ALICE_MAIN: &str = "dc55e56030c21f8471e668eff3d4dd58";
+
+#[tokio::test]
+async fn an_older_name_plays_what_the_full_name_does_for_whoever_may() {
+    let other = || AppConfig { sdk_app_id: 7, v2_secret: Some("of 7".into()), play: PlayPolicy::Ticket, ..app() };
+    let house = House::with(|config| {
+        config.apps = vec![
+            AppConfig { bizid: Some("8888".into()), ..other() },
+            AppConfig { bizid: Some("8888".into()), ..app() },
+        ];
+    });
+    let query = |user: &str| format!("sdkappid={APP}&userid={user}&usersig={}", user_sig(user));
+    let grant = house.push("push", "10001", &query("alice")).await.unwrap();
+    let old = format!("8888_{ALICE_MAIN}");
+    assert_eq!(house.play(&old, "").await, Ok(grant.stream), "of two apps with this bizid, the one whose stream it is");
+    assert_eq!(house.hub.stream_named(APP, &old), Some(grant.stream));
+    assert_eq!(house.hub.stream_named(7, &old), None, "it is not this app's");
+    let signed = |name: &str| {
+        let until_s = now_s() + 60;
+        format!("txSecret={}&txTime={}", tx_secret("pushkey", name, until_s), tx_time(until_s))
+    };
+    let played = house.hub.authorise_play(&old, &signed(&old), None).map(|grant| grant.stream);
+    assert_eq!(played, Ok(grant.stream), "signed is the name in the URL");
+    for (name, query, code) in [
+        (old.clone(), signed(&format!("{APP}_10001_alice_main")), Code::UrlSignatureInvalid),
+        (format!("{APP}_{ALICE_MAIN}"), String::new(), Code::NoSuchStream),
+        (format!("8889_{ALICE_MAIN}"), String::new(), Code::NoSuchStream),
+        (format!("8888_{}", ALICE_MAIN.to_uppercase()), String::new(), Code::NoSuchStream),
+    ] {
+        assert_eq!(house.play(&name, &query).await.unwrap_err().code, code.number(), "{name}");
+    }
+    house.event(Event::StreamEnded { stream: grant.stream }).await;
+    house.settled().await;
+    let gone = house.play(&old, "").await.unwrap_err();
+    // The first app of this bizid wants a ticket, and says no more of a stream that is not there.
+    assert_eq!(gone.code, Code::TicketMissing.number());
+}
+
+#[tokio::test]
+async fn without_a_bizid_older_names_begin_with_the_sdk_app_id() {
+    let house = House::new();
+    let grant = house.push("push", "10001", &format!("userid=alice&usersig={}", user_sig("alice"))).await.unwrap();
+    assert_eq!(house.play(&format!("{APP}_{ALICE_MAIN}"), "").await, Ok(grant.stream));
+}
+
+#[tokio::test]
+async fn where_a_ticket_is_wanted_older_names_do_not_say_what_is_there() {
+    let house = House::with(|config| config.apps[0].play = PlayPolicy::Ticket);
+    house.push("push", "10001", &format!("userid=alice&usersig={}", user_sig("alice"))).await.unwrap();
+    let absent = ALICE_MAIN.replace('d', "e");
+    for query in [String::new(), "userid=bob&usersig=bad".to_owned(), "txSecret=00&txTime=FFFFFFFF".to_owned()] {
+        let codes = [ALICE_MAIN, &absent].map(|hash| house.hub.authorise_play(&format!("{APP}_{hash}"), &query, None));
+        assert!(codes[0].is_err() && codes[0] == codes[1], "{query}: {codes:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_push_to_an_older_name_says_who_and_where_it_is_and_both_have_to_fit() {
+    let house = House::with(|config| config.apps[0].bizid = Some("8888".into()));
+    let old = format!("8888_{ALICE_MAIN}");
+    let until_s = now_s() + 60;
+    let signature = format!("txSecret={}&txTime={}", tx_secret("pushkey", &old, until_s), tx_time(until_s));
+    for (query, code) in [
+        ("userid=alice", Code::BadField),
+        ("roomid=10001", Code::BadField),
+        ("roomid=10001&userid=bob", Code::NotFound),
+        ("roomid=10001&userid=alice&stream=aux", Code::NotFound),
+        ("roomid=10001&userid=alice&stream=third", Code::BadField),
+        ("roomid=10001&userid=alice&sdkappid=7", Code::UnknownApp),
+    ] {
+        let refused = house.push("live", &old, &format!("{query}&{signature}")).await.unwrap_err();
+        assert_eq!(refused.code, code.number(), "{query}: {}", refused.text);
+    }
+    let query = "roomid=10001&userid=alice";
+    assert_eq!(house.push("live", &old, query).await.unwrap_err().code, Code::TicketMissing.number());
+    let grant = house.push("live", &old, &format!("{query}&{signature}")).await.unwrap();
+    assert_eq!(house.play(&format!("{APP}_10001_alice_main"), "").await, Ok(grant.stream));
+    assert_eq!(house.play(&old, "").await, Ok(grant.stream));
+    let unknown = format!("8889_{ALICE_MAIN}");
+    assert_eq!(house.push("live", &unknown, query).await.unwrap_err().code, Code::UnknownApp.number());
 }
 
 #[tokio::test]
