@@ -1,9 +1,12 @@
 /** A WebRTC stack that is no browser and shares no code with one: werift. */
 
+import assert from 'node:assert/strict'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 
 import { RTCPeerConnection, useH264, useNACK, useOPUS, usePLI, useSdesMid } from 'werift'
+
+import { until } from './harness.mjs'
 
 /** One peer connection of the independent stack. It knows no loopback addresses unless told of them. */
 export const connection = () =>
@@ -24,4 +27,24 @@ export async function udp() {
   socket.bind(0, '127.0.0.1')
   await once(socket, 'listening')
   return socket
+}
+
+/**
+ * Offers by HTTP, as RFC 9725 says, and takes the answer.
+ * @param {import('./harness.mjs').Server} server @param {import('werift').RTCPeerConnection} peer @param {'whip' | 'whep'} protocol @param {any} ticket @param {Record<string, string>} [query]
+ * @returns {Promise<{ end: () => Promise<Response> }>}
+ */
+export async function negotiate(server, peer, protocol, { sdkAppID, roomID, userID, userSig, privateMapKey }, query = {}) {
+  await peer.setLocalDescription(await peer.createOffer())
+  await until(() => peer.iceGatheringState === 'complete', 5000, 'the candidates')
+  const parameters = new URLSearchParams({ sdkappid: sdkAppID, ...(privateMapKey && { privatemapkey: privateMapKey }), ...query })
+  const url = `http://${server.http}/${protocol}/${roomID}/${userID}?${parameters}`
+  const headers = { Authorization: `Bearer ${userSig}` }
+  const response = await fetch(url, { method: 'POST', headers: { ...headers, 'Content-Type': 'application/sdp' }, body: peer.localDescription?.sdp })
+  const answer = await response.text()
+  assert.equal(response.status, 201, answer)
+  assert.match(response.headers.get('content-type') ?? '', /^application\/sdp/)
+  const session = new URL(response.headers.get('location') ?? assert.fail('no Location'), url)
+  await peer.setRemoteDescription({ type: 'answer', sdp: answer })
+  return { end: () => fetch(session, { method: 'DELETE', headers }) }
 }

@@ -10,7 +10,7 @@ import { MediaStreamTrack } from 'werift'
 
 import { Player, sendRtp } from '../tools/media-tools.mjs'
 import { Browser, Server, until } from './harness.mjs'
-import { connection, udp } from './werift.mjs'
+import { connection, negotiate, udp } from './werift.mjs'
 
 const ROOM = 4001
 /** @type {Server} */ let server
@@ -25,26 +25,6 @@ after(async () => {
   await server?.stop()
 })
 
-/**
- * Offers by HTTP, as RFC 9725 says, and takes the answer.
- * @param {import('werift').RTCPeerConnection} peer @param {'whip' | 'whep'} protocol @param {any} ticket @param {Record<string, string>} [query]
- * @returns {Promise<{ end: () => Promise<Response> }>}
- */
-async function negotiate(peer, protocol, { sdkAppID, roomID, userID, userSig, privateMapKey }, query = {}) {
-  await peer.setLocalDescription(await peer.createOffer())
-  await until(() => peer.iceGatheringState === 'complete', 5000, 'the candidates')
-  const parameters = new URLSearchParams({ sdkappid: sdkAppID, ...(privateMapKey && { privatemapkey: privateMapKey }), ...query })
-  const url = `http://${server.http}/${protocol}/${roomID}/${userID}?${parameters}`
-  const headers = { Authorization: `Bearer ${userSig}` }
-  const response = await fetch(url, { method: 'POST', headers: { ...headers, 'Content-Type': 'application/sdp' }, body: peer.localDescription?.sdp })
-  const answer = await response.text()
-  assert.equal(response.status, 201, answer)
-  assert.match(response.headers.get('content-type') ?? '', /^application\/sdp/)
-  const session = new URL(response.headers.get('location') ?? assert.fail('no Location'), url)
-  await peer.setRemoteDescription({ type: 'answer', sdp: answer })
-  return { end: () => fetch(session, { method: 'DELETE', headers }) }
-}
-
 /** Publishes stamped H.264 and a tone in Opus by WHIP. @param {import('node:test').TestContext} t @param {any} ticket @param {number} toneHz */
 async function publish(t, ticket, toneHz) {
   const peer = connection()
@@ -56,7 +36,7 @@ async function publish(t, ticket, toneHz) {
     socket.on('message', (packet) => peer.connectionState === 'connected' && track.writeRtp(packet))
     t.after(() => socket.close())
   }
-  const session = await negotiate(peer, 'whip', ticket)
+  const session = await negotiate(server, peer, 'whip', ticket)
   await until(() => peer.connectionState === 'connected', 10_000, 'the WHIP connection')
   const source = sendRtp({ videoPort: videoSocket.address().port, audioPort: audioSocket.address().port }, { toneHz })
   t.after(() => source.kill())
@@ -192,7 +172,7 @@ async function playByWhep(t, userID) {
       sender.send(packet.serialize(), ports[kind], '127.0.0.1')
     })
   })
-  const session = await negotiate(peer, 'whep', await server.ticket(`player-${userID}`, ROOM + 1), { play: userID })
+  const session = await negotiate(server, peer, 'whep', await server.ticket(`player-${userID}`, ROOM + 1), { play: userID })
   await until(() => types.video !== 0 && types.audio !== 0, 10_000, 'RTP of both kinds')
 
   const folder = await mkdtemp(join(tmpdir(), 'roomcast-whep-'))

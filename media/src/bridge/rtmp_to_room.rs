@@ -144,6 +144,20 @@ impl RtmpToRoom {
         self.video.reencoding.enabled = enabled;
     }
 
+    /// Whether key frames are made when they are asked for: while pictures are coded anew.
+    pub fn makes_keys(&self) -> bool {
+        #[cfg(feature = "reencode")]
+        return self.video.reencoding.is_running();
+        #[cfg(not(feature = "reencode"))]
+        false
+    }
+
+    /// Makes the next picture a key frame, where [`makes_keys`](Self::makes_keys); otherwise nothing happens.
+    pub fn want_key(&mut self) {
+        #[cfg(feature = "reencode")]
+        self.video.reencoding.want_key();
+    }
+
     /// Another publisher feeds the stream from here on, or the same one anew: nothing is known of him, but what he sends goes
     /// on under the numbers of the one before, at the time when it comes.
     pub fn begin_publisher(&mut self) {

@@ -31,6 +31,8 @@ struct Shared {
     /// Packets were written since the last announcement.
     unannounced: AtomicBool,
     key_wanted: AtomicBool,
+    /// Who asks for a key frame gets one.
+    makes_keys: AtomicBool,
     /// Somebody on the reader's side listens.
     sound_wanted: AtomicBool,
     /// What was kept before the pipe was made is in it.
@@ -82,6 +84,7 @@ fn make(capacity: usize, eager: bool, wake: Wake, wake_writer: Wake) -> (PipeWri
         wake_writer,
         unannounced: AtomicBool::new(false),
         key_wanted: AtomicBool::new(false),
+        makes_keys: AtomicBool::new(false),
         sound_wanted: AtomicBool::new(false),
         caught_up: AtomicBool::new(false),
         closed: AtomicBool::new(false),
@@ -130,6 +133,14 @@ impl PipeWriter {
     /// Whether the reader asked for a key frame since this was last called.
     pub fn take_key_wanted(&self) -> bool {
         self.0.key_wanted.load(Ordering::Relaxed) && self.0.key_wanted.swap(false, Ordering::AcqRel)
+    }
+
+    /// Says whether asking for a key frame is of any use now. At first it is not said to be.
+    pub fn set_makes_keys(&self, makes: bool) {
+        // Looked at first, as it is said again and again.
+        if self.0.makes_keys.load(Ordering::Relaxed) != makes {
+            self.0.makes_keys.store(makes, Ordering::Relaxed);
+        }
     }
 
     /// Whether anybody listens at the other end: sound that would have to be made for nobody need not be. At first nobody does.
@@ -190,6 +201,11 @@ impl PipeReader {
 impl KeyWish {
     pub fn want_key(&self) {
         self.0.want_key();
+    }
+
+    /// Whether the writer says that it makes key frames when it is asked.
+    pub fn is_heard(&self) -> bool {
+        self.0.makes_keys.load(Ordering::Relaxed)
     }
 }
 
@@ -260,6 +276,9 @@ mod tests {
         assert_eq!(woken(), [1, 1]);
         assert!(writer.take_key_wanted());
         assert!(!writer.take_key_wanted());
+        assert!(!wish.is_heard());
+        writer.set_makes_keys(true);
+        assert!(wish.is_heard());
         assert!(!reader.is_caught_up());
         writer.set_caught_up();
         writer.announce();

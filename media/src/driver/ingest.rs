@@ -224,7 +224,11 @@ impl State {
         sink.feed.push(publisher.source, tag.clone());
         let now = Time::from_micros(sink.clock.1.elapsed().as_micros() as u64);
         bridge.set_listened_to(sink.pipe.is_sound_wanted());
+        if sink.pipe.take_key_wanted() {
+            bridge.want_key();
+        }
         bridge.handle_tag(now, &tag, &mut |kind, packet| sink.pipe.write(kind, packet));
+        sink.pipe.set_makes_keys(bridge.makes_keys());
         let (running, made) = bridge.transcoding();
         tally.note(running, made);
         publisher.over = tag.is_end();

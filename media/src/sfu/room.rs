@@ -213,8 +213,7 @@ impl Room {
 
     /// What a newcomer begins with: the kept group of pictures, unless it is long and a key frame can be had instead.
     fn group_for_newcomer(up: &UpTrack) -> Option<RangeInclusive<u64>> {
-        let askable = matches!(up.spec.source, Source::Transport(_) | Source::Relay);
-        up.kept_group().filter(|g| !up.muted && (!askable || g.end() - g.start() < BURST_PACKETS_MAX))
+        up.kept_group().filter(|g| !up.muted && (!up.can_be_asked() || g.end() - g.start() < BURST_PACKETS_MAX))
     }
 
     /// What was kept elsewhere is here now: those who waited for it start.
@@ -242,6 +241,7 @@ impl Room {
                 out.drops.count(DropReason::PipeFull);
             }
         }
+        pipe.set_makes_keys(up.can_be_asked());
         pipe.set_caught_up();
         up.relays.push(pipe);
         true
@@ -409,7 +409,9 @@ impl Room {
         let bare = rtp_header(false, up.spec.payload_type, accepted.seq as u16, accepted.meta.timestamp, 0);
         let packet = if accepted.empty { &bare } else { up.packet(accepted.seq).unwrap_or_default() };
         let (mut closed, mut overrun) = (false, false);
+        let can_be_asked = up.can_be_asked();
         for relay in &up.relays {
+            relay.set_makes_keys(can_be_asked);
             if relay.write(up.spec.id.kind, packet) {
                 continue;
             }
@@ -469,19 +471,19 @@ impl Room {
                 }
             }
         }
-        // The picture stands still until the next key frame. A WebRTC publisher is asked for one when the subscriber wants it;
-        // here it costs nobody else anything, so it need not ask.
-        if spent && up.kind() == Kind::Video && up.spec.source == Source::Pipe {
+        // The picture stands still until the next key frame. Who can be asked for one is asked when the subscriber wants it;
+        // from what is kept it costs nobody else anything, so the subscriber need not ask.
+        if spent && up.kind() == Kind::Video && up.spec.source == Source::Pipe && !up.can_be_asked() {
             self.handle_key_request(now, key, out);
         }
     }
 
-    /// A subscriber cannot go on without a key frame. A bridged publisher cannot be asked for one, so what is kept of his
-    /// pictures is sent to this subscriber again.
+    /// A subscriber cannot go on without a key frame. Where a bridged publisher's pictures are not coded here nobody can be asked
+    /// for one, so what is kept of them is sent to this subscriber again.
     pub fn handle_key_request(&mut self, now: Time, key: DownKey, out: &mut Output) {
         let Some(down) = self.downs.get_mut(key.0 as usize) else { return };
         let Some(up) = self.ups.get_mut(down.up.0 as usize) else { return };
-        if up.spec.source != Source::Pipe {
+        if up.spec.source != Source::Pipe || up.can_be_asked() {
             up.key_frames.want();
             Self::ask_for_key_frame(now, up, out);
         } else if down.is_live() && !up.filling && down.may_restart(now, up.spec.key_frame_interval) {
@@ -543,7 +545,7 @@ impl Room {
     pub fn next_timeout(&self) -> Time {
         let mut next = self.floor.next_timeout().map_or(self.next_report, |at| at.min(self.next_report));
         for (_, up) in &self.ups {
-            if up.spec.source != Source::Pipe {
+            if up.spec.source != Source::Pipe || up.can_be_asked() {
                 let requests = [up.next_nack(), up.key_frames.next_timeout()];
                 next = requests.into_iter().flatten().fold(next, Time::min);
             }
@@ -563,6 +565,7 @@ impl Room {
             }
             // Merged here for this shard; there with the wishes of the others.
             (Source::Relay, _, Some(wish)) if up.key_frames.poll(now) => wish.want_key(),
+            (Source::Pipe, _, Some(wish)) if wish.is_heard() && up.key_frames.poll(now) => wish.want_key(),
             _ => {}
         }
     }
@@ -696,6 +699,70 @@ mod tests {
         assert_eq!(number(&repeated[0]), number(&sent[4]).wrapping_add(1), "under new numbers");
         let next = feed(&mut room, Time::from_millis(1500), up, 6, false);
         assert_eq!(number(&next[0]), number(&repeated[4]).wrapping_add(1));
+    }
+
+    #[test]
+    fn where_the_bridge_makes_key_frames_it_is_asked_for_them_once_for_all() {
+        let (writer, reader) = relay(64, || (), || ());
+        let mut room = Room::new(Time::ZERO, 7);
+        let up = room.publish(spec(Kind::Video, Source::Pipe));
+        room.up_mut(up).unwrap().key_wish = Some(reader.key_wish());
+        let long = BURST_PACKETS_MAX as u16 + 1;
+        (1..=long).for_each(|seq| drop(feed(&mut room, Time::ZERO, up, seq, seq == 1)));
+        let mut out = Output::default();
+        let kept = room.subscribe(subscriber(Kind::Video, 1)).unwrap();
+        room.start(Time::ZERO, kept, &mut out);
+        assert!(!writer.take_key_wanted() && out.forwards.len() == usize::from(long), "it does not: all that is kept");
+
+        writer.set_makes_keys(true);
+        let now = Time::from_millis(1_000);
+        room.handle_timeout(now, &mut out);
+        let mut out = Output::default();
+        let fresh = room.subscribe(subscriber(Kind::Video, 2)).unwrap();
+        room.start(now, fresh, &mut out);
+        assert!(writer.take_key_wanted() && out.forwards.is_empty(), "the group is long");
+        for ms in 0..499 {
+            room.handle_key_request(now + Duration::from_millis(ms), kept, &mut out);
+        }
+        assert!(!writer.take_key_wanted() && out.forwards.is_empty(), "not more often than other publishers");
+        assert_eq!(room.next_timeout(), now + Duration::from_millis(500), "repeated until there is one");
+        room.handle_timeout(now + Duration::from_millis(500), &mut out);
+        assert!(writer.take_key_wanted());
+        assert_eq!(feed(&mut room, now, up, long + 1, true).len(), 2);
+        room.handle_timeout(now + Duration::from_millis(1_000), &mut out);
+        assert!(!writer.take_key_wanted(), "it came");
+        room.handle_key_request(now + Duration::from_millis(1_000), kept, &mut out);
+        assert!(writer.take_key_wanted());
+
+        writer.set_makes_keys(false);
+        let mut out = Output::default();
+        room.handle_key_request(now + Duration::from_millis(2_000), kept, &mut out);
+        assert!(!writer.take_key_wanted() && out.forwards.len() == 1, "what is kept, again");
+    }
+
+    #[test]
+    fn viewers_on_another_shard_are_heard_by_the_bridge_too_while_it_makes_key_frames() {
+        let (bridge, of_bridge) = relay(64, || (), || ());
+        let (mut room, up, mut other, copy, reader, writer) = with_copy(Source::Pipe, 64);
+        room.up_mut(up).unwrap().key_wish = Some(of_bridge.key_wish());
+        bridge.set_makes_keys(true);
+        let mut out = Output::default();
+        feed(&mut room, Time::ZERO, up, 1, true);
+        let watched = writer.clone();
+        assert!(room.relay(Time::ZERO, TRACK, writer, &mut out));
+        let down = other.subscribe(subscriber(Kind::Video, 1)).unwrap();
+        carry(Time::ZERO, &reader, &mut other, copy, &mut out);
+        other.end_filling(Time::ZERO, copy, &mut out);
+        other.start(Time::ZERO, down, &mut out);
+        let now = Time::from_millis(1_000);
+        other.handle_key_request(now, down, &mut out);
+        assert!(watched.take_key_wanted());
+        room.want_key_frame(now, TRACK, &mut out);
+        assert!(bridge.take_key_wanted());
+        bridge.set_makes_keys(false);
+        feed(&mut room, now, up, 2, false);
+        other.handle_key_request(Time::from_millis(2_000), down, &mut out);
+        assert!(!watched.take_key_wanted(), "no more");
     }
 
     #[test]

@@ -42,7 +42,8 @@ const AUDIO_PACKET_BYTES: usize = 320;
 pub enum Source {
     /// A WebRTC publisher: can be asked for packets and key frames.
     Transport(TransportKey),
-    /// The bridge: nothing is lost on the way, and nothing can be asked for.
+    /// The bridge: nothing is lost on the way, and nothing can be asked for but, where it codes pictures itself and says so
+    /// ([`KeyWish::is_heard`]), a key frame.
     Pipe,
     /// The same track on another shard, whose publisher can be asked for key frames.
     Relay,
@@ -117,7 +118,7 @@ pub struct UpTrack {
     pub taps: Vec<PipeWriter>,
     /// The pipes that feed copies of this one on other shards.
     pub relays: Vec<PipeWriter>,
-    /// Of a [`Source::Relay`]: asks the other shard for a key frame.
+    /// Of a [`Source::Relay`]: asks the other shard for a key frame. Of a [`Source::Pipe`]: the bridge.
     pub key_wish: Option<KeyWish>,
     /// Packets are kept, but nobody gets them yet: what was kept elsewhere is still on its way here.
     pub filling: bool,
@@ -179,6 +180,15 @@ impl UpTrack {
             evening: Evening::default(),
             reception: Reception::default(),
             spec,
+        }
+    }
+
+    /// Whether there is somebody who sends a key frame when he is asked for one.
+    pub fn can_be_asked(&self) -> bool {
+        match self.spec.source {
+            Source::Transport(_) | Source::Relay => true,
+            Source::Pipe => self.key_wish.as_ref().is_some_and(KeyWish::is_heard),
+            Source::Nobody => false,
         }
     }
 

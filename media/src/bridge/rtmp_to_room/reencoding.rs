@@ -31,6 +31,18 @@ impl Reencoding {
     pub(super) fn is_on(&self) -> bool {
         self.enabled && !self.failed
     }
+
+    /// Whether pictures are being coded now.
+    pub(super) fn is_running(&self) -> bool {
+        self.coder.is_some()
+    }
+
+    /// The next picture that goes out becomes a key frame.
+    pub(super) fn want_key(&mut self) {
+        if let Some(coder) = &mut self.coder {
+            coder.want_key();
+        }
+    }
 }
 
 impl VideoIn {

@@ -278,6 +278,33 @@ mod coded_anew {
     }
 
     #[test]
+    fn a_key_frame_is_made_when_it_is_asked_for() {
+        let (mut bridge, mut got) = known();
+        assert!(!bridge.makes_keys(), "nothing is coded yet");
+        bridge.want_key();
+        let tags = later(2_000);
+        let half = tags.len() / 2;
+        run_into(&mut bridge, &mut got, &tags[..half], 0);
+        assert!(bridge.makes_keys());
+        let keys = |got: &Got| -> Vec<u32> {
+            let pictures = got.video.chunk_by(|a, b| a.0.timestamp == b.0.timestamp);
+            let keys = pictures.filter(|of_one| of_one.iter().any(|(_, payload)| inspect(payload).key));
+            keys.map(|of_one| of_one[0].0.timestamp).collect()
+        };
+        assert_eq!(keys(&got).len(), 1, "the publisher's own");
+        let before = got.picture_times().len();
+        bridge.want_key();
+        run_into(&mut bridge, &mut got, &tags[half..], 0);
+        let keys = keys(&got);
+        assert_eq!(keys.len(), 2, "one for the asking");
+        let mut times: Vec<u32> = got.video.iter().map(|(header, _)| header.timestamp).collect();
+        times.dedup();
+        assert_eq!(keys[1], times[before], "the very next picture");
+        bridge.begin_publisher();
+        assert!(!bridge.makes_keys(), "he may send no B-frames");
+    }
+
+    #[test]
     fn what_finds_no_place_on_the_way_to_the_room_is_followed_by_a_key_frame() {
         let (mut bridge, mut got) = known();
         let (mut pictures, mut refused) = (0, false);

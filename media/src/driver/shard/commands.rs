@@ -85,6 +85,9 @@ impl Shard {
                     let codec = if track.kind == Kind::Audio { Codec::Opus } else { Codec::H264 };
                     self.publish(room, UpSpec { payload_type: 0, ..piped(&self.config, track, Source::Pipe, codec) })
                 });
+                if let Some(up) = self.rooms[room as usize].room.up_mut(video) {
+                    up.key_wish = Some(pipe.key_wish());
+                }
                 self.pipes.push(PipeSource { room, stream, pipe, audio, video, copy: false });
             }
             ShardCommand::AddCopy { room, track, codec, can_ask, pipe } => {
