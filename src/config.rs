@@ -287,6 +287,11 @@ settings! {
         part_ms: Whole<100, 2000> = "250",
         /// A stream that nobody has asked for so many seconds is packaged no more.
         idle_seconds: Whole<5, 600> = "20",
+        /// A player that has not asked for the playlist for so many seconds is gone, and the app's callback told so. Players
+        /// ask once in a segment at least.
+        player_silence_seconds: Whole<1, 600> = "20",
+        /// Players at once, of all streams.
+        players_max: Whole<0, 1000000> = "10000",
         /// Streams that are packaged at once, each with 32 MiB of media at most. 0: no HLS.
         streams_max: Whole<0, 10000> = "100",
     }

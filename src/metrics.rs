@@ -35,12 +35,23 @@ pub struct Metrics {
     pub hls: Arc<HlsCounts>,
 }
 
-/// What HLS is counted by. Its players are not connected, so that only those who come can be counted.
+/// What HLS is counted by.
 #[derive(Debug, Default)]
 pub struct HlsCounts {
     streams: AtomicU64,
+    playing: AtomicU64,
     admitted: AtomicU64,
     refused: AtomicU64,
+}
+
+/// One HLS player; it stops counting as playing when this is dropped.
+#[derive(Debug)]
+pub struct HlsPlayer(Arc<HlsCounts>);
+
+impl Drop for HlsPlayer {
+    fn drop(&mut self) {
+        self.0.playing.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl HlsCounts {
@@ -53,8 +64,10 @@ impl HlsCounts {
         self.streams.fetch_sub(1, Ordering::Relaxed);
     }
 
-    pub fn admit(&self) {
+    pub fn admit(self: &Arc<Self>) -> HlsPlayer {
         self.admitted.fetch_add(1, Ordering::Relaxed);
+        self.playing.fetch_add(1, Ordering::Relaxed);
+        HlsPlayer(self.clone())
     }
 
     pub fn refuse(&self) {
@@ -168,6 +181,8 @@ impl Metrics {
         }
         out.family("roomcast_hls_streams", Kind::Gauge, "Streams that are packaged for HLS players.");
         out.sample("roomcast_hls_streams", &[], self.hls.streams.load(Ordering::Relaxed));
+        out.family("roomcast_hls_players", Kind::Gauge, "HLS players that ask for playlists.");
+        out.sample("roomcast_hls_players", &[], self.hls.playing.load(Ordering::Relaxed));
         out.family("roomcast_hls_plays_total", Kind::Counter, "HLS players that came, by whether they were let in.");
         for (result, count) in [("admitted", &self.hls.admitted), ("refused", &self.hls.refused)] {
             out.sample("roomcast_hls_plays_total", &[("result", result)], count.load(Ordering::Relaxed));

@@ -43,6 +43,7 @@ pub use self::session::{PlayOffer, PublishOffer, SessionKind, SessionOpened, Tri
 pub use self::{
     control::RoomView,
     notice::{Fact, Notice, Play, PushOrigin},
+    url::HlsGrant,
 };
 use self::{gate::Gate, rights::instant_of};
 use crate::{

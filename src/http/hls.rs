@@ -1,15 +1,17 @@
 //! `/live/{stream}.m3u8`: a stream as low-latency HLS, for players that know nothing else.
 //!
 //! The ticket is checked once, at the multivariant playlist. Everything else stands in a folder whose name says what was
-//! granted and until when, signed with a key of this process: nothing has to be remembered for a player, and all whose rights
-//! do not end share the same addresses, so that a cache in front of the server serves them.
+//! granted and until when, signed with a key of this process; all whose rights do not end share the same files, so that a cache
+//! in front of the server serves them. Who plays is told by the playlist's query, see [`players`].
 //!
 //! A stream is packaged from the first player on, as one more player of its tags, and until nobody has asked for
 //! `hls.idle_seconds`.
 
+mod players;
+
 use std::{
     collections::HashMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -17,7 +19,7 @@ use std::{
 use aws_lc_rs::{hmac, rand};
 use axum::{
     body::Body,
-    extract::{Path, Request, State},
+    extract::{ConnectInfo, Path, Request, State},
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -29,10 +31,11 @@ use media::{
 };
 use signaling::code::{Code, Fault};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     time::{MissedTickBehavior, interval, timeout},
 };
 
+use self::players::{Asking, Players, WORD, Word};
 use super::{
     Face,
     flv::{attach, cors_headers, preflight, refusal},
@@ -56,6 +59,8 @@ pub struct Hls {
     key: hmac::Key,
     settings: HlsSettings,
     streams: Mutex<HashMap<StreamId, Arc<Live>>>,
+    /// For one player each.
+    places: Arc<Semaphore>,
     counts: Arc<HlsCounts>,
     stopping: Stopping,
 }
@@ -66,6 +71,7 @@ struct Live {
     /// Counts parts, so that whoever waits for the next one wakes.
     changed: watch::Sender<u64>,
     asked_at: Mutex<Instant>,
+    players: Arc<Players>,
 }
 
 impl Hls {
@@ -74,7 +80,8 @@ impl Hls {
         // Without randomness nothing in this process would be safe, TLS to begin with.
         rand::fill(&mut secret).expect("the system has randomness");
         let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
-        Arc::new(Hls { key, settings, streams: Mutex::default(), counts, stopping })
+        let places = Arc::new(Semaphore::new(settings.players_max.get() as usize));
+        Arc::new(Hls { key, settings, streams: Mutex::default(), places, counts, stopping })
     }
 
     /// The stream's packaging, which begins if it has not.
@@ -89,7 +96,7 @@ impl Hls {
         let mut streams = lock(&self.streams);
         // Somebody else may have been faster.
         let live = streams.entry(stream).or_insert_with(|| {
-            let live = Arc::new(Live::new(&self.settings));
+            let live = Arc::new(Live::new(&self.settings, self.places.clone()));
             self.counts.begin();
             tokio::spawn(self.clone().feed(stream, live.clone(), player));
             live
@@ -123,17 +130,27 @@ impl Hls {
                         packager.end();
                     }
                     drop(packager);
+                    if over {
+                        live.players.end();
+                    }
                     if changed || over {
                         live.changed.send_modify(|parts| *parts += 1);
                     }
                 }
-                _ = tick.tick() => if self.forget_if_idle(stream, &live) { break },
+                now = tick.tick() => {
+                    let silence = Duration::from_secs(self.settings.player_silence_seconds.get());
+                    live.players.forget_silent(now.into(), silence);
+                    if self.forget_if_idle(stream, &live) {
+                        break;
+                    }
+                }
                 () = self.stopping.started() => {
                     lock(&self.streams).remove(&stream);
                     break;
                 }
             }
         }
+        live.players.end();
         self.counts.end();
     }
 
@@ -153,8 +170,7 @@ impl Hls {
     fn folder(&self, stream: StreamId, until_s: u64) -> String {
         let grant = format!("{}-{until_s}", stream.0);
         let signature = hmac::sign(&self.key, grant.as_bytes());
-        let hex: String = signature.as_ref().iter().take(SIGNATURE_BYTES).map(|byte| format!("{byte:02x}")).collect();
-        format!("{grant}-{hex}")
+        format!("{grant}-{}", hex(&signature.as_ref()[..SIGNATURE_BYTES]))
     }
 
     /// The stream that a folder grants.
@@ -198,7 +214,7 @@ impl Hls {
 }
 
 impl Live {
-    fn new(settings: &HlsSettings) -> Live {
+    fn new(settings: &HlsSettings, places: Arc<Semaphore>) -> Live {
         let settings = Settings {
             segment: Duration::from_secs(settings.segment_seconds.get()),
             part: Duration::from_millis(settings.part_ms.get()),
@@ -207,12 +223,17 @@ impl Live {
             packager: Mutex::new(Packager::new(settings)),
             changed: watch::Sender::new(0),
             asked_at: Mutex::new(Instant::now()),
+            players: Arc::new(Players::new(places)),
         }
     }
 
     fn touch(&self) {
         *lock(&self.asked_at) = Instant::now();
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -222,31 +243,34 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The multivariant playlist: checks the ticket and names the folder of the grant. `name` as it stands in the URL.
 pub(super) async fn begin(face: Face, remote: SocketAddr, name: &str, query: &str) -> Result<Response, Fault> {
-    let grant = face.hub.authorise_play(name, query, Some(remote.ip())).inspect_err(|_| face.metrics.hls.refuse())?;
+    let grant = face.hub.authorise_hls(name, query, Some(remote.ip())).inspect_err(|_| face.metrics.hls.refuse())?;
     let live = face.hls.open(&face.commands, grant.stream).await?;
     let until_s = grant.until.map_or(0, |until| {
         let left = until.saturating_duration_since(Instant::now());
         (now_s() + left.as_secs()).max(1)
     });
     // "./": a name may hold a colon, which would look like a scheme.
-    let media = format!("./{name}/{}/{MEDIA_PLAYLIST}", face.hls.folder(grant.stream, until_s));
+    let folder = face.hls.folder(grant.stream, until_s);
+    let word = Word::new(grant.player).to_text(&face.hls.key, &folder);
+    let media = format!("./{name}/{folder}/{MEDIA_PLAYLIST}?{WORD}={word}");
     let text = face.hls.wait(&live, START_WAIT, |packager| packager.multivariant(&media)).await;
     let text = text.ok_or_else(|| Fault::with(Code::MediaUnavailable, "the stream has sent no key frame yet"))?;
-    face.metrics.hls.admit();
     Ok(playlist(text))
 }
 
 /// What stands in the folder of a grant.
 pub async fn folder(
     State(face): State<Face>,
-    Path((_, folder, name)): Path<(String, String, String)>,
+    ConnectInfo(remote): ConnectInfo<SocketAddr>,
+    Path((stream, folder, file)): Path<(String, String, String)>,
     request: Request,
 ) -> Response {
     let cors = cors_headers(&face.origins, request.headers());
     let answer = match *request.method() {
         Method::GET | Method::HEAD => {
             let query = request.uri().query().unwrap_or_default();
-            serve(&face, &folder, &name, query).await.unwrap_or_else(refusal)
+            let asked = Asked { stream: &stream, folder: &folder, file: &file, query, remote: remote.ip() };
+            serve(&face, asked).await.unwrap_or_else(refusal)
         }
         Method::OPTIONS => (StatusCode::NO_CONTENT, preflight()).into_response(),
         _ => ([(header::ALLOW, "GET, HEAD, OPTIONS")], refusal(Code::MethodNotAllowed.into())).into_response(),
@@ -254,13 +278,31 @@ pub async fn folder(
     (cors, answer).into_response()
 }
 
-async fn serve(face: &Face, folder: &str, name: &str, query: &str) -> Result<Response, Fault> {
-    let stream = face.hls.granted(folder, now_s())?;
-    let live = face.hls.find(stream).ok_or(Code::NoSuchStream)?;
-    if name == MEDIA_PLAYLIST {
-        return media_playlist(face, &live, query).await;
+/// A request for something in a folder.
+struct Asked<'a> {
+    /// As in the URL, decoded.
+    stream: &'a str,
+    folder: &'a str,
+    file: &'a str,
+    query: &'a str,
+    remote: IpAddr,
+}
+
+impl Asked<'_> {
+    /// A part of the query.
+    fn value(&self, name: &str) -> Option<&str> {
+        self.query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
     }
-    let file = File::from_name(name).ok_or(Code::NotFound)?;
+}
+
+async fn serve(face: &Face, asked: Asked<'_>) -> Result<Response, Fault> {
+    let stream = face.hls.granted(asked.folder, now_s())?;
+    let live = face.hls.find(stream).ok_or(Code::NoSuchStream)?;
+    if asked.file == MEDIA_PLAYLIST {
+        let _asking = player(face, &live, stream, &asked)?;
+        return media_playlist(face, &live, &asked).await;
+    }
+    let file = File::from_name(asked.file).ok_or(Code::NotFound)?;
     let found = face.hls.wait(&live, face.hls.wait_max(), |packager| match packager.file(file) {
         Found::Soon => None,
         found => Some(found),
@@ -272,11 +314,21 @@ async fn serve(face: &Face, folder: &str, name: &str, query: &str) -> Result<Res
     }
 }
 
+/// Whose request for the playlist this is; his first is his beginning.
+fn player(face: &Face, live: &Live, stream: StreamId, asked: &Asked<'_>) -> Result<Asking, Fault> {
+    let word =
+        asked.value(WORD).and_then(|text| Word::read(&face.hls.key, asked.folder, text)).ok_or(Code::NotFound)?;
+    let asking = live.players.ask(word.id, || {
+        let watch = face.hub.watch_hls(asked.stream, stream, word.user.as_deref(), Some(asked.remote));
+        Ok((watch.ok_or(Code::NoSuchStream)?, face.metrics.hls.admit()))
+    });
+    asking.inspect_err(|_| face.metrics.hls.refuse())
+}
+
 /// Held back, where the player asks for that, until it has what the player does not know yet.
-async fn media_playlist(face: &Face, live: &Live, query: &str) -> Result<Response, Fault> {
+async fn media_playlist(face: &Face, live: &Live, asked: &Asked<'_>) -> Result<Response, Fault> {
     let bad = |what: &str| Fault::with(Code::BadField, format!("{what} is no number of a segment or part to come"));
-    let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-    let number = |name: &str| value(name).map(|text| text.parse::<u32>().map_err(|_| bad(name))).transpose();
+    let number = |name: &str| asked.value(name).map(|text| text.parse::<u32>().map_err(|_| bad(name))).transpose();
     let (segment, part) = (number("_HLS_msn")?, number("_HLS_part")?);
     let Some(segment) = segment else {
         return match part {

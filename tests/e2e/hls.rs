@@ -18,15 +18,23 @@ const TEST_STREAM: &str = "/live/1400000001_1001_teststream_main.m3u8";
 /// Longest wait for the next part on a busy machine.
 const PART_MAX: Duration = Duration::from_secs(20);
 
-/// The folder that a multivariant playlist names, and the answer.
-async fn begin(server: SocketAddr, path: &str) -> (String, Answer) {
+/// What a multivariant playlist leads to.
+pub struct Begun {
+    /// Where the files are; ends with a slash.
+    pub folder: String,
+    /// The media playlist, with the word of one player.
+    pub playlist: String,
+    answer: Answer,
+}
+
+/// A player that has not asked for the media playlist yet.
+pub async fn begin(server: SocketAddr, path: &str) -> Begun {
     let answer = timeout(PART_MAX, get(server, path)).await.expect("an answer");
     assert_eq!(answer.status, 200, "{}", answer.text());
     let text = answer.text();
-    let media = text.lines().last().expect("the media playlist's address").to_owned();
-    let folder =
-        media.strip_prefix("./").and_then(|media| media.strip_suffix("media.m3u8")).expect("a relative address");
-    (format!("/live/{folder}"), answer)
+    let media = text.lines().last().and_then(|line| line.strip_prefix("./")).expect("a relative address");
+    let (folder, _) = media.split_once("media.m3u8?player=").expect("the media playlist, with a player's word");
+    Begun { folder: format!("/live/{folder}"), playlist: format!("/live/{media}"), answer }
 }
 
 /// What the newest preload hint of a playlist names.
@@ -41,11 +49,11 @@ fn hint(text: &str) -> (u64, u32) {
 #[tokio::test]
 async fn the_test_stream_is_hls_and_a_player_is_told_of_each_part_when_it_is_there() {
     let server = TestServer::start(&[]).await;
-    let (folder, answer) = begin(server.http, TEST_STREAM).await;
+    let Begun { folder, playlist: address, answer } = begin(server.http, TEST_STREAM).await;
     assert_eq!(answer.header("content-type"), "application/vnd.apple.mpegurl");
     assert_eq!(answer.header("access-control-allow-origin"), "*");
     assert!(answer.text().contains("CODECS=\"avc1.") && answer.text().contains("mp4a.40.2"), "{}", answer.text());
-    let mut playlist = get(server.http, &format!("{folder}media.m3u8")).await.text();
+    let mut playlist = get(server.http, &address).await.text();
     let init = ask(server.http, "GET", &format!("{folder}init-0.mp4"), &[("origin", "https://a.example")], "").await;
     assert_eq!((init.status, init.header("content-type")), (200, "video/mp4"));
     assert_eq!(init.header("access-control-allow-origin"), "*");
@@ -53,7 +61,7 @@ async fn the_test_stream_is_hls_and_a_player_is_told_of_each_part_when_it_is_the
     for _ in 0..6 {
         let (segment, part) = hint(&playlist);
         let file = format!("{folder}{segment}.{part}.m4s");
-        let reload = format!("{folder}media.m3u8?_HLS_msn={segment}&_HLS_part={part}");
+        let reload = format!("{address}&_HLS_msn={segment}&_HLS_part={part}");
         // Both are held back until the part is there.
         let both = async { tokio::join!(get(server.http, &file), get(server.http, &reload)) };
         let (media, reloaded) = timeout(PART_MAX, both).await.expect("the part comes");
@@ -68,15 +76,21 @@ async fn the_test_stream_is_hls_and_a_player_is_told_of_each_part_when_it_is_the
 #[tokio::test]
 async fn what_is_asked_wrongly_is_refused_with_a_code() {
     let server = TestServer::start(&[]).await;
-    let (folder, _) = begin(server.http, TEST_STREAM).await;
-    let (segment, _) = hint(&get(server.http, &format!("{folder}media.m3u8")).await.text());
+    let Begun { folder, playlist, .. } = begin(server.http, TEST_STREAM).await;
+    let (segment, _) = hint(&get(server.http, &playlist).await.text());
+    let other = begin(server.http, &format!("{TEST_STREAM}?userid=x")).await.playlist;
+    assert_ne!(playlist, other, "each player has a word of his own");
     for (path, status) in [
-        (format!("{folder}media.m3u8?_HLS_msn={}", segment + 9), 400),
-        (format!("{folder}media.m3u8?_HLS_part=1"), 400),
-        (format!("{folder}media.m3u8?_HLS_msn=x"), 400),
+        (format!("{playlist}&_HLS_msn={}", segment + 9), 400),
+        (format!("{playlist}&_HLS_part=1"), 400),
+        (format!("{playlist}&_HLS_msn=x"), 400),
+        (format!("{folder}media.m3u8"), 404),
+        (format!("{folder}media.m3u8?player="), 404),
+        (format!("{playlist}0"), 404),
+        (playlist.replace("teststream", "nobody").replace("player=", "player=1"), 404),
         (format!("{folder}99999.m4s"), 404),
         (format!("{folder}nothing.txt"), 404),
-        (format!("{}media.m3u8", folder.replace("-0-", "-9999999999-")), 404),
+        (playlist.replace("-0-", "-9999999999-"), 404),
         ("/live/1400000001_1001_nobody_main.m3u8".to_owned(), 404),
     ] {
         let answer = get(server.http, &path).await;
@@ -89,6 +103,7 @@ async fn what_is_asked_wrongly_is_refused_with_a_code() {
     assert_eq!(ask(server.http, "POST", &format!("{folder}media.m3u8"), &[], "").await.status, 405);
     let metrics = get(server.http, "/metrics").await.text();
     assert!(metrics.contains("roomcast_hls_streams 1\n"), "{metrics}");
+    assert!(metrics.contains("roomcast_hls_players 1\n"), "{metrics}");
     assert!(metrics.contains("roomcast_hls_plays_total{result=\"refused\"} 1\n"), "{metrics}");
 }
 
@@ -110,6 +125,25 @@ async fn more_streams_than_hls_may_package_are_refused_by_the_limits_name() {
     };
     assert_eq!(answer.status, 503);
     assert!(answer.text().contains("hls.streams_max"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn more_hls_players_than_there_may_be_are_refused_by_the_limits_name() {
+    let server = TestServer::start(&["hls.players_max=2"]).await;
+    let stream = begin(server.http, TEST_STREAM).await;
+    let mut players = vec![stream.playlist];
+    for _ in 0..2 {
+        players.push(begin(server.http, TEST_STREAM).await.playlist);
+    }
+    let mut answers = Vec::new();
+    for player in &players {
+        answers.push(get(server.http, player).await);
+    }
+    assert_eq!(answers.iter().map(|answer| answer.status).collect::<Vec<_>>(), [200, 200, 503]);
+    assert!(answers[2].text().contains("hls.players_max"), "{}", answers[2].text());
+    assert_eq!(get(server.http, &players[0]).await.status, 200, "who plays goes on");
+    let metrics = get(server.http, "/metrics").await.text();
+    assert!(metrics.contains("roomcast_hls_players 2\n"), "{metrics}");
 }
 
 async fn until_known(server: SocketAddr) -> Answer {

@@ -53,7 +53,7 @@ pub enum What {
         user: String,
         stream: StreamName,
     },
-    /// By RTMP or FLV; players by WHEP and in rooms are members.
+    /// By RTMP, FLV or HLS; players by WHEP and in rooms are members.
     PlayStarted {
         #[serde(flatten)]
         play: PlayInfo,
@@ -74,7 +74,7 @@ pub struct PlayInfo {
     #[serde(rename = "userID")]
     pub user: String,
     pub stream: StreamName,
-    /// `rtmp` or `flv`.
+    /// `rtmp`, `flv` or `hls`.
     pub protocol: String,
     /// Who plays, if he showed a ticket.
     #[serde(rename = "playerID", skip_serializing_if = "Option::is_none")]

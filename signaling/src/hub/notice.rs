@@ -56,7 +56,7 @@ pub enum Fact {
     },
     /// Who a room service says is in the room is not what it was.
     ListChanged,
-    /// Somebody plays a stream by RTMP or FLV. Of this and of its end nothing is ordered with what happens in the room.
+    /// Somebody plays a stream by RTMP, FLV or HLS. Of this and of its end nothing is ordered with what happens in the room.
     PlayStarted(Play),
     PlayStopped(Play),
 }
@@ -82,7 +82,7 @@ pub struct Play {
     /// Whose stream it is.
     pub user: String,
     pub stream: StreamName,
-    /// `rtmp` or `flv`.
+    /// `rtmp`, `flv` or `hls`.
     pub protocol: &'static str,
     /// Who plays, if he showed a ticket.
     pub player: Option<String>,

@@ -1,8 +1,11 @@
-//! Pushing and playing by URL: RTMP in both directions, HTTP-FLV and WebSocket-FLV out.
+//! Pushing and playing by URL: RTMP in both directions, HTTP-FLV, WebSocket-FLV and HLS out.
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use media::command::{PlayGrant, PlayWatch, PushGrant, StreamUrl};
+use media::{
+    StreamId,
+    command::{PlayGrant, PlayWatch, PushGrant, StreamUrl},
+};
 
 use super::{
     Hub, Inner,
@@ -26,6 +29,16 @@ const APP_PUSH: &str = "push";
 /// The RTMP application of streams by their full name.
 const APP_LIVE: &str = "live";
 
+/// Leave to play a stream by HLS, whose players come and go with single requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HlsGrant {
+    pub stream: StreamId,
+    /// When the player has to go, if he has to.
+    pub until: Option<Instant>,
+    /// Who plays, if he showed a ticket.
+    pub player: Option<String>,
+}
+
 impl Hub {
     /// Whether somebody may play the stream of this full name by HTTP-FLV, and which stream it is. `query` is what stood
     /// behind the `?`, not decoded.
@@ -34,6 +47,42 @@ impl Hub {
     pub fn authorise_play(&self, name: &str, query: &str, remote: Option<IpAddr>) -> Result<PlayGrant, Code> {
         self.0.play("flv", name, query, remote)
     }
+
+    /// The same for HLS. Nobody is told of anything yet: see [`Hub::watch_hls`].
+    pub fn authorise_hls(&self, name: &str, query: &str, remote: Option<IpAddr>) -> Result<HlsGrant, Code> {
+        let Allowed { stream, until, player, .. } = self.0.allow_play(name, query, remote)?;
+        Ok(HlsGrant { stream, until, player })
+    }
+
+    /// Whom to tell of an HLS player that begins, and when it is gone; `None` unless `stream` is there under this name, which is
+    /// decoded already. `player`: of its grant. What this gives is good for one player, once.
+    pub fn watch_hls(
+        &self,
+        name: &str,
+        stream: StreamId,
+        player: Option<&str>,
+        remote: Option<IpAddr>,
+    ) -> Option<PlayWatch> {
+        let named = self.0.find_stream(name).filter(|named| named.stream == Some(stream))?;
+        Some(self.0.watch_play(&named.path, "hls", player, remote))
+    }
+}
+
+/// A stream that somebody may play.
+struct Allowed {
+    path: StreamPath,
+    stream: StreamId,
+    until: Option<Instant>,
+    player: Option<String>,
+}
+
+/// What a name means.
+struct Named {
+    path: StreamPath,
+    /// None if there is no such stream now.
+    stream: Option<StreamId>,
+    /// It is not the stream's full name, but one that a room service gave.
+    made_up: bool,
 }
 
 impl Inner {
@@ -112,23 +161,18 @@ impl Inner {
         query: &str,
         remote: Option<IpAddr>,
     ) -> Result<PlayGrant, Code> {
+        let Allowed { path, stream, until, player } = self.allow_play(name, query, remote)?;
+        let watch = self.watch_play(&path, protocol, player.as_deref(), remote);
+        Ok(PlayGrant { stream, until, watch })
+    }
+
+    fn allow_play(&self, name: &str, query: &str, remote: Option<IpAddr>) -> Result<Allowed, Code> {
         let name = percent_decode(name);
         let query = Query::parse(query);
-        // A live stream's name means its room and user, however many `_` they contain; other names are taken apart.
-        let made_up = self.push_names.path(&name);
-        let full_name = made_up.as_ref().map_or_else(|| name.clone(), StreamPath::to_string);
-        let (path, stream) = match (self.by_path.get(&full_name), made_up) {
-            (Some(entry), _) => (entry.0.clone(), Some(entry.1)),
-            (None, Some(path)) => (path, None),
-            (None, None) => match StreamPath::parse(&name, None) {
-                Some(path) => (path, None),
-                None => self.old_name(&name).ok_or(Code::NoSuchStream)?,
-            },
-        };
-        if full_name != name && query.value("txsecret").is_some() {
+        let Named { path, stream, made_up } = self.find_stream(&name).ok_or(Code::NoSuchStream)?;
+        if made_up && query.value("txsecret").is_some() {
             self.authorise_named(remote, &path, &name, &query)?;
-            let watch = self.watch_play(&path, protocol, None, remote);
-            return Ok(PlayGrant { stream: stream.ok_or(Code::NoSuchStream)?, until: None, watch });
+            return Ok(Allowed { path, stream: stream.ok_or(Code::NoSuchStream)?, until: None, player: None });
         }
         let shown = Presented {
             sdk_app_id: Some(path.sdk_app_id),
@@ -139,10 +183,25 @@ impl Inner {
         };
         let needed = Privilege::JOIN | Privilege::whole(path.stream, Privilege::to_receive);
         let grant = self.authorise(remote, &shown, needed)?;
-        let stream = stream.ok_or(Code::NoSuchStream)?;
-        let player = query.value("userid").filter(|_| query.value("usersig").is_some());
-        let watch = self.watch_play(&path, protocol, player, remote);
-        Ok(PlayGrant { stream, until: grant.ends_at_s.and_then(instant_of), watch })
+        let player = query.value("userid").filter(|_| query.value("usersig").is_some()).map(str::to_owned);
+        let until = grant.ends_at_s.and_then(instant_of);
+        Ok(Allowed { path, stream: stream.ok_or(Code::NoSuchStream)?, until, player })
+    }
+
+    /// `None` if the name can mean no stream.
+    fn find_stream(&self, name: &str) -> Option<Named> {
+        // A live stream's name means its room and user, however many `_` they contain; other names are taken apart.
+        let made_up = self.push_names.path(name);
+        let full_name = made_up.as_ref().map_or_else(|| name.to_owned(), StreamPath::to_string);
+        let (path, stream) = match (self.by_path.get(&full_name), made_up) {
+            (Some(entry), _) => (entry.0.clone(), Some(entry.1)),
+            (None, Some(path)) => (path, None),
+            (None, None) => match StreamPath::parse(name, None) {
+                Some(path) => (path, None),
+                None => self.old_name(name)?,
+            },
+        };
+        Some(Named { path, stream, made_up: full_name != name })
     }
 
     /// Tells listeners when a player begins and when it is gone.

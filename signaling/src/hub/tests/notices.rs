@@ -3,7 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::{hub::Fact, name::StreamName};
+use crate::{
+    hub::{Fact, Play},
+    name::StreamName,
+};
 
 fn name_of(fact: &Fact) -> String {
     let text = format!("{fact:?}");
@@ -111,4 +114,43 @@ async fn listeners_hear_where_a_push_came_from_and_who_plays_and_is_gone() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn an_hls_player_is_told_of_like_the_others_and_only_under_its_streams_name() {
+    let house = House::new();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    house.hub.listen({
+        let heard = heard.clone();
+        move |notice| heard.lock().unwrap().push(notice.fact.clone())
+    });
+    let stream = house.pushed("cam").await;
+    let name = format!("{APP}_{ROOM}_cam_main");
+    let grant = house.hub.authorise_hls(&name, "userid=eye", None).unwrap();
+    assert_eq!((grant.stream, grant.until, grant.player), (stream, None, None));
+    assert_eq!(
+        house.hub.authorise_hls(&format!("{APP}_{ROOM}_nobody_main"), "", None).unwrap_err(),
+        Code::NoSuchStream
+    );
+    house.settled().await;
+    heard.lock().unwrap().clear();
+    let other = StreamId(stream.0 + 1);
+    for (name, stream) in [(name.as_str(), other), (&format!("{APP}_{ROOM}_cam_aux"), stream), ("nonsense", stream)] {
+        assert!(house.hub.watch_hls(name, stream, None, None).is_none(), "{name}");
+    }
+    for _ in 0..2 {
+        drop(house.hub.watch_hls(&name, stream, Some("anna"), Some([203, 0, 113, 5].into())).unwrap().begin());
+    }
+    let heard = heard.lock().unwrap().clone();
+    let plays: Vec<Play> = heard
+        .iter()
+        .map(|fact| match fact {
+            Fact::PlayStarted(play) | Fact::PlayStopped(play) => play.clone(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!((plays.len(), &plays[0], &plays[2]), (4, &plays[1], &plays[3]));
+    assert_ne!(plays[0].id, plays[2].id, "whoever begins again is another");
+    assert_eq!((plays[0].user.as_str(), plays[0].protocol), ("cam", "hls"));
+    assert_eq!((plays[0].player.as_deref(), plays[0].ip), (Some("anna"), Some([203, 0, 113, 5].into())));
 }
