@@ -1,5 +1,6 @@
 //! The whole server over real sockets on loopback: what needs sockets, the wall clock, or both crates.
 
+mod callbacks;
 mod clients;
 mod durable;
 mod faces;

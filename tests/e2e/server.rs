@@ -28,12 +28,17 @@ pub struct TestServer {
 impl TestServer {
     /// Starts on loopback; `set` are further `section.key=value` texts.
     pub async fn start(set: &[&str]) -> TestServer {
+        TestServer::start_with("", set).await
+    }
+
+    /// The same, with further text in the file of settings.
+    pub async fn start_with(more: &str, set: &[&str]) -> TestServer {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("roomcast.toml");
         let strict = format!(
             "[[app]]\nsdk_app_id = {STRICT_APP}\nsecret = \"{STRICT_SECRET}\"\n\
              private_map_key = \"required\"\nplay = \"ticket\"\n\
-             push_key = \"{STRICT_PUSH_KEY}\"\nbizid = \"8888\"\nrelay_private = true\n"
+             push_key = \"{STRICT_PUSH_KEY}\"\nbizid = \"8888\"\nrelay_private = true\n{more}"
         );
         fs::write(&file, strict).expect("the file is written");
         let data = format!("server.data_folder={}", folder.path().join("data").display());
