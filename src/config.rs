@@ -285,6 +285,9 @@ settings! {
         segment_seconds: Whole<1, 10> = "4",
         /// Longest part, in milliseconds. Shorter: less delay, and more requests of each player.
         part_ms: Whole<100, 2000> = "250",
+        /// How far playlists go back, in longest segments; what is more than 32 MiB of media goes earlier. From seven on, players
+        /// who know the playlist are told what is new only (`_HLS_skip`).
+        window_segments: Whole<3, 100> = "12",
         /// A stream that nobody has asked for so many seconds is packaged no more.
         idle_seconds: Whole<5, 600> = "20",
         /// A player that has not asked for the playlist for so many seconds is gone, and the app's callback told so. Players

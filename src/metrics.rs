@@ -42,6 +42,8 @@ pub struct HlsCounts {
     playing: AtomicU64,
     admitted: AtomicU64,
     refused: AtomicU64,
+    whole: AtomicU64,
+    updates: AtomicU64,
 }
 
 /// One HLS player; it stops counting as playing when this is dropped.
@@ -68,6 +70,12 @@ impl HlsCounts {
         self.admitted.fetch_add(1, Ordering::Relaxed);
         self.playing.fetch_add(1, Ordering::Relaxed);
         HlsPlayer(self.clone())
+    }
+
+    /// A media playlist is answered, whole or with what the player knows left out.
+    pub fn answer(&self, is_update: bool) {
+        let count = if is_update { &self.updates } else { &self.whole };
+        count.fetch_add(1, Ordering::Relaxed);
     }
 
     pub fn refuse(&self) {
@@ -186,6 +194,14 @@ impl Metrics {
         out.family("roomcast_hls_plays_total", Kind::Counter, "HLS players that came, by whether they were let in.");
         for (result, count) in [("admitted", &self.hls.admitted), ("refused", &self.hls.refused)] {
             out.sample("roomcast_hls_plays_total", &[("result", result)], count.load(Ordering::Relaxed));
+        }
+        out.family(
+            "roomcast_hls_playlists_total",
+            Kind::Counter,
+            "HLS media playlists, by whether what the player knows was left out.",
+        );
+        for (kind, count) in [("whole", &self.hls.whole), ("update", &self.hls.updates)] {
+            out.sample("roomcast_hls_playlists_total", &[("kind", kind)], count.load(Ordering::Relaxed));
         }
     }
 }

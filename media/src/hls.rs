@@ -10,6 +10,7 @@ mod tests;
 use bytes::Bytes;
 
 pub use packager::{Packager, Settings};
+pub use playlist::MediaPlaylist;
 
 /// What a request for a file of a stream finds.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -25,7 +25,7 @@ use axum::{
 };
 use media::{
     Command, StreamId,
-    hls::{File, Found, Packager, Settings},
+    hls::{File, Found, MediaPlaylist, Packager, Settings},
     outlet::{Given, Player},
     units::time::Time,
 };
@@ -218,6 +218,7 @@ impl Live {
         let settings = Settings {
             segment: Duration::from_secs(settings.segment_seconds.get()),
             part: Duration::from_millis(settings.part_ms.get()),
+            window: settings.window_segments.get() as u32,
         };
         Live {
             packager: Mutex::new(Packager::new(settings)),
@@ -330,22 +331,30 @@ async fn media_playlist(face: &Face, live: &Live, asked: &Asked<'_>) -> Result<R
     let bad = |what: &str| Fault::with(Code::BadField, format!("{what} is no number of a segment or part to come"));
     let number = |name: &str| asked.value(name).map(|text| text.parse::<u32>().map_err(|_| bad(name))).transpose();
     let (segment, part) = (number("_HLS_msn")?, number("_HLS_part")?);
-    let Some(segment) = segment else {
-        return match part {
-            Some(_) => Err(bad("_HLS_part without _HLS_msn")),
-            None => {
-                let first =
-                    face.hls.wait(live, START_WAIT, |packager| packager.is_playable().then(|| packager.media()));
-                Ok(playlist(first.await.ok_or_else(pauses)?))
-            }
-        };
+    let update = match asked.value("_HLS_skip") {
+        None => false,
+        Some("YES" | "v2") => true,
+        Some(_) => return Err(Fault::with(Code::BadField, "_HLS_skip is neither YES nor v2")),
     };
-    let text = face.hls.wait(live, face.hls.wait_max(), |packager| match packager.has(u64::from(segment), part) {
-        None => Some(Err(bad("_HLS_msn"))),
-        Some(true) => Some(Ok(packager.media())),
-        Some(false) => None,
+    let (limit, segment) = match (segment, part) {
+        (Some(segment), _) => (face.hls.wait_max(), Some(u64::from(segment))),
+        (None, Some(_)) => return Err(bad("_HLS_part without _HLS_msn")),
+        (None, None) => (START_WAIT, None),
+    };
+    let found = face.hls.wait(live, limit, |packager| {
+        let is_ready = match segment {
+            Some(segment) => packager.has(segment, part),
+            None => Some(packager.is_playable()),
+        };
+        match is_ready {
+            None => Some(Err(bad("_HLS_msn"))),
+            Some(true) => Some(Ok(packager.media(update))),
+            Some(false) => None,
+        }
     });
-    Ok(playlist(text.await.ok_or_else(pauses)??))
+    let MediaPlaylist { text, skipped } = found.await.ok_or_else(pauses)??;
+    face.metrics.hls.answer(skipped > 0);
+    Ok(playlist(text))
 }
 
 fn pauses() -> Fault {

@@ -84,6 +84,7 @@ async fn what_is_asked_wrongly_is_refused_with_a_code() {
         (format!("{playlist}&_HLS_msn={}", segment + 9), 400),
         (format!("{playlist}&_HLS_part=1"), 400),
         (format!("{playlist}&_HLS_msn=x"), 400),
+        (format!("{playlist}&_HLS_skip=NO"), 400),
         (format!("{folder}media.m3u8"), 404),
         (format!("{folder}media.m3u8?player="), 404),
         (format!("{playlist}0"), 404),
@@ -105,6 +106,33 @@ async fn what_is_asked_wrongly_is_refused_with_a_code() {
     assert!(metrics.contains("roomcast_hls_streams 1\n"), "{metrics}");
     assert!(metrics.contains("roomcast_hls_players 1\n"), "{metrics}");
     assert!(metrics.contains("roomcast_hls_plays_total{result=\"refused\"} 1\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_player_who_asks_for_an_update_is_spared_what_he_knows() {
+    let server = TestServer::start(&["hls.segment_seconds=1", "hls.window_segments=8"]).await;
+    let Begun { playlist: address, .. } = begin(server.http, TEST_STREAM).await;
+    let mut playlist = get(server.http, &address).await.text();
+    assert!(playlist.contains(",CAN-SKIP-UNTIL=6.000\n"), "{playlist}");
+    let updated = async {
+        loop {
+            let (segment, part) = hint(&playlist);
+            let skip = if segment % 2 == 0 { "YES" } else { "v2" };
+            let path = format!("{address}&_HLS_msn={segment}&_HLS_part={part}&_HLS_skip={skip}");
+            playlist = get(server.http, &path).await.text();
+            if playlist.contains("#EXT-X-SKIP:SKIPPED-SEGMENTS=") && skip == "v2" {
+                return playlist;
+            }
+        }
+    };
+    let update = timeout(2 * PART_MAX, updated).await.expect("after some segments there is something to skip");
+    assert!(update.contains("#EXT-X-VERSION:9\n") && !update.contains("#EXT-X-MAP"), "{update}");
+    // Without being asked, nothing is left out.
+    let whole = get(server.http, &address).await.text();
+    assert!(whole.contains("#EXT-X-VERSION:6\n") && whole.contains("#EXT-X-MAP"), "{whole}");
+    let metrics = get(server.http, "/metrics").await.text();
+    let updates = metrics.lines().find_map(|line| line.strip_prefix("roomcast_hls_playlists_total{kind=\"update\"} "));
+    assert!(updates.is_some_and(|count| count != "0"), "{metrics}");
 }
 
 #[tokio::test]

@@ -37,9 +37,6 @@ const AUDIO_SEGMENT: Duration = Duration::from_secs(2);
 /// Segments that playlists do not name any more can be fetched until so many others have gone the same way.
 const GONE_SEGMENTS: usize = 2;
 
-/// Playlists name at least so many times the longest segment (RFC 8216bis §6.2.2).
-const WINDOW_SEGMENTS: u32 = 3;
-
 /// Timestamps of audio may be off by this much before they are believed over the count of samples.
 const AUDIO_TOLERANCE_US: i64 = 60_000;
 
@@ -59,6 +56,9 @@ pub struct Settings {
     pub segment: Duration,
     /// Longest part.
     pub part: Duration,
+    /// Playlists name at least so many times the longest segment, unless that were more than [`HLS_BYTES_MAX`]; three at least
+    /// (RFC 8216bis §6.2.2).
+    pub window: u32,
 }
 
 /// One part of a segment.
@@ -520,7 +520,7 @@ impl Packager {
 
     /// Lets go of what is older than players may ask for.
     fn evict(&mut self) {
-        let window_us = self.settings.segment.as_micros() as i64 * i64::from(WINDOW_SEGMENTS);
+        let window_us = self.settings.segment.as_micros() as i64 * i64::from(self.settings.window);
         let listed = |packager: &Self| packager.segments.iter().skip(packager.unlisted).map(Segment::duration_us).sum();
         loop {
             let all_us: i64 = listed(self);

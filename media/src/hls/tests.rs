@@ -10,7 +10,9 @@ use crate::{
 };
 use std::{collections::BTreeMap, time::Duration};
 
-const SETTINGS: Settings = Settings { segment: Duration::from_secs(4), part: Duration::from_millis(250) };
+const SETTINGS: Settings = Settings { segment: Duration::from_secs(4), part: Duration::from_millis(250), window: 3 };
+/// A playlist that is long enough for updates.
+const LONG: Settings = Settings { window: 12, ..SETTINGS };
 
 /// A recording again and again, without a seam in its timestamps.
 fn looped(file: &[u8], round_ms: u32, rounds: u32) -> Vec<Tag> {
@@ -35,6 +37,7 @@ fn push_all(packager: &mut Packager, tags: &[Tag]) {
 struct Playlist {
     target: f64,
     part_target: f64,
+    skip_until: Option<f64>,
     first: u64,
     /// Number, duration.
     segments: Vec<(u64, f64)>,
@@ -65,6 +68,7 @@ impl Playlist {
                     assert_eq!(attribute("CAN-BLOCK-RELOAD").as_deref(), Some("YES"));
                     let back: f64 = attribute("PART-HOLD-BACK").unwrap().parse().unwrap();
                     assert!(back >= 0.5);
+                    list.skip_until = attribute("CAN-SKIP-UNTIL").map(|value| value.parse().unwrap());
                 }
                 "#EXT-X-PART-INF" => list.part_target = attribute("PART-TARGET").unwrap().parse().unwrap(),
                 "#EXT-X-MEDIA-SEQUENCE" => list.first = value.parse().unwrap(),
@@ -92,12 +96,13 @@ impl Playlist {
         list
     }
 
-    /// RFC 8216bis §4.4.3.1, §4.4.3.7, §4.4.4.9, §6.2.1.
+    /// RFC 8216bis §4.4.3.1, §4.4.3.7, §4.4.3.8, §4.4.4.9, §6.2.1.
     fn check(&self) {
         for (at, (number, duration)) in self.segments.iter().enumerate() {
             assert_eq!(*number, self.first + at as u64);
             assert!(duration.round() <= self.target, "{duration} s in segment {number}");
         }
+        assert!(self.skip_until.is_none_or(|until| until >= 6.0 * self.target));
         for (segment, part, duration, _) in &self.parts {
             assert!(*duration <= self.part_target + 1e-6, "{duration} s in {segment}.{part}, {}", self.part_target);
         }
@@ -161,7 +166,7 @@ fn every_frame_of_a_publisher_is_in_the_segments_once_and_in_time() {
     let mut packager = Packager::new(SETTINGS);
     push_all(&mut packager, &sent);
     packager.end();
-    let list = Playlist::read(&packager.media());
+    let list = Playlist::read(&packager.media(false).text);
     assert!(list.ended && list.hint.is_none() && list.parts.is_empty());
     let init = bytes(packager.file(File::Init(0)));
     let (kinds, got) = samples(&init, &whole(&packager, &list));
@@ -187,7 +192,7 @@ fn segments_begin_with_a_key_frame_and_parts_say_whether_they_do() {
     let mut packager = Packager::new(SETTINGS);
     let sent = looped(BASELINE_AAC44, 2_000, 8);
     push_all(&mut packager, &sent);
-    let list = Playlist::read(&packager.media());
+    let list = Playlist::read(&packager.media(false).text);
     assert!(list.segments.len() >= 5 && list.parts.len() > 20, "{list:?}");
     let init = bytes(packager.file(File::Init(0)));
     for (number, duration) in &list.segments {
@@ -216,7 +221,7 @@ fn what_comes_next_is_awaited_and_what_never_comes_is_not() {
     );
     assert_eq!(packager.file(File::Part(0, 0)), Found::Soon);
     push_all(&mut packager, &looped(BASELINE_AAC44, 2_000, 2));
-    let list = Playlist::read(&packager.media());
+    let list = Playlist::read(&packager.media(false).text);
     let Some(File::Part(segment, part)) = File::from_name(list.hint.as_deref().unwrap()) else { panic!("no hint") };
     assert_eq!(packager.file(File::Part(segment, part)), Found::Soon);
     assert_eq!(packager.file(File::Part(segment, part + 1)), Found::Never);
@@ -240,7 +245,7 @@ fn a_new_picture_size_is_a_discontinuity_with_an_initialization_segment_of_its_o
     push_all(&mut packager, &sent[before..]);
     assert!(packager.multivariant("m").unwrap().contains("RESOLUTION=128x"));
     packager.end();
-    let list = Playlist::read(&packager.media());
+    let list = Playlist::read(&packager.media(false).text);
     assert_eq!((list.maps.len(), list.discontinuities), (2, 1));
     let last = list.segments.last().unwrap().0;
     let init = bytes(packager.file(File::from_name(&list.maps[1]).unwrap()));
@@ -253,7 +258,7 @@ fn sound_alone_has_segments_of_two_seconds_and_one_track() {
     let sent: Vec<Tag> = looped(AAC16, 2_000, 6).into_iter().filter(|tag| tag.kind == TagKind::Audio).collect();
     let mut packager = Packager::new(SETTINGS);
     push_all(&mut packager, &sent);
-    let list = Playlist::read(&packager.media());
+    let list = Playlist::read(&packager.media(false).text);
     assert!(list.segments.len() >= 4);
     assert!(list.segments.iter().skip(1).all(|(_, duration)| (1.7..2.2).contains(duration)), "{:?}", list.segments);
     assert!(list.parts.iter().all(|part| part.3));
@@ -274,7 +279,7 @@ fn a_publisher_without_key_frames_gets_segments_all_the_same() {
     });
     let mut packager = Packager::new(SETTINGS);
     push_all(&mut packager, &sent);
-    let list = Playlist::read(&packager.media());
+    let list = Playlist::read(&packager.media(false).text);
     assert!(list.segments.len() >= 3 && list.segments.iter().skip(1).all(|(_, duration)| *duration > 3.0), "{list:?}");
 }
 
@@ -289,7 +294,7 @@ fn timestamps_that_jump_and_wrap_leave_no_trace_in_time() {
             packager.push(now, &Tag { timestamp_ms: tag.timestamp_ms.wrapping_add(moved), ..tag.clone() });
         }
         packager.end();
-        let list = Playlist::read(&packager.media());
+        let list = Playlist::read(&packager.media(false).text);
         let (_, got) = samples(&bytes(packager.file(File::Init(0))), &whole(&packager, &list));
         for (track, times) in got {
             let times: Vec<f64> = times.iter().map(|sample| sample.0).collect();
@@ -300,43 +305,123 @@ fn timestamps_that_jump_and_wrap_leave_no_trace_in_time() {
 }
 
 #[test]
-fn old_segments_go_but_three_times_the_longest_stays_named() {
-    let mut packager = Packager::new(SETTINGS);
-    let sent = looped(BASELINE_AAC44, 2_000, 60);
-    let mut named = 0.0f64;
-    for tag in &sent {
-        if packager.push(Time::from_millis(50_000 + u64::from(tag.timestamp_ms)), tag) && tag.timestamp_ms > 20_000 {
-            let list = Playlist::read(&packager.media());
-            let all: f64 = list.segments.iter().map(|segment| segment.1).sum();
-            assert!(all >= 3.0 * list.target - 4.0, "{all}");
-            named = named.max(all);
-            // What was named a moment ago is still there.
-            assert!(matches!(packager.file(File::Segment(list.first - 1)), Found::Here(_)));
-            assert_eq!(packager.file(File::Segment(list.first - 4)), Found::Never);
+fn old_segments_go_but_as_many_times_the_longest_as_was_asked_for_stay_named() {
+    for settings in [SETTINGS, LONG] {
+        let mut packager = Packager::new(settings);
+        let window = f64::from(settings.window);
+        let mut named = 0.0f64;
+        for tag in &looped(BASELINE_AAC44, 2_000, 60) {
+            let changed = packager.push(Time::from_millis(50_000 + u64::from(tag.timestamp_ms)), tag);
+            if changed && tag.timestamp_ms > settings.window * 4_000 + 8_000 {
+                let list = Playlist::read(&packager.media(false).text);
+                let all: f64 = list.segments.iter().map(|segment| segment.1).sum();
+                assert!(all >= window * list.target - 4.0, "{all}");
+                named = named.max(all);
+                // What was named a moment ago is still there.
+                assert!(matches!(packager.file(File::Segment(list.first - 1)), Found::Here(_)));
+                assert_eq!(packager.file(File::Segment(list.first - 4)), Found::Never);
+            }
+        }
+        assert!(named > 0.0 && named < window * 4.0 + 5.0, "{named}");
+    }
+}
+
+/// A playlist's text as what a player remembers of each segment: the lines of it, its address last.
+fn remembered(text: &str) -> Vec<Vec<&str>> {
+    let mut segments = vec![Vec::new()];
+    let is_header = |line: &str| {
+        let header =
+            ["#EXTM3U", "#EXT-X-VERSION", "#EXT-X-TARGET", "#EXT-X-SERVER", "#EXT-X-PART-INF", "#EXT-X-MEDIA-SEQ"];
+        header.iter().any(|tag| line.starts_with(tag)) || line.starts_with("#EXT-X-DISCONTINUITY-SEQ")
+    };
+    for line in text.lines().filter(|line| !is_header(line)) {
+        segments.last_mut().expect("one is begun").push(line);
+        if !line.starts_with('#') {
+            segments.push(Vec::new());
         }
     }
-    assert!(named < 17.0, "{named}");
+    segments
 }
 
 #[test]
-fn memory_is_bounded_whatever_the_publisher_sends() {
-    let sent = looped(BASELINE_AAC44, 2_000, 10);
-    let mut packager = Packager::new(SETTINGS);
-    let large = vec![0x55; 1 << 20];
+fn an_update_and_the_playlist_before_it_are_the_whole_one() {
+    // A new picture size in the middle: what is left out may say which initialization segment the rest needs.
+    let mut sent = looped(BASELINE_AAC44, 2_000, 20);
+    let second = looped(BFRAMES, 2_000, 30);
+    sent.extend(second.into_iter().map(|tag| Tag { timestamp_ms: tag.timestamp_ms + 40_000, ..tag }));
+    let mut packager = Packager::new(LONG);
+    let mut known: Vec<(u32, u64, String)> = Vec::new();
+    let (mut updates, mut shortest) = (0, f64::MAX);
     for tag in &sent {
-        let mut tag = tag.clone();
-        if tag.kind == TagKind::Video && !tag.header {
-            let start = tag.payload[..5].to_vec();
-            tag.payload = [&start[..], &large].concat().into();
+        if !packager.push(Time::from_millis(50_000 + u64::from(tag.timestamp_ms)), tag) {
+            continue;
         }
-        packager.push(Time::from_millis(50_000 + u64::from(tag.timestamp_ms)), &tag);
-        let held: usize = (0..200)
-            .map(|number| match packager.file(File::Segment(number)) {
-                Found::Here(pieces) => pieces.iter().map(Bytes::len).sum(),
-                _ => 0,
-            })
-            .sum();
-        assert!(held <= HLS_BYTES_MAX, "{held}");
+        let (whole, update) = (packager.media(false), packager.media(true));
+        assert_eq!(whole.skipped, 0);
+        let first = Playlist::read(&whole.text).first;
+        // As old as a player who asks for an update may have it.
+        known.retain(|(at_ms, ..)| tag.timestamp_ms.saturating_sub(*at_ms) <= 12_000);
+        known.push((tag.timestamp_ms, first, whole.text.clone()));
+        if update.skipped == 0 {
+            assert_eq!(update, whole);
+            continue;
+        }
+        updates += 1;
+        shortest = shortest.min(update.text.len() as f64 / whole.text.len() as f64);
+        assert!(update.text.contains("#EXT-X-VERSION:9\n") && whole.text.contains(",CAN-SKIP-UNTIL=24.000\n"));
+        let said = format!("#EXT-X-SKIP:SKIPPED-SEGMENTS={}", update.skipped);
+        let mut rest = remembered(&update.text);
+        assert_eq!(rest[0].remove(0), said);
+        let (_, known_first, before) = &known[0];
+        let before = remembered(before);
+        // Parts of old segments are named no more, and a player forgets them.
+        let is_kept = |line: &&str| !line.starts_with("#EXT-X-PART:");
+        let skip = (first - known_first) as usize;
+        let left_out = before.get(skip..skip + update.skipped).expect("the player knows what is left out");
+        let merged: Vec<&str> = left_out.iter().flatten().copied().filter(is_kept).chain(rest.concat()).collect();
+        let mut expected = remembered(&whole.text).concat();
+        // The initialization segment of what comes first is said again where what said it has gone.
+        if merged[0] != expected[0] {
+            assert!(expected.remove(0).starts_with("#EXT-X-MAP:"), "{}", whole.text);
+        }
+        assert_eq!(merged, expected, "{}\n{}", whole.text, update.text);
+    }
+    assert!(updates > 100, "{updates}");
+    println!("the shortest update has {:.0} % of the whole", shortest * 100.0);
+    packager.end();
+    assert_eq!(packager.media(true), packager.media(false), "what is over is said whole");
+}
+
+#[test]
+fn a_playlist_that_is_too_short_for_updates_promises_none() {
+    for (window, promises) in [(6, false), (7, true)] {
+        let mut packager = Packager::new(Settings { window, ..SETTINGS });
+        push_all(&mut packager, &looped(BASELINE_AAC44, 2_000, 40));
+        let update = packager.media(true);
+        assert_eq!((update.text.contains("CAN-SKIP-UNTIL"), update.skipped > 0), (promises, promises), "{window}");
+    }
+}
+
+#[test]
+fn memory_is_bounded_whatever_the_publisher_sends_and_however_long_playlists_may_be() {
+    for settings in [SETTINGS, Settings { window: 100, ..SETTINGS }] {
+        let mut packager = Packager::new(settings);
+        let large = vec![0x55; 1 << 20];
+        for tag in &looped(BASELINE_AAC44, 2_000, 10) {
+            let mut tag = tag.clone();
+            if tag.kind == TagKind::Video && !tag.header {
+                let start = tag.payload[..5].to_vec();
+                tag.payload = [&start[..], &large].concat().into();
+            }
+            packager.push(Time::from_millis(50_000 + u64::from(tag.timestamp_ms)), &tag);
+            let held: usize = (0..200)
+                .map(|number| match packager.file(File::Segment(number)) {
+                    Found::Here(pieces) => pieces.iter().map(Bytes::len).sum(),
+                    _ => 0,
+                })
+                .sum();
+            assert!(held <= HLS_BYTES_MAX, "{held}");
+        }
     }
 }
 
