@@ -6,6 +6,9 @@ use fdk_aac_sys as sys;
 
 use super::aac_codec::AudioError;
 
+/// A lost access unit gets the spectrum of the one before it with other signs (`aacdecoder_lib.h`, `CONCEAL_NOISE`).
+const CONCEAL_BY_NOISE: i32 = 1;
+
 /// One decoder of raw access units.
 #[derive(Debug)]
 pub struct Handle(NonNull<sys::AAC_DECODER_INSTANCE>);
@@ -31,6 +34,9 @@ impl Handle {
     /// The FDK's limiter is switched off: it looks 15 ms ahead, by which sound would come later than anywhere else, and takes a
     /// fifth of the time of decoding, for the sake of overloads of which other decoders make nothing either.
     ///
+    /// What is lost is made up from what came before it alone. The FDK's own choice, to look at what comes behind it as well, gives
+    /// all sound an access unit later: 21 ms at 48 kHz, 64 at 16.
+    ///
     /// # Errors
     /// [`AudioError::BadConfig`] if the FDK does not take the configuration, [`AudioError::Setup`] if it takes nothing at all.
     pub fn new(config: &[u8], channels_max: i32) -> Result<Self, AudioError> {
@@ -40,6 +46,7 @@ impl Handle {
         // Before the configuration, so that they count from the first access unit on.
         handle.set(sys::AACDEC_PARAM_AAC_PCM_MAX_OUTPUT_CHANNELS, channels_max)?;
         handle.set(sys::AACDEC_PARAM_AAC_PCM_LIMITER_ENABLE, 0)?;
+        handle.set(sys::AACDEC_PARAM_AAC_CONCEAL_METHOD, CONCEAL_BY_NOISE)?;
         let (mut data, len) = (config.as_ptr().cast_mut(), config.len() as u32);
         // SAFETY: the pointer and the length are those of one slice, which the FDK reads and does not keep.
         let outcome = unsafe { sys::aacDecoder_ConfigRaw(handle.0.as_ptr(), &mut data, &len) };

@@ -76,6 +76,27 @@ fn a_tone_survives_aac_to_opus_and_back_without_a_gap() {
     }
 }
 
+#[test]
+fn a_packet_leaves_with_the_access_unit_that_brings_its_last_sample() {
+    // What the resampler and Opus look ahead, and the samples between which a frame is stretched; and timestamps are milliseconds.
+    let ahead = 48 * 5 + 120 + 24 + 48;
+    for flv in [BASELINE_AAC44, AAC16] {
+        let (config, units) = aac(&tags(flv));
+        let mut transcoder = AacToOpus::new(&config, 96_000).unwrap();
+        let mut waiting = Vec::new();
+        for pair in units.windows(2) {
+            let (us, next_us) = (i64::from(pair[0].0) * 1000, i64::from(pair[1].0) * 1000);
+            let mut sent_until = None;
+            let mut sent = |at: i64, _: &[u8], _| sent_until = Some(at + OPUS_FRAME_SAMPLES as i64);
+            transcoder.push(us, &pair[0].1, &mut sent).unwrap();
+            waiting.extend(sent_until.map(|until| position_of_us(next_us) - until));
+        }
+        let most = waiting.iter().skip(1).max().unwrap();
+        // Less than a frame, and less than a block of the resampler.
+        assert!(*most < (OPUS_FRAME_SAMPLES + 480) as i64 + ahead, "{waiting:?}");
+    }
+}
+
 /// A minute's worth of stereo AAC would be slow; four seconds show the same. Silence with a beep at each second.
 fn beeps() -> (Vec<u8>, Vec<(i64, Bytes)>) {
     let mut encoder = aac_encoder(128_000).unwrap();
