@@ -45,8 +45,10 @@ const PUBLISHER_STEP_US: i64 = 20_000;
 /// Access units that are kept while nobody listens: half a second of AAC-LC, a second of HE-AAC, whose decoder does without the
 /// upper half of the sound until it has seen a header that comes about so often.
 const KEPT_UNITS: usize = 24;
-/// So many of them are not just decoded but sent, so that whoever begins to listen has something to hear at once.
-const SENT_UNITS: usize = 2;
+/// So many of them at most are not just decoded but sent, see [`AudioIn::begin_to_listen`].
+const SENT_UNITS_MAX: usize = 2;
+/// What comes later than an access unit of the same moment: the rest of its Opus frame, and what the codecs look ahead.
+const OPUS_LATE_US: i64 = 25_000;
 /// What is older belongs to another sound.
 const KEPT_US_MAX: i64 = 1_500_000;
 
@@ -72,8 +74,8 @@ struct AudioIn {
     /// There while somebody listens.
     transcoder: Option<AacToOpus>,
     listened_to: bool,
-    /// The latest access units and their times, while nobody listens.
-    kept: VecDeque<(i64, Vec<u8>)>,
+    /// The latest access units, while nobody listens.
+    kept: VecDeque<Kept>,
     /// Packets that were made so far.
     transcoded: u64,
     /// The publisher sends Opus, which needs nothing done.
@@ -81,6 +83,15 @@ struct AudioIn {
     /// Position behind the last packet that was sent; sound that would overlap it is left out.
     sent_until: i64,
     complained: bool,
+}
+
+/// An access unit that nobody heard.
+#[derive(Default)]
+struct Kept {
+    us: i64,
+    /// By how much later than its time it came, in microseconds.
+    late_us: i64,
+    unit: Vec<u8>,
 }
 
 impl RtmpToRoom {
@@ -202,7 +213,7 @@ impl RtmpToRoom {
                     AudioBody::AacHeader(config) => self.audio.handle_header(config),
                     AudioBody::AacFrame(unit) => {
                         let us = self.line.map(now, Kind::Audio, tag.timestamp_ms);
-                        self.audio.handle_unit(us, unit, sink);
+                        self.audio.handle_unit(now, us, unit, sink);
                         self.audio.stream.report(now, &self.wall, sink);
                     }
                     AudioBody::OpusHeader(head) => self.audio.handle_opus_header(head),
@@ -307,37 +318,44 @@ impl AudioIn {
         }
     }
 
-    fn handle_unit(&mut self, us: i64, unit: &[u8], sink: &mut PacketSink<'_>) {
+    fn handle_unit(&mut self, now: Time, us: i64, unit: &[u8], sink: &mut PacketSink<'_>) {
         if !self.aac {
             return;
         }
+        let now_us = now.as_micros() as i64;
         if !self.listened_to {
             let mut place = if self.kept.len() < KEPT_UNITS { None } else { self.kept.pop_front() }.unwrap_or_default();
-            place.0 = us;
-            place.1.clear();
-            place.1.extend_from_slice(unit);
+            (place.us, place.late_us) = (us, now_us - us);
+            place.unit.clear();
+            place.unit.extend_from_slice(unit);
             self.kept.push_back(place);
             return;
         }
         if self.transcoder.is_none() {
-            self.begin_to_listen(us, sink);
+            self.begin_to_listen(now_us, us, sink);
         }
         self.transcode(us, unit, sink);
     }
 
     /// Somebody listens again: the decoder learns what went before, and the last of it is heard.
-    fn begin_to_listen(&mut self, us: i64, sink: &mut PacketSink<'_>) {
+    ///
+    /// The first packet is as late as the latest of those that follow. One that is earlier leaves a player with nothing to play
+    /// until they come; one that is later leaves it with sound in its buffer that Chromium takes many seconds to be rid of, and
+    /// holds the pictures back for.
+    fn begin_to_listen(&mut self, now_us: i64, us: i64, sink: &mut PacketSink<'_>) {
         match AacToOpus::new(&self.config, self.bitrate_bps) {
             Ok(transcoder) => self.transcoder = Some(transcoder),
             Err(error) => return self.give_up(error),
         }
         let mut kept = std::mem::take(&mut self.kept);
-        kept.retain(|(at, _)| (0..KEPT_US_MAX).contains(&(us - at)));
-        let sent_from = kept.len().saturating_sub(SENT_UNITS);
-        for (n, (at, unit)) in kept.iter().enumerate() {
+        kept.retain(|kept| (0..KEPT_US_MAX).contains(&(us - kept.us)));
+        let late_us = kept.iter().map(|kept| kept.late_us).fold(now_us - us, i64::max);
+        let first_us = now_us - late_us - OPUS_LATE_US;
+        let most_from = kept.len().saturating_sub(SENT_UNITS_MAX);
+        for (n, Kept { us, unit, .. }) in kept.iter().enumerate() {
             match &mut self.transcoder {
-                Some(transcoder) if n < sent_from => transcoder.prime(unit),
-                _ => self.transcode(*at, unit, sink),
+                Some(transcoder) if n < most_from || *us < first_us => transcoder.prime(unit),
+                _ => self.transcode(*us, unit, sink),
             }
         }
     }
