@@ -45,6 +45,7 @@ use crate::{
         mailbox::{DownSetup, ShardCommand, ShardEvent, UpSetup},
         relay, rtmp,
         shard::{self, Counts, ShardHandle},
+        workers::Workers,
     },
     ids::{Kind, RoomId, StreamId, TrackId, TransportId},
     inlet::Inlet,
@@ -76,6 +77,7 @@ pub struct MediaHandle {
     pub udp_addrs: Vec<SocketAddr>,
     pub counters: Counters,
     listeners: JoinSet<()>,
+    workers: Workers,
     stop: oneshot::Sender<()>,
     stopped: oneshot::Receiver<()>,
 }
@@ -83,7 +85,8 @@ pub struct MediaHandle {
 impl MediaHandle {
     /// Splits off what outlives the commands and events: a way to end everything.
     pub fn into_parts(self) -> (mpsc::Sender<Command>, mpsc::Receiver<Event>, MediaStop) {
-        (self.commands, self.events, MediaStop { listeners: self.listeners, stop: self.stop, stopped: self.stopped })
+        let MediaHandle { commands, events, listeners, workers, stop, stopped, .. } = self;
+        (commands, events, MediaStop { listeners, _workers: workers, stop, stopped })
     }
 }
 
@@ -91,6 +94,8 @@ impl MediaHandle {
 pub struct MediaStop {
     /// Accept TCP connections: RTMP and ICE-TCP.
     listeners: JoinSet<()>,
+    /// Dropped last.
+    _workers: Workers,
     stop: oneshot::Sender<()>,
     stopped: oneshot::Receiver<()>,
 }
@@ -131,6 +136,7 @@ pub async fn start(config: MediaConfig) -> io::Result<MediaHandle> {
     let (shard_events, from_shards) = mpsc::unbounded_channel();
     let mut shards = Vec::new();
     let mut listeners = JoinSet::new();
+    let workers = Workers::start()?;
     for index in 0..config.shards.max(1) {
         let (socket, tcp) = bind_media(&config, index).await?;
         let granted = socket.receive_buffer_bytes();
@@ -159,13 +165,22 @@ pub async fn start(config: MediaConfig) -> io::Result<MediaHandle> {
         let Some(addr) = wanted else { continue };
         let listener = TcpListener::bind(addr).await.map_err(|e| named(addr, "RTMP", e))?;
         *bound = Some(listener.local_addr()?);
-        listeners.spawn(rtmp::serve(listener, config.clone(), commands.clone(), events.clone()));
+        let (listener, config) = (listener.into_std()?, config.clone());
+        let (commands, events) = (commands.clone(), events.clone());
+        let serving = async move {
+            match TcpListener::from_std(listener) {
+                Ok(listener) => rtmp::serve(listener, config, commands, events).await,
+                Err(error) => warn!(%error, "RTMP cannot be served"),
+            }
+        };
+        listeners.spawn_on(serving, workers.handle());
     }
     let (stop, stop_asked) = oneshot::channel();
     let (stopped_tell, stopped) = oneshot::channel();
     let udp_addrs = shards.iter().map(|s| s.addr).collect();
     let (internal, from_bridge) = mpsc::unbounded_channel();
-    let streams = Streams::new(config.clone(), (WallClock::new(unix_us), origin), internal);
+    let clock = (WallClock::new(unix_us), origin);
+    let streams = Streams::new(config.clone(), clock, internal, workers.handle().clone());
     let counters = Counters {
         shards: shards.iter().map(|s| s.counts.clone()).collect(),
         transcodes: streams.transcodes().clone(),
@@ -191,6 +206,7 @@ pub async fn start(config: MediaConfig) -> io::Result<MediaHandle> {
         udp_addrs,
         counters,
         listeners,
+        workers,
         stop,
         stopped,
     })
@@ -373,7 +389,7 @@ impl Control {
             }
         };
         match attached {
-            Ok(attempt) => drop(tokio::spawn(async move {
+            Ok(attempt) => drop(self.streams.workers().spawn(async move {
                 tokio::select! {
                     end = attempt => drop(reply.send(Ok(end))),
                     () = reply.closed() => {}

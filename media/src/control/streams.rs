@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc;
+use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{BridgeEvent, budget::Terms};
 use crate::{
@@ -97,12 +97,23 @@ pub struct Streams {
     clock: (WallClock, Instant),
     events: mpsc::UnboundedSender<BridgeEvent>,
     counts: Arc<TranscodeCounts>,
+    /// What waits for media is theirs to do.
+    workers: Handle,
     entries: HashMap<StreamId, Entry>,
 }
 
 impl Streams {
-    pub fn new(config: MediaConfig, clock: (WallClock, Instant), events: mpsc::UnboundedSender<BridgeEvent>) -> Self {
-        Streams { config, clock, events, counts: Arc::default(), entries: HashMap::new() }
+    pub fn new(
+        config: MediaConfig,
+        clock: (WallClock, Instant),
+        events: mpsc::UnboundedSender<BridgeEvent>,
+        workers: Handle,
+    ) -> Self {
+        Streams { config, clock, events, counts: Arc::default(), workers, entries: HashMap::new() }
+    }
+
+    pub fn workers(&self) -> &Handle {
+        &self.workers
     }
 
     /// What the transcoders of all streams do.
@@ -299,7 +310,7 @@ impl Streams {
             feed: None,
             idle_since: None,
         });
-        let feed = entry.feed.get_or_insert_with(|| new_feed(&self.config)).clone();
+        let feed = entry.feed.get_or_insert_with(|| new_feed(&self.config, &self.workers)).clone();
         let (tracks, b_frames, ended) = (self.events.clone(), self.events.clone(), self.events.clone());
         let sink = IngestSink {
             pipe: writer,
@@ -327,7 +338,7 @@ impl Streams {
         let entry = self.entries.get_mut(&stream).ok_or(Refusal::NotFound)?;
         entry.idle_since = None;
         if entry.feed.is_none() {
-            entry.feed = Some(new_feed(&self.config));
+            entry.feed = Some(new_feed(&self.config, &self.workers));
             self.serve_players(stream, mailbox)?;
         }
         let entry = self.entries.get(&stream).ok_or(Refusal::NotFound)?;
@@ -367,10 +378,10 @@ impl Streams {
 }
 
 /// A feed whose players get what the operator decided.
-fn new_feed(config: &MediaConfig) -> Arc<Feed> {
+fn new_feed(config: &MediaConfig, workers: &Handle) -> Arc<Feed> {
     let feed = Feed::new(config.player_merge);
     feed.outlet().set_start(config.player_start);
-    tokio::spawn(feed.outlet().clone().fan_out());
+    workers.spawn(feed.outlet().clone().fan_out());
     feed
 }
 

@@ -16,3 +16,4 @@ pub mod rtmp;
 pub mod shard;
 pub mod timers;
 pub mod wire;
+pub mod workers;
