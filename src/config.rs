@@ -310,9 +310,10 @@ settings! {
         /// Addresses that clients are told beside those of this machine's interfaces; --public-ip for short. Needed
         /// behind NAT, and in a container without host networking: the address by which clients reach the machine.
         public_ips: List<IpAddr> = "",
-        /// Video codecs that publishers may use, most wanted first: H264, VP8, VP9, AV1. H264 first spares RTMP players
-        /// a codec that they cannot play; where they are in the room already, it is first in any case.
-        video_codecs: List<Codec> = "H264, VP8, VP9, AV1",
+        /// Video codecs that publishers may use, most wanted first: H264, VP8, VP9, AV1, H265. H264 first spares RTMP players
+        /// a codec that they cannot play; where they are in the room already, it is first in any case. H265 last: few browsers
+        /// decode it.
+        video_codecs: List<Codec> = "H264, VP8, VP9, AV1, H265",
         /// Packets remembered per video track, for retransmission. 1024 are two seconds at 5 Mbit/s.
         video_ring_packets: Whole<64, 16384> = "1024",
         /// Packets remembered per audio track. 256 are five seconds.

@@ -30,7 +30,8 @@ pub struct MediaConfig {
     pub rtmp_also: Option<SocketAddr>,
     /// What RTMPS is served with, on the same addresses: who begins with a TLS handshake gets one. Default: nothing.
     pub rtmp_tls: Option<Arc<ServerConfig>>,
-    /// Video codecs that publishers may use, most wanted first. H.264 leads so that RTMP players need no transcoding.
+    /// Video codecs that publishers may use, most wanted first. H.264 leads so that every player can play; H.265, which few
+    /// browsers decode, is for those who offer nothing else.
     pub video_codecs: Vec<Codec>,
     /// Packets kept per video track. Default 1024: two seconds at 5 Mbit/s.
     pub video_ring_packets: usize,
@@ -96,7 +97,7 @@ impl Default for MediaConfig {
             rtmp: Some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 1935))),
             rtmp_also: None,
             rtmp_tls: None,
-            video_codecs: vec![Codec::H264, Codec::Vp8, Codec::Vp9, Codec::Av1],
+            video_codecs: vec![Codec::H264, Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::H265],
             video_ring_packets: 1024,
             audio_ring_packets: 256,
             socket_buffer_bytes: 4 << 20,

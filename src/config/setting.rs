@@ -115,7 +115,7 @@ impl Setting for Codec {
     fn from_text(text: &str) -> Result<Self, String> {
         Codec::from_name(text)
             .filter(|codec| codec.kind() == media::Kind::Video)
-            .ok_or_else(|| format!("`{text}` is not one of H264, VP8, VP9, AV1"))
+            .ok_or_else(|| format!("`{text}` is not one of H264, VP8, VP9, AV1, H265"))
     }
 
     fn to_text(&self) -> String {

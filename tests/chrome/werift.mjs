@@ -4,15 +4,22 @@ import assert from 'node:assert/strict'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 
-import { RTCPeerConnection, useH264, useNACK, useOPUS, usePLI, useSdesMid } from 'werift'
+import { MediaStreamTrack, RTCPeerConnection, RTCRtpCodecParameters, useH264, useNACK, useOPUS, usePLI, useSdesMid } from 'werift'
 
+import { sendRtp } from '../tools/media-tools.mjs'
 import { until } from './harness.mjs'
 
-/** One peer connection of the independent stack. It knows no loopback addresses unless told of them. */
-export const connection = () =>
+const rtcpFeedback = [useNACK(), usePLI()]
+const VIDEO = {
+  H264: useH264({ rtcpFeedback, parameters: 'level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f' }),
+  H265: new RTCRtpCodecParameters({ mimeType: 'video/H265', clockRate: 90_000, rtcpFeedback, parameters: 'level-id=93;profile-id=1;tier-flag=0;tx-mode=SRST' }),
+}
+
+/** One peer connection of the independent stack. It knows no loopback addresses unless told of them. @param {keyof typeof VIDEO} [codec] */
+export const connection = (codec = 'H264') =>
   new RTCPeerConnection({
     codecs: {
-      video: [useH264({ rtcpFeedback: [useNACK(), usePLI()], parameters: 'level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f' })],
+      video: [VIDEO[codec]],
       audio: [useOPUS()],
     },
     headerExtensions: { video: [useSdesMid()], audio: [useSdesMid()] },
@@ -47,4 +54,26 @@ export async function negotiate(server, peer, protocol, { sdkAppID, roomID, user
   const session = new URL(response.headers.get('location') ?? assert.fail('no Location'), url)
   await peer.setRemoteDescription({ type: 'answer', sdp: answer })
   return { end: () => fetch(session, { method: 'DELETE', headers }) }
+}
+
+/**
+ * Publishes stamped pictures and a tone in Opus by WHIP.
+ * @param {import('node:test').TestContext} t @param {import('./harness.mjs').Server} server @param {any} ticket @param {number} toneHz
+ * @param {keyof typeof VIDEO} [codec]
+ */
+export async function publish(t, server, ticket, toneHz, codec = 'H264') {
+  const peer = connection(codec)
+  t.after(() => peer.close())
+  const [videoSocket, audioSocket] = [await udp(), await udp()]
+  for (const [socket, kind] of /** @type {const} */ ([[videoSocket, 'video'], [audioSocket, 'audio']])) {
+    const track = new MediaStreamTrack({ kind })
+    peer.addTransceiver(track, { direction: 'sendonly' })
+    socket.on('message', (packet) => peer.connectionState === 'connected' && track.writeRtp(packet))
+    t.after(() => socket.close())
+  }
+  const session = await negotiate(server, peer, 'whip', ticket)
+  await until(() => peer.connectionState === 'connected', 10_000, 'the WHIP connection')
+  const source = sendRtp({ videoPort: videoSocket.address().port, audioPort: audioSocket.address().port }, { toneHz }, codec)
+  t.after(() => source.kill())
+  return session
 }

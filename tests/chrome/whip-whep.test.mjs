@@ -6,11 +6,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 
-import { MediaStreamTrack } from 'werift'
-
-import { Player, sendRtp } from '../tools/media-tools.mjs'
+import { Player } from '../tools/media-tools.mjs'
 import { Browser, Server, until } from './harness.mjs'
-import { connection, negotiate, udp } from './werift.mjs'
+import { connection, negotiate, publish, udp } from './werift.mjs'
 
 const ROOM = 4001
 /** @type {Server} */ let server
@@ -25,27 +23,9 @@ after(async () => {
   await server?.stop()
 })
 
-/** Publishes stamped H.264 and a tone in Opus by WHIP. @param {import('node:test').TestContext} t @param {any} ticket @param {number} toneHz */
-async function publish(t, ticket, toneHz) {
-  const peer = connection()
-  t.after(() => peer.close())
-  const [videoSocket, audioSocket] = [await udp(), await udp()]
-  for (const [socket, kind] of /** @type {const} */ ([[videoSocket, 'video'], [audioSocket, 'audio']])) {
-    const track = new MediaStreamTrack({ kind })
-    peer.addTransceiver(track, { direction: 'sendonly' })
-    socket.on('message', (packet) => peer.connectionState === 'connected' && track.writeRtp(packet))
-    t.after(() => socket.close())
-  }
-  const session = await negotiate(server, peer, 'whip', ticket)
-  await until(() => peer.connectionState === 'connected', 10_000, 'the WHIP connection')
-  const source = sendRtp({ videoPort: videoSocket.address().port, audioPort: audioSocket.address().port }, { toneHz })
-  t.after(() => source.kill())
-  return session
-}
-
 test('werift publishes by WHIP, and a page sees and hears it', async (t) => {
   const anna = await browser.peer(server, await server.ticket('anna', ROOM))
-  const session = await publish(t, await server.ticket('encoder', ROOM), 1000)
+  const session = await publish(t, server, await server.ticket('encoder', ROOM), 1000)
   const { detail } = await anna.event('member-entered', 'encoder')
   assert.equal(detail.member.protocol, 'whip')
   const view = await anna.sees('encoder')
@@ -65,7 +45,7 @@ test('werift plays a page by WHEP: stamp and tone', async (t) => {
 })
 
 test('werift plays by WHEP what werift publishes by WHIP: no browser at all', async (t) => {
-  await publish(t, await server.ticket('encoder', ROOM + 1), 1000)
+  await publish(t, server, await server.ticket('encoder', ROOM + 1), 1000)
   await playByWhep(t, 'encoder')
 })
 

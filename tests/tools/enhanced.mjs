@@ -1,4 +1,4 @@
-/** VP8, VP9 and AV1 between IVF, as ffmpeg 5 reads and writes them, and tags of Enhanced RTMP, which it does not know yet. */
+/** VP8, VP9, AV1 and H.265 between files that ffmpeg 5 reads and writes, and tags of Enhanced RTMP, which it does not know yet. */
 
 const IVF_HEAD_BYTES = 32
 const IVF_FRAME_BYTES = 12
@@ -6,6 +6,7 @@ const KEY = 1
 const INTER = 2
 const SEQUENCE_START = 0
 const CODED_FRAMES = 1
+const CODED_FRAMES_X = 3
 
 /** By FourCC: IVF's name for the codec, what describes it (first profile, 8 bits), and whether a decoder can start at a frame. */
 const CODECS = {
@@ -43,15 +44,10 @@ export async function pushIvf(push, ivf, name) {
 /** The payload of a video tag. @param {string} name @param {number} frame @param {number} packet @param {Buffer} data */
 const tagOf = (name, frame, packet, data) => Buffer.concat([Buffer.from([0x80 | (frame << 4) | packet]), Buffer.from(name), data])
 
-/**
- * The frames of FLV as IVF, from the first key frame on.
- * @param {AsyncIterable<Uint8Array>} flv @param {keyof typeof CODECS} name  what it must carry
- */
-export async function* ivfOfFlv(flv, name) {
-  const { ivf, isKey } = CODECS[name]
+/** The tags of FLV. @param {AsyncIterable<Uint8Array>} flv */
+export async function* tagsOfFlv(flv) {
   let rest = Buffer.alloc(0)
   let at = 13 // behind the file's header
-  let started = false
   for await (const data of flv) {
     rest = Buffer.concat([rest, data])
     while (rest.length >= at + 11 && rest.length >= at + 15 + rest.readUIntBE(at + 1, 3)) {
@@ -60,19 +56,70 @@ export async function* ivfOfFlv(flv, name) {
       const payload = rest.subarray(at + 11, at + 11 + rest.readUIntBE(at + 1, 3))
       rest = rest.subarray(at + 15 + payload.length)
       at = 0
-      if (kind !== 9) continue
-      const [packet, fourCC] = [payload[0] & 15, payload.toString('latin1', 1, 5)]
-      if (!(payload[0] & 0x80) || fourCC !== name) throw new Error(`a tag of ${fourCC} where ${name} is due`)
-      if (packet === SEQUENCE_START) continue
-      const frame = payload.subarray(5)
-      if (((payload[0] >> 4) & 7) === KEY && !started) {
-        // In FLV AV1 has no temporal delimiter, by which it would be told in IVF.
-        if (!isKey(frame) && name !== 'av01') throw new Error('what is said to be a key frame is none')
-        started = true
-        yield ivfHead(ivf)
-      }
-      if (started) yield Buffer.concat([frameHead(frame.length, ms), frame])
+      yield { kind, ms, payload }
     }
+  }
+}
+
+/**
+ * What the video tags of FLV carry, all of one codec in its enhanced form.
+ * @param {AsyncIterable<Uint8Array>} flv @param {string} name  what it must carry
+ */
+async function* enhancedVideo(flv, name) {
+  for await (const { kind, ms, payload } of tagsOfFlv(flv)) {
+    if (kind !== 9) continue
+    const fourCC = payload.toString('latin1', 1, 5)
+    if (!(payload[0] & 0x80) || fourCC !== name) throw new Error(`a tag of ${fourCC} where ${name} is due`)
+    yield { ms, packet: payload[0] & 15, key: ((payload[0] >> 4) & 7) === KEY, data: payload.subarray(5) }
+  }
+}
+
+/**
+ * The frames of FLV as IVF, from the first key frame on.
+ * @param {AsyncIterable<Uint8Array>} flv @param {keyof typeof CODECS} name  what it must carry
+ */
+export async function* ivfOfFlv(flv, name) {
+  const { ivf, isKey } = CODECS[name]
+  let started = false
+  for await (const { ms, packet, key, data } of enhancedVideo(flv, name)) {
+    if (packet === SEQUENCE_START) continue
+    if (key && !started) {
+      // In FLV AV1 has no temporal delimiter, by which it would be told in IVF.
+      if (!isKey(data) && name !== 'av01') throw new Error('what is said to be a key frame is none')
+      started = true
+      yield ivfHead(ivf)
+    }
+    if (started) yield Buffer.concat([frameHead(data.length, ms), data])
+  }
+}
+
+/**
+ * The pictures of FLV with H.265 as a stream of units behind start codes, the parameter sets of the record before the first.
+ * @param {AsyncIterable<Uint8Array>} flv
+ */
+export async function* hevcOfFlv(flv) {
+  for await (const { packet, data } of enhancedVideo(flv, 'hvc1')) {
+    if (packet === SEQUENCE_START) yield* setsOf(data)
+    else if (packet === CODED_FRAMES_X) yield* unitsOf(data, 4)
+    else throw new Error(`a tag of kind ${packet}`)
+  }
+}
+
+const START_CODE = Buffer.from([0, 0, 0, 1])
+
+/** What stands behind lengths, behind start codes. @param {Buffer} data @param {number} bytes  of a length */
+function* unitsOf(data, bytes) {
+  for (let at = 0; at < data.length; at += bytes + data.readUIntBE(at, bytes)) yield Buffer.concat([START_CODE, data.subarray(at + bytes, at + bytes + data.readUIntBE(at, bytes))])
+}
+
+/** The parameter sets of a HEVCDecoderConfigurationRecord. @param {Buffer} record */
+function* setsOf(record) {
+  let at = 23
+  for (let array = 0; array < record[22]; array++) {
+    let end = at + 3
+    for (let set = 0; set < record.readUInt16BE(at + 1); set++) end += 2 + record.readUInt16BE(end)
+    yield* unitsOf(record.subarray(at + 3, end), 2)
+    at = end
   }
 }
 

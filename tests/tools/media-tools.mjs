@@ -137,14 +137,20 @@ export function pushTone(url, { toneHz = 1000, seconds = 3600, encoding = ['-c:a
   return new Pusher([spawn('ffmpeg', ['-hide_banner', '-loglevel', 'warning', '-nostdin', ...input, ...output], { stdio: ['ignore', 'ignore', 'pipe'] })])
 }
 
+/** H.264 and H.265 as RTP wants them: each key frame carries its parameter sets. */
+const RTP_VIDEO = {
+  H264: ['-c:v', 'libx264', '-profile:v', 'baseline', '-level', '3.1', '-preset', 'veryfast', '-tune', 'zerolatency', '-bsf:v', 'dump_extra=freq=keyframe'],
+  H265: ['-c:v', 'libx265', '-preset', 'ultrafast', '-tune', 'zerolatency', '-x265-params', 'log-level=error:repeat-headers=1:scenecut=0'],
+}
+
 /**
- * Sends stamped pictures (H.264) and a tone (Opus) as plain RTP to two UDP ports of this machine, for somebody who puts them into
- * WebRTC. Each key frame carries its parameter sets, as WebRTC wants them.
+ * Sends stamped pictures (H.264 or H.265) and a tone (Opus) as plain RTP to two UDP ports of this machine, for somebody who puts
+ * them into WebRTC.
  * @param {{ videoPort: number, audioPort: number }} ports
- * @param {Partial<Source>} [source]
+ * @param {Partial<Source>} [source] @param {keyof typeof RTP_VIDEO} [codec]
  */
-export function sendRtp({ videoPort, audioPort }, { width = 640, height = 360, fps = 15, seconds = 3600, toneHz = 1000, colour = [90, 160] } = {}) {
-  const video = ['-c:v', 'libx264', '-profile:v', 'baseline', '-level', '3.1', '-preset', 'veryfast', '-tune', 'zerolatency', '-g', String(fps), '-b:v', '500k', '-pix_fmt', 'yuv420p', '-bsf:v', 'dump_extra=freq=keyframe']
+export function sendRtp({ videoPort, audioPort }, { width = 640, height = 360, fps = 15, seconds = 3600, toneHz = 1000, colour = [90, 160] } = {}, codec = 'H264') {
+  const video = [...RTP_VIDEO[codec], '-g', String(fps), '-b:v', '500k', '-pix_fmt', 'yuv420p']
   const audio = ['-c:a', 'libopus', '-b:a', '48k', '-ac', '2']
   return encode({ width, height, fps, seconds, toneHz, colour }, [
     ...['-map', '0:v', ...video, '-f', 'rtp', `rtp://127.0.0.1:${videoPort}?pkt_size=1200`],

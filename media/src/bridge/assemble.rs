@@ -1,4 +1,4 @@
-//! RTP packets to frames: the jitter buffer that only this direction has, and H.264 pictures out of their packets.
+//! RTP packets to frames: the jitter buffer that only this direction has, and pictures of H.264 and H.265 out of their packets.
 
 pub mod frames;
 
@@ -7,10 +7,14 @@ use std::{collections::BTreeMap, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    codec::h264::{
-        self, NalKind,
-        nal::{self, avcc, write_avcc},
-        payload::{Piece, pieces},
+    codec::{
+        Codec,
+        h264::{
+            NalKind,
+            nal::{self, avcc, write_avcc},
+            payload as h264_payload,
+        },
+        h265::{self, payload as h265_payload},
     },
     rtp::packet::Header,
     units::{seq::Unwrap16, time::Time},
@@ -92,7 +96,7 @@ impl JitterBuffer {
     }
 }
 
-/// A picture of H.264, whole.
+/// A picture of H.264 or H.265, whole.
 #[derive(Clone, Debug)]
 pub struct Picture {
     /// RTP timestamp.
@@ -104,35 +108,63 @@ pub struct Picture {
     pub nals: Vec<u8>,
 }
 
-/// Puts the packets of an H.264 track together. After a loss it gives nothing until a key frame.
-#[derive(Debug, Default)]
-pub struct H264Assembler {
+/// The parameter sets of a stream. H.264 has none of the first kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sets {
+    pub vps: Vec<Bytes>,
+    pub sps: Vec<Bytes>,
+    pub pps: Vec<Bytes>,
+}
+
+/// Puts the packets of an H.264 or H.265 track together. After a loss it gives nothing until a key frame.
+#[derive(Debug)]
+pub struct PictureAssembler {
+    codec: Codec,
     current: Option<Current>,
-    sps: Vec<Bytes>,
-    pps: Vec<Bytes>,
+    sets: Sets,
     synced: bool,
 }
 
-/// The picture that is being put together, each unit behind a length of four bytes.
+/// The picture that is being put together.
 #[derive(Debug)]
 struct Current {
     timestamp: u32,
     arrival: Time,
+    /// Each unit behind a length of four bytes.
     units: Vec<u8>,
     /// Where the length of the fragmented unit stands that is not complete yet.
     open_at: Option<usize>,
     damaged: bool,
 }
 
-impl H264Assembler {
+/// What becomes of a unit.
+enum Part {
+    Vps,
+    Sps,
+    Pps,
+    /// A decoder can start at it, or cannot.
+    Slice {
+        key: bool,
+    },
+    /// Belongs to the slices.
+    Beside,
+    LeftOut,
+}
+
+impl PictureAssembler {
+    /// `codec`: H.264 or H.265.
+    pub fn new(codec: Codec) -> Self {
+        PictureAssembler { codec, current: None, sets: Sets::default(), synced: false }
+    }
+
     /// Whether the next picture to come out will be a key frame, so that one should be asked for.
     pub fn awaits_key(&self) -> bool {
         !self.synced
     }
 
     /// The parameter sets of the newest key frame.
-    pub fn parameter_sets(&self) -> (&[Bytes], &[Bytes]) {
-        (&self.sps, &self.pps)
+    pub fn sets(&self) -> &Sets {
+        &self.sets
     }
 
     /// Takes the next packet in order; gives `out` each picture that is complete.
@@ -149,14 +181,18 @@ impl H264Assembler {
         if packet.payload.is_empty() {
             return;
         }
+        let codec = self.codec;
         let current = self.current.get_or_insert_with(|| Current {
             timestamp: packet.timestamp,
             arrival: packet.arrival,
             units: Vec::new(),
             open_at: None,
-            damaged: packet.after_hole && !h264::inspect(&packet.payload).starts_frame,
+            damaged: packet.after_hole && !codec.inspect(&packet.payload).starts_frame,
         });
-        current.add(&packet.payload);
+        match codec {
+            Codec::H265 => current.add_h265(&packet.payload),
+            _ => current.add_h264(&packet.payload),
+        }
         if packet.marker {
             self.finish(out);
         }
@@ -168,29 +204,25 @@ impl H264Assembler {
             self.synced = false;
             return;
         }
-        let (mut sps, mut pps) = (Vec::new(), Vec::new());
+        let mut sets = Sets::default();
         let (mut key, mut any_slice) = (false, false);
         let mut nals = Vec::with_capacity(current.units.len());
         for unit in avcc(&current.units, 4).flatten() {
-            match nal::kind(unit) {
-                NalKind::Sps => sps.push(Bytes::copy_from_slice(unit)),
-                NalKind::Pps => pps.push(Bytes::copy_from_slice(unit)),
-                NalKind::AccessUnitDelimiter | NalKind::Filler | NalKind::EndOfSequence | NalKind::EndOfStream => {}
-                kind => {
-                    key |= kind == NalKind::Idr;
-                    any_slice |= kind.is_slice();
+            match part_of(self.codec, unit) {
+                Part::Vps => sets.vps.push(Bytes::copy_from_slice(unit)),
+                Part::Sps => sets.sps.push(Bytes::copy_from_slice(unit)),
+                Part::Pps => sets.pps.push(Bytes::copy_from_slice(unit)),
+                Part::LeftOut => {}
+                Part::Beside => write_avcc(&mut nals, unit),
+                Part::Slice { key: is_key } => {
+                    key |= is_key;
+                    any_slice = true;
                     write_avcc(&mut nals, unit);
                 }
             }
         }
-        if !sps.is_empty() {
-            self.sps = sps;
-        }
-        if !pps.is_empty() {
-            self.pps = pps;
-        }
-        let has_sets = !self.sps.is_empty() && !self.pps.is_empty();
-        if !any_slice || !(self.synced || (key && has_sets)) {
+        self.sets.learn(sets);
+        if !any_slice || !(self.synced || (key && self.sets.are_complete(self.codec))) {
             return;
         }
         self.synced = true;
@@ -198,31 +230,100 @@ impl H264Assembler {
     }
 }
 
+impl Sets {
+    /// Takes over what came; it replaces what there was of the same kind.
+    fn learn(&mut self, came: Sets) {
+        for (known, came) in [(&mut self.vps, came.vps), (&mut self.sps, came.sps), (&mut self.pps, came.pps)] {
+            if !came.is_empty() {
+                *known = came;
+            }
+        }
+    }
+
+    fn are_complete(&self, codec: Codec) -> bool {
+        (codec == Codec::H264 || !self.vps.is_empty()) && !self.sps.is_empty() && !self.pps.is_empty()
+    }
+}
+
+fn part_of(codec: Codec, unit: &[u8]) -> Part {
+    if codec == Codec::H265 {
+        return match h265::kind(unit) {
+            h265::VPS => Part::Vps,
+            h265::SPS => Part::Sps,
+            h265::PPS => Part::Pps,
+            kind if h265::is_slice(kind) => Part::Slice { key: h265::is_key(kind) },
+            kind if h265::is_kept(kind) => Part::Beside,
+            _ => Part::LeftOut,
+        };
+    }
+    match nal::kind(unit) {
+        NalKind::Sps => Part::Sps,
+        NalKind::Pps => Part::Pps,
+        NalKind::AccessUnitDelimiter | NalKind::Filler | NalKind::EndOfSequence | NalKind::EndOfStream => Part::LeftOut,
+        kind if kind.is_slice() => Part::Slice { key: kind == NalKind::Idr },
+        _ => Part::Beside,
+    }
+}
+
 impl Current {
-    fn add(&mut self, payload: &[u8]) {
-        for piece in pieces(payload) {
-            if self.units.len() + payload.len() > PICTURE_BYTES_MAX {
-                self.damaged = true;
+    fn add_h264(&mut self, payload: &[u8]) {
+        use h264_payload::Piece;
+        for piece in h264_payload::pieces(payload) {
+            match piece {
+                Ok(Piece::Whole(unit)) => self.add_unit(unit),
+                Ok(Piece::Part { header, start, end, data }) => self.add_part(&[header], (start, end), data),
+                Err(_) => self.damaged = true,
             }
-            if self.damaged {
-                return;
+        }
+    }
+
+    fn add_h265(&mut self, payload: &[u8]) {
+        use h265_payload::Piece;
+        let Ok(pieces) = h265_payload::pieces(payload) else { return self.damaged = true };
+        for piece in pieces {
+            match piece {
+                Piece::Whole(unit) => self.add_unit(unit),
+                Piece::Part { header, start, end, data } => self.add_part(&header, (start, end), data),
             }
-            match (piece, self.open_at) {
-                (Ok(Piece::Whole(unit)), None) => write_avcc(&mut self.units, unit),
-                (Ok(Piece::Part { header, start: true, data, .. }), None) => {
-                    self.open_at = Some(self.units.len());
-                    self.units.extend_from_slice(&[0, 0, 0, 0, header]);
-                    self.units.extend_from_slice(data);
+        }
+    }
+
+    /// Whether so many bytes more are no reason to give the picture up.
+    fn has_room(&mut self, bytes: usize) -> bool {
+        self.damaged |= self.units.len() + bytes > PICTURE_BYTES_MAX;
+        !self.damaged
+    }
+
+    fn add_unit(&mut self, unit: &[u8]) {
+        if !self.has_room(unit.len()) {
+            return;
+        }
+        match self.open_at {
+            None => write_avcc(&mut self.units, unit),
+            // A unit within a unit: something was lost before it came to us.
+            Some(_) => self.damaged = true,
+        }
+    }
+
+    fn add_part(&mut self, header: &[u8], (start, end): (bool, bool), data: &[u8]) {
+        if !self.has_room(header.len() + data.len()) {
+            return;
+        }
+        match (start, self.open_at) {
+            (true, None) => {
+                self.open_at = Some(self.units.len());
+                self.units.extend_from_slice(&[0; 4]);
+                self.units.extend_from_slice(header);
+                self.units.extend_from_slice(data);
+            }
+            (false, Some(at)) => {
+                self.units.extend_from_slice(data);
+                if end {
+                    self.close(at);
                 }
-                (Ok(Piece::Part { start: false, end, data, .. }), Some(at)) => {
-                    self.units.extend_from_slice(data);
-                    if end {
-                        self.close(at);
-                    }
-                }
-                // A unit within a unit, a part without a start, or rubbish: something was lost before it came to us.
-                _ => self.damaged = true,
             }
+            // A part without a start, or one within a unit.
+            _ => self.damaged = true,
         }
     }
 
@@ -343,7 +444,7 @@ mod tests {
     }
 
     fn assembled(packets: &[Packet]) -> Vec<(u32, bool, usize)> {
-        let mut assembler = H264Assembler::default();
+        let mut assembler = PictureAssembler::new(Codec::H264);
         let mut pictures = Vec::new();
         for packet in packets {
             assembler.push(packet, &mut |_, p| pictures.push((p.timestamp, p.key, p.nals.len())));
@@ -398,12 +499,89 @@ mod tests {
         }
     }
 
+    /// One packet of an H.265 stream.
+    fn h265_packet(marker: bool, timestamp: u32, payload: &[u8]) -> Packet {
+        let payload = Bytes::copy_from_slice(payload);
+        Packet { marker, timestamp, arrival: START, payload, after_hole: false }
+    }
+
+    fn h265_assembled(packets: &[Packet]) -> (Vec<(u32, bool, Vec<u8>)>, Sets) {
+        let mut assembler = PictureAssembler::new(Codec::H265);
+        let mut pictures = Vec::new();
+        for packet in packets {
+            assembler.push(packet, &mut |_, p| pictures.push((p.timestamp, p.key, p.nals)));
+        }
+        (pictures, assembler.sets)
+    }
+
+    const VPS: [u8; 3] = [h265::VPS << 1, 1, 7];
+    const SPS: [u8; 3] = [h265::SPS << 1, 1, 8];
+    const PPS: [u8; 3] = [h265::PPS << 1, 1, 9];
+
+    /// Delimiter and parameter sets in one packet, an IDR picture in three, then another picture and a filler in one.
+    fn h265_packets() -> Vec<Packet> {
+        let mut sets = vec![48 << 1, 1];
+        for unit in [&[35 << 1, 1, 0x50][..], &VPS, &SPS, &PPS] {
+            sets.extend((unit.len() as u16).to_be_bytes());
+            sets.extend(unit);
+        }
+        vec![
+            h265_packet(false, 0, &sets),
+            h265_packet(false, 0, &[49 << 1, 1, 0x80 | 19, 1, 2]),
+            h265_packet(false, 0, &[49 << 1, 1, 19, 3]),
+            h265_packet(true, 0, &[49 << 1, 1, 0x40 | 19, 4, 5]),
+            h265_packet(true, 3_000, &[48 << 1, 1, 0, 3, 1 << 1, 1, 6, 0, 2, 38 << 1, 1]),
+        ]
+    }
+
+    #[test]
+    fn h265_comes_out_of_aggregations_and_fragments_without_its_parameter_sets() {
+        let (pictures, sets) = h265_assembled(&h265_packets());
+        let idr = vec![0, 0, 0, 7, 19 << 1, 1, 1, 2, 3, 4, 5];
+        assert_eq!(pictures, [(0, true, idr), (3_000, false, vec![0, 0, 0, 3, 1 << 1, 1, 6])]);
+        assert_eq!(sets, Sets { vps: vec![VPS[..].into()], sps: vec![SPS[..].into()], pps: vec![PPS[..].into()] });
+    }
+
+    #[test]
+    fn h265_waits_for_a_key_frame_with_all_its_sets_and_for_the_next_one_after_a_loss() {
+        let whole = h265_packets();
+        for lost in 0..4 {
+            let mut packets = whole.clone();
+            packets.remove(lost);
+            packets[lost].after_hole = lost > 0;
+            assert_eq!(h265_assembled(&packets).0, [], "{lost}");
+            packets
+                .extend(whole.iter().cloned().map(|packet| Packet { timestamp: packet.timestamp + 90_000, ..packet }));
+            assert_eq!(h265_assembled(&packets).0.len(), 2, "{lost}");
+        }
+        // What both starts and ends, and what belongs to no payload that is known.
+        for bad in [[49 << 1, 1, 0xc0 | 19, 1], [50 << 1, 1, 0, 0]] {
+            let packets = [whole[0].clone(), h265_packet(true, 0, &bad), whole[4].clone()];
+            assert_eq!(h265_assembled(&packets).0, []);
+        }
+    }
+
     proptest! {
+        #[test]
+        fn no_payload_of_h265_panics(
+            payloads in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..60), 0u8..64, any::<bool>(), any::<bool>()), 0..40)
+        ) {
+            let mut assembler = PictureAssembler::new(Codec::H265);
+            let most: usize = payloads.iter().map(|(p, ..)| p.len() * 4 + 8).sum();
+            for (n, (mut payload, kind, marker, after_hole)) in payloads.into_iter().enumerate() {
+                if let Some(first) = payload.first_mut() {
+                    *first = kind << 1;
+                }
+                let packet = Packet { after_hole, ..h265_packet(marker, n as u32 / 3, &payload) };
+                assembler.push(&packet, &mut |_, p| assert!(p.nals.len() <= most));
+            }
+        }
+
         #[test]
         fn no_payload_panics_and_no_picture_is_larger_than_what_came(
             payloads in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..60), any::<bool>(), any::<bool>()), 0..40)
         ) {
-            let mut assembler = H264Assembler::default();
+            let mut assembler = PictureAssembler::new(Codec::H264);
             let most: usize = payloads.iter().map(|(p, ..)| p.len() * 4).sum();
             for (n, (payload, marker, after_hole)) in payloads.into_iter().enumerate() {
                 let timestamp = n as u32 / 3;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{room_to_flv::RoomToFlv, rtmp_to_room::RtmpToRoom};
 use crate::{
-    codec::{Codec, av1::Obu, bits::BitWriter},
+    codec::{Codec, av1::Obu, bits::BitWriter, h265::config::tests::RECORD},
     flv::{Tag, TagKind, VideoBody, read_video, video_frame, video_header},
     ids::Kind,
     rtp::packet::{Header, is_rtcp},
@@ -109,6 +109,55 @@ fn pictures_of_other_codecs_go_into_a_room_and_out_again_unchanged() {
         let told = crate::flv::Metadata::parse(&script.payload).unwrap().unwrap();
         assert_eq!((told.video, told.width, told.height), (Some(codec), Some(640), Some(360)));
     }
+}
+
+/// A slice of H.265 that is never mistaken for another unit.
+fn h265_slice(kind: u8, len: usize) -> Vec<u8> {
+    [kind << 1, 1].into_iter().chain((0..len).map(|n| n as u8 | 1)).collect()
+}
+
+fn behind_length(units: &[&[u8]]) -> Vec<u8> {
+    units.iter().flat_map(|unit| [&(unit.len() as u32).to_be_bytes()[..], unit].concat()).collect()
+}
+
+#[test]
+fn pictures_of_h265_go_into_a_room_and_out_again_unchanged_with_the_record_that_introduced_them() {
+    let message = [39 << 1, 1, 5, 5];
+    let frames: Vec<(bool, Vec<u8>)> = (0..60)
+        .map(|n| match n % 20 {
+            // Two slices, and a message before them.
+            0 => (true, behind_length(&[&message, &h265_slice(19, 5_000), &h265_slice(19, 100)])),
+            _ => (false, behind_length(&[&h265_slice(1, 700)])),
+        })
+        .collect();
+    let mut tags = vec![video(0, video_header(Codec::H265, &RECORD))];
+    let shots = frames.iter().enumerate();
+    tags.extend(shots.map(|(n, (key, data))| video(n as u32 * 40, video_frame(Codec::H265, *key, data))));
+    let (_, packets) = into_room(&tags);
+    let mut bridge = RoomToFlv::new(false, Some(Codec::H265), 128_000);
+    for (now, kind, packet) in &packets {
+        bridge.handle_packet(*now, *kind, packet);
+    }
+    let out: Vec<Tag> = bridge.take_tags().collect();
+    let (mut got, mut records) = (Vec::new(), Vec::new());
+    for tag in out.iter().filter(|tag| tag.kind == TagKind::Video) {
+        match read_video(&tag.payload) {
+            Ok(VideoBody::Header { codec: Codec::H265, record }) => records.push(record.to_vec()),
+            Ok(VideoBody::Frame { codec: Codec::H265, key, composition_ms: 0, data }) => {
+                assert_eq!(tag.key, key);
+                got.push((key, data.to_vec()));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(records, [RECORD.to_vec()]);
+    assert!(got == frames, "{} of {}", got.len(), frames.len());
+    let script = out.iter().find(|tag| tag.kind == TagKind::Script).unwrap();
+    let told = crate::flv::Metadata::parse(&script.payload).unwrap().unwrap();
+    assert_eq!((told.video, told.width, told.height), (Some(Codec::H265), Some(640), Some(360)));
+    let now = packets.last().unwrap().0;
+    assert!(!bridge.poll_key_wanted(now));
+    assert!(bridge.poll_key_wanted(now + Duration::from_secs(3)), "the last key frame is old");
 }
 
 #[test]

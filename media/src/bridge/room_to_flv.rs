@@ -1,4 +1,4 @@
-//! A room's RTP packets to FLV tags: H.264 as it is, Opus to AAC, both on one clock that starts near zero.
+//! A room's RTP packets to FLV tags: pictures as they are, Opus to AAC, both on one clock that starts near zero.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tracing::{debug, warn};
 
 use super::{
     assemble::{
-        H264Assembler, JitterBuffer, Packet,
+        JitterBuffer, Packet, PictureAssembler, Sets,
         frames::{FrameAssembler, record_of},
     },
     clock::{LipSync, TrackClock},
@@ -16,7 +16,8 @@ use super::{
 use crate::{
     codec::{
         Codec,
-        h264::{Sps, config::write_avc_config},
+        h264::{self, config::write_avc_config},
+        h265::{self, config::write_hevc_config},
     },
     flv::{Metadata, Tag, TagKind, aac_frame, aac_header, avc_frame, avc_header, video_frame, video_header},
     ids::Kind,
@@ -73,7 +74,7 @@ struct VideoOut {
     input: Input,
     assembler: Assembler,
     lip_sync: LipSync,
-    /// The AVCDecoderConfigurationRecord that players have.
+    /// The configuration record that players have.
     record: Vec<u8>,
     size: Option<(u32, u32)>,
     /// When the newest key frame arrived.
@@ -82,7 +83,8 @@ struct VideoOut {
 
 /// Puts a track's packets together.
 enum Assembler {
-    H264(H264Assembler),
+    /// H.264, H.265.
+    Units(PictureAssembler),
     /// VP8, VP9, AV1.
     Other(FrameAssembler),
 }
@@ -90,14 +92,14 @@ enum Assembler {
 impl Assembler {
     fn new(codec: Codec) -> Self {
         match codec {
-            Codec::H264 => Assembler::H264(H264Assembler::default()),
+            Codec::H264 | Codec::H265 => Assembler::Units(PictureAssembler::new(codec)),
             other => Assembler::Other(FrameAssembler::new(other)),
         }
     }
 
     fn awaits_key(&self) -> bool {
         match self {
-            Assembler::H264(assembler) => assembler.awaits_key(),
+            Assembler::Units(assembler) => assembler.awaits_key(),
             Assembler::Other(assembler) => assembler.awaits_key(),
         }
     }
@@ -122,18 +124,11 @@ struct Input {
 }
 
 impl RoomToFlv {
-    /// `audio`: the stream has Opus audio. `video`: the codec of its video; H.264 leaves as every player knows it, VP8, VP9 and
-    /// AV1 as Enhanced RTMP. H.265 from a room is not carried, and that is said once in the log. `aac_bitrate_bps`: of the audio that comes out.
+    /// `audio`: the stream has Opus audio. `video`: the codec of its video; H.264 leaves as every player knows it, the
+    /// others as Enhanced RTMP. `aac_bitrate_bps`: of the audio that comes out.
     pub fn new(audio: bool, video: Option<Codec>, aac_bitrate_bps: u32) -> Self {
         let audio = if audio { AudioOut::new(aac_bitrate_bps) } else { None };
-        let video = match video {
-            Some(other @ (Codec::H265 | Codec::Opus)) => {
-                warn!("{other} from a room is not put into FLV: players of this stream get audio only");
-                None
-            }
-            Some(codec) => Some(VideoOut::new(codec)),
-            None => None,
-        };
+        let video = video.filter(|codec| codec.kind() == Kind::Video).map(VideoOut::new);
         RoomToFlv { audio, video, zero_us: None, metadata: None, key_asked_at: None, tags: Vec::new() }
     }
 
@@ -396,8 +391,8 @@ impl VideoOut {
     fn take(&mut self, packet: &Packet, pictures: &mut Vec<Shot>) {
         let (codec, known, size) = (self.codec, &mut self.record, &mut self.size);
         match &mut self.assembler {
-            Assembler::H264(assembler) => assembler.push(packet, &mut |assembler, picture| {
-                let record = picture.key.then(|| new_record(assembler, known, size)).flatten();
+            Assembler::Units(assembler) => assembler.push(packet, &mut |assembler, picture| {
+                let record = picture.key.then(|| new_record(codec, assembler.sets(), known, size)).flatten();
                 let (timestamp, arrival, key) = (picture.timestamp, picture.arrival, picture.key);
                 pictures.push(Shot { timestamp, arrival, key, data: picture.nals, record });
             }),
@@ -415,12 +410,14 @@ impl VideoOut {
     }
 }
 
-fn new_record(assembler: &H264Assembler, known: &mut Vec<u8>, size: &mut Option<(u32, u32)>) -> Option<Vec<u8>> {
-    let (sps, pps) = assembler.parameter_sets();
-    let sps: Vec<&[u8]> = sps.iter().map(|set| &set[..]).collect();
-    let pps: Vec<&[u8]> = pps.iter().map(|set| &set[..]).collect();
+fn new_record(codec: Codec, sets: &Sets, known: &mut Vec<u8>, size: &mut Option<(u32, u32)>) -> Option<Vec<u8>> {
+    let [vps, sps, pps] = [&sets.vps, &sets.sps, &sets.pps].map(|sets| sets.iter().map(|s| &s[..]).collect::<Vec<_>>());
     let mut record = Vec::new();
-    if !write_avc_config(&mut record, &sps, &pps) {
+    let fits = match codec {
+        Codec::H265 => write_hevc_config(&mut record, &vps, &sps, &pps),
+        _ => write_avc_config(&mut record, &sps, &pps),
+    };
+    if !fits {
         debug!("parameter sets do not fit a configuration record");
         return None;
     }
@@ -428,6 +425,9 @@ fn new_record(assembler: &H264Assembler, known: &mut Vec<u8>, size: &mut Option<
         return None;
     }
     known.clone_from(&record);
-    *size = sps.first().and_then(|sps| Sps::parse(sps).ok()).map(|sps| (sps.width, sps.height));
+    *size = sps.first().and_then(|sps| match codec {
+        Codec::H265 => h265::Sps::parse(sps).ok().map(|sps| (sps.width, sps.height)),
+        _ => h264::Sps::parse(sps).ok().map(|sps| (sps.width, sps.height)),
+    });
     Some(record)
 }

@@ -348,9 +348,11 @@ pub fn video_header(codec: Codec, record: &[u8]) -> Bytes {
     [&[enhanced_first(true, SEQUENCE_START)], &four_cc(codec)[..], record].concat().into()
 }
 
-/// The body of an enhanced tag with one picture of VP8, VP9 or AV1, which know no composition time.
+/// The body of an enhanced tag with one picture that is shown when it is decoded.
 pub fn video_frame(codec: Codec, key: bool, data: &[u8]) -> Bytes {
-    [&[enhanced_first(key, CODED_FRAMES)], &four_cc(codec)[..], data].concat().into()
+    // With H.264 and H.265 `CODED_FRAMES` would say a composition time first.
+    let packet_type = if matches!(codec, Codec::H264 | Codec::H265) { CODED_FRAMES_X } else { CODED_FRAMES };
+    [&[enhanced_first(key, packet_type)], &four_cc(codec)[..], data].concat().into()
 }
 
 /// The number by which `onMetaData` names a codec: of the classic table, or the FourCC.
@@ -447,7 +449,7 @@ mod tests {
 
     #[test]
     fn enhanced_codecs_are_read_and_written() {
-        for codec in [Codec::Av1, Codec::Vp9, Codec::Vp8] {
+        for codec in [Codec::Av1, Codec::Vp9, Codec::Vp8, Codec::H265] {
             assert_eq!(read_video(&video_header(codec, b"rec")), Ok(VideoBody::Header { codec, record: b"rec" }));
             for key in [true, false] {
                 let frame = VideoBody::Frame { codec, key, composition_ms: 0, data: b"data" };

@@ -8,10 +8,10 @@ use std::num::NonZeroU32;
 
 use bytes::Bytes;
 use shiguredo_mp4::{
-    Encode, FixedPointNumber, SampleFlags, TrackKind, Uint,
+    Decode, Encode, FixedPointNumber, SampleFlags, TrackKind, Uint,
     boxes::{
-        AudioSampleEntryFields, Avc1Box, AvccBox, EsdsBox, MfhdBox, MoofBox, Mp4aBox, SampleEntry, TfdtBox, TfhdBox,
-        TrafBox, TrunBox, TrunSample, VisualSampleEntryFields,
+        AudioSampleEntryFields, Avc1Box, AvccBox, EsdsBox, Hvc1Box, HvccBox, MfhdBox, MoofBox, Mp4aBox, SampleEntry,
+        TfdtBox, TfhdBox, TrafBox, TrunBox, TrunSample, VisualSampleEntryFields,
     },
     codec_string,
     descriptors::{DecoderConfigDescriptor, DecoderSpecificInfo, EsDescriptor, SlConfigDescriptor},
@@ -19,8 +19,10 @@ use shiguredo_mp4::{
 };
 
 use crate::codec::{
+    Codec,
     aac::AudioSpecificConfig,
-    h264::{AvcConfig, Sps},
+    h264::{self, AvcConfig},
+    h265::{self, HevcConfig},
 };
 
 /// Video is timed in this many units per second.
@@ -32,7 +34,8 @@ const MDAT_HEADER_BYTES: usize = 8;
 /// How the video of a stream is decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VideoConfig {
-    /// The AVCDecoderConfigurationRecord.
+    pub codec: Codec,
+    /// The decoder configuration record.
     pub record: Bytes,
     pub width: u32,
     pub height: u32,
@@ -72,36 +75,59 @@ pub struct Run<'a> {
 }
 
 impl VideoConfig {
-    /// Reads the record; `None` if it, or the SPS in it, cannot be read.
-    pub fn new(record: &[u8]) -> Option<VideoConfig> {
-        let config = AvcConfig::parse(record).ok()?;
-        let sps = Sps::parse(config.sps().next()?).ok()?;
-        let extended = !matches!(config.profile, 66 | 77 | 88);
-        let avcc_box = AvccBox {
-            avc_profile_indication: config.profile,
-            profile_compatibility: config.compatibility,
-            avc_level_indication: config.level,
-            length_size_minus_one: Uint::new(config.length_size.saturating_sub(1)),
-            sps_list: config.sps().map(<[u8]>::to_vec).collect(),
-            pps_list: config.pps().map(<[u8]>::to_vec).collect(),
-            chroma_format: extended.then(|| Uint::new(sps.chroma_format)),
-            bit_depth_luma_minus8: extended.then(|| Uint::new(sps.bit_depth_luma.saturating_sub(8))),
-            bit_depth_chroma_minus8: extended.then(|| Uint::new(sps.bit_depth_chroma.saturating_sub(8))),
-            sps_ext_list: Vec::new(),
+    /// Reads the record of H.264 or H.265; `None` if it, or the SPS in it, cannot be read, and for other codecs.
+    pub fn new(codec: Codec, record: &[u8]) -> Option<VideoConfig> {
+        let (entry, (width, height)) = match codec {
+            Codec::H264 => avc_entry(record)?,
+            Codec::H265 => hevc_entry(record)?,
+            _ => return None,
         };
-        let visual = VisualSampleEntryFields {
-            data_reference_index: VisualSampleEntryFields::DEFAULT_DATA_REFERENCE_INDEX,
-            width: u16::try_from(sps.width).ok()?,
-            height: u16::try_from(sps.height).ok()?,
-            horizresolution: VisualSampleEntryFields::DEFAULT_HORIZRESOLUTION,
-            vertresolution: VisualSampleEntryFields::DEFAULT_VERTRESOLUTION,
-            frame_count: VisualSampleEntryFields::DEFAULT_FRAME_COUNT,
-            compressorname: VisualSampleEntryFields::NULL_COMPRESSORNAME,
-            depth: VisualSampleEntryFields::DEFAULT_DEPTH,
-        };
-        let entry = SampleEntry::Avc1(Avc1Box { visual, avcc_box, unknown_boxes: Vec::new() });
-        Some(VideoConfig { record: Bytes::copy_from_slice(record), width: sps.width, height: sps.height, entry })
+        Some(VideoConfig { codec, record: Bytes::copy_from_slice(record), width, height, entry })
     }
+}
+
+fn avc_entry(record: &[u8]) -> Option<(SampleEntry, (u32, u32))> {
+    let config = AvcConfig::parse(record).ok()?;
+    let sps = h264::Sps::parse(config.sps().next()?).ok()?;
+    let extended = !matches!(config.profile, 66 | 77 | 88);
+    let avcc_box = AvccBox {
+        avc_profile_indication: config.profile,
+        profile_compatibility: config.compatibility,
+        avc_level_indication: config.level,
+        length_size_minus_one: Uint::new(config.length_size.saturating_sub(1)),
+        sps_list: config.sps().map(<[u8]>::to_vec).collect(),
+        pps_list: config.pps().map(<[u8]>::to_vec).collect(),
+        chroma_format: extended.then(|| Uint::new(sps.chroma_format)),
+        bit_depth_luma_minus8: extended.then(|| Uint::new(sps.bit_depth_luma.saturating_sub(8))),
+        bit_depth_chroma_minus8: extended.then(|| Uint::new(sps.bit_depth_chroma.saturating_sub(8))),
+        sps_ext_list: Vec::new(),
+    };
+    let visual = visual(sps.width, sps.height)?;
+    Some((SampleEntry::Avc1(Avc1Box { visual, avcc_box, unknown_boxes: Vec::new() }), (sps.width, sps.height)))
+}
+
+fn hevc_entry(record: &[u8]) -> Option<(SampleEntry, (u32, u32))> {
+    let config = HevcConfig::parse(record)?;
+    let sps = config.sets.iter().find(|set| h265::kind(set) == h265::SPS)?;
+    let sps = h265::Sps::parse(sps).ok()?;
+    // The box is the record behind its length and name.
+    let length = u32::try_from(8 + record.len()).ok()?.to_be_bytes();
+    let (hvcc_box, _) = HvccBox::decode(&[&length[..], b"hvcC", record].concat()).ok()?;
+    let visual = visual(sps.width, sps.height)?;
+    Some((SampleEntry::Hvc1(Hvc1Box { visual, hvcc_box, unknown_boxes: Vec::new() }), (sps.width, sps.height)))
+}
+
+fn visual(width: u32, height: u32) -> Option<VisualSampleEntryFields> {
+    Some(VisualSampleEntryFields {
+        data_reference_index: VisualSampleEntryFields::DEFAULT_DATA_REFERENCE_INDEX,
+        width: u16::try_from(width).ok()?,
+        height: u16::try_from(height).ok()?,
+        horizresolution: VisualSampleEntryFields::DEFAULT_HORIZRESOLUTION,
+        vertresolution: VisualSampleEntryFields::DEFAULT_VERTRESOLUTION,
+        frame_count: VisualSampleEntryFields::DEFAULT_FRAME_COUNT,
+        compressorname: VisualSampleEntryFields::NULL_COMPRESSORNAME,
+        depth: VisualSampleEntryFields::DEFAULT_DEPTH,
+    })
 }
 
 impl AudioConfig {

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     bridge::clock::RtmpClock,
+    codec::Codec,
     flv::{AudioBody, Tag, TagKind, VideoBody, read_audio, read_video},
     ids::Kind,
     units::time::Time,
@@ -191,14 +192,18 @@ impl Packager {
             }
             TagKind::Video => match read_video(&tag.payload) {
                 Ok(VideoBody::AvcHeader(record)) => {
-                    self.take_video_header(record);
+                    self.take_video_header(Codec::H264, record);
                     false
                 }
                 Ok(VideoBody::AvcFrame { key, composition_ms, nalus }) => {
-                    let us = self.line_us(now, Kind::Video, tag.timestamp_ms);
-                    let composition = composition_ms.clamp(-5_000, 5_000) * (VIDEO_TIMESCALE / 1000) as i32;
-                    let data = tag.payload.slice_ref(nalus);
-                    self.take_video(us, Sample { duration: 0, key, composition, data })
+                    self.take_picture(now, tag, Codec::H264, (key, composition_ms, nalus))
+                }
+                Ok(VideoBody::Header { codec, record }) => {
+                    self.take_video_header(codec, record);
+                    false
+                }
+                Ok(VideoBody::Frame { codec, key, composition_ms, data }) => {
+                    self.take_picture(now, tag, codec, (key, composition_ms, data))
                 }
                 _ => false,
             },
@@ -310,11 +315,32 @@ impl Packager {
         us
     }
 
-    fn take_video_header(&mut self, record: &[u8]) {
-        if self.video.as_ref().is_some_and(|known| known.record == record) {
+    /// Takes a picture as its tag has it.
+    fn take_picture(
+        &mut self,
+        now: Time,
+        tag: &Tag,
+        codec: Codec,
+        (key, composition_ms, units): (bool, i32, &[u8]),
+    ) -> bool {
+        if !matches!(codec, Codec::H264 | Codec::H265) {
+            return false;
+        }
+        let us = self.line_us(now, Kind::Video, tag.timestamp_ms);
+        if self.video.as_ref().is_some_and(|video| video.codec != codec) {
+            // Its own configuration did not come, or could not be read.
+            return false;
+        }
+        let composition = composition_ms.clamp(-5_000, 5_000) * (VIDEO_TIMESCALE / 1000) as i32;
+        let data = tag.payload.slice_ref(units);
+        self.take_video(us, Sample { duration: 0, key, composition, data })
+    }
+
+    fn take_video_header(&mut self, codec: Codec, record: &[u8]) {
+        if self.video.as_ref().is_some_and(|known| known.codec == codec && known.record == record) {
             return;
         }
-        if let Some(config) = VideoConfig::new(record) {
+        if let Some(config) = VideoConfig::new(codec, record) {
             self.video = Some(config);
             self.stale = true;
             if let Some(open) = &mut self.open {

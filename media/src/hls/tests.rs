@@ -5,7 +5,8 @@ use shiguredo_mp4::{TrackKind, demux::Fmp4SegmentDemuxer};
 use super::{packager::HLS_BYTES_MAX, *};
 use crate::{
     bridge::fixture::{AAC16, BASELINE_AAC44, BFRAMES, tags},
-    flv::{Tag, TagKind},
+    codec::{Codec, h265::config::tests::RECORD},
+    flv::{Tag, TagKind, video_header},
     units::time::Time,
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -185,6 +186,31 @@ fn every_frame_of_a_publisher_is_in_the_segments_once_and_in_time() {
     let (video, audio) = (&got[&1], &got[&2]);
     assert!((video[0].0 - audio[0].0).abs() < 0.05 && (video.last().unwrap().0 - audio.last().unwrap().0).abs() < 0.6);
     assert!(packager.multivariant("x/media.m3u8").unwrap().contains("CODECS=\"avc1."));
+}
+
+#[test]
+fn h265_is_carried_with_its_record_and_the_times_at_which_it_is_shown() {
+    let mut sent = vec![Tag { header: true, ..Tag::new(TagKind::Video, 0, video_header(Codec::H265, &RECORD)) }];
+    for n in 0..60u32 {
+        // Each picture is shown two pictures later than it is decoded.
+        let key = n % 15 == 0;
+        let unit = [if key { 19 << 1 } else { 1 << 1 }, 1, n as u8, 0x80];
+        let payload = [&[if key { 0x91 } else { 0xa1 }][..], b"hvc1", &[0, 0, 80, 0, 0, 0, 4], &unit].concat();
+        sent.push(Tag::new(TagKind::Video, n * 40, payload.into()));
+    }
+    let mut packager = Packager::new(SETTINGS);
+    push_all(&mut packager, &sent);
+    packager.end();
+    let list = Playlist::read(&packager.media());
+    let init = bytes(packager.file(File::Init(0)));
+    let (kinds, got) = samples(&init, &whole(&packager, &list));
+    assert_eq!(kinds, [TrackKind::Video]);
+    assert_eq!(got[&1].len(), 60);
+    assert!(got[&1].iter().enumerate().all(|(n, (_, key, data))| *key == (n % 15 == 0) && data[6] == n as u8));
+    let has = |bytes: &[u8], wanted: &[u8]| bytes.windows(wanted.len()).any(|window| window == wanted);
+    assert!(has(&init, b"hvc1") && has(&init, &[&b"hvcC"[..], &RECORD].concat()), "the record, byte by byte");
+    let playlist = packager.multivariant("x/media.m3u8").unwrap();
+    assert!(playlist.contains("CODECS=\"hvc1.1.6.L63.90\"") && playlist.contains("RESOLUTION=640x360"), "{playlist}");
 }
 
 #[test]

@@ -81,7 +81,10 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Policy { video_codecs: vec![Codec::H264, Codec::Vp8, Codec::Vp9, Codec::Av1], start_bitrate_kbps: Some(1_000) }
+        Policy {
+            video_codecs: vec![Codec::H264, Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::H265],
+            start_bitrate_kbps: Some(1_000),
+        }
     }
 }
 

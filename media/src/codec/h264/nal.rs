@@ -156,7 +156,7 @@ pub fn write_annex_b(out: &mut Vec<u8>, nal: &[u8]) {
 
 /// Takes the emulation prevention bytes (ITU-T H.264 §7.4.1) out of the start of a unit's body, the header byte left
 /// out, as far as `out` reaches; returns the part of `out` that was filled.
-pub(super) fn unescape<'o>(nal: &[u8], out: &'o mut [u8]) -> &'o [u8] {
+pub(crate) fn unescape<'o>(nal: &[u8], out: &'o mut [u8]) -> &'o [u8] {
     let mut len = 0;
     let mut zeros = 0;
     for &byte in nal.get(1..).unwrap_or_default() {
