@@ -3,6 +3,8 @@
 //! hyper is driven here rather than by `axum::serve`, because the limits of this file are not to be had there: a
 //! bounded number of connections, a deadline for the head of a request and for the TLS handshake.
 
+mod http2;
+
 use std::{
     convert::Infallible,
     future::Future,
@@ -31,7 +33,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-use crate::shutdown::Stopping;
+use crate::{shutdown::Stopping, tls::ALPN_HTTP2};
 
 /// What a client is told whose request took too long to begin; hyper would hang up without a word.
 const HEAD_TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
@@ -51,8 +53,10 @@ const REFUSED_PAUSE: Duration = Duration::from_millis(200);
 pub struct Front {
     pub app: Router,
     pub stopping: Stopping,
-    /// One permit for every open connection, also for those that became WebSockets.
+    /// One permit for every open connection, also for those that became WebSockets, and for every request over HTTP/2.
     pub places: Arc<Semaphore>,
+    /// Requests under way at once over one HTTP/2 connection.
+    pub streams_max: u32,
     /// Longest time for the head of a request, also the longest idle time of a kept connection.
     pub head_timeout: Duration,
 }
@@ -108,7 +112,12 @@ impl Front {
             Some(acceptor) => match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => {
                     let reached_at = ReachedAt::secure(local.ip());
-                    Box::pin(self.exchange(Placed::new(stream, place), remote, reached_at, false)).await;
+                    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2);
+                    let stream = Placed::new(stream, place);
+                    match is_http2 {
+                        true => Box::pin(http2::serve(self, stream, remote, reached_at)).await,
+                        false => drop(Box::pin(self.exchange(stream, remote, reached_at, false)).await),
+                    }
                 }
                 Ok(Err(error)) => debug!(%remote, %error, "TLS handshake failed"),
                 Err(_) => debug!(%remote, "TLS handshake took too long"),

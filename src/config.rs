@@ -125,8 +125,10 @@ settings! {
     http: HttpSettings {
         /// Address and port; ":8080" is short for every IPv4 address; "off" switches it off.
         listen: Listen = "0.0.0.0:8080",
-        /// Connections at once, HTTP and HTTPS together.
+        /// Connections at once, HTTP and HTTPS together. Each request that is under way over HTTP/2 counts as one more.
         connections_max: Whole<1, 1000000> = "10000",
+        /// Requests under way at once over one HTTP/2 connection. Browsers use one connection for a whole site.
+        streams_max: Whole<1, 10000> = "100",
         /// Longest time for the head of a request, in seconds; also the longest idle time of a kept connection.
         head_timeout_seconds: Whole<1, 300> = "8",
         /// Whoever shows it (Authorization: Bearer) may read /metrics. Empty: this machine may, and nobody else. Behind a

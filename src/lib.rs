@@ -181,7 +181,8 @@ impl Server {
             console,
         });
         let head_timeout = Duration::from_secs(config.http.head_timeout_seconds.get());
-        let front = Front { app, stopping: stopping.clone(), places: places.clone(), head_timeout };
+        let streams_max = config.http.streams_max.get() as u32;
+        let front = Front { app, stopping: stopping.clone(), places: places.clone(), streams_max, head_timeout };
         let mut tasks = JoinSet::new();
         if let Some(listener) = http {
             tasks.spawn(front.clone().serve(listener, None));

@@ -173,7 +173,11 @@ impl Metrics {
 
     fn http(&self, out: &mut Exposition) {
         let open = self.places_max - self.places.available_permits();
-        out.family("roomcast_http_connections", Kind::Gauge, "Open HTTP, HTTPS and WebSocket connections.");
+        out.family(
+            "roomcast_http_connections",
+            Kind::Gauge,
+            "Open HTTP, HTTPS and WebSocket connections, and requests under way over HTTP/2.",
+        );
         out.sample("roomcast_http_connections", &[], open);
         out.family("roomcast_http_connections_max", Kind::Gauge, "How many there may be (http.connections_max).");
         out.sample("roomcast_http_connections_max", &[], self.places_max);

@@ -10,6 +10,9 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::data::{DataError, TlsFiles};
 
+/// What a client calls HTTP/2 in the TLS handshake (RFC 9113 §3.2).
+pub const ALPN_HTTP2: &[u8] = b"h2";
+
 /// Makes aws-lc the cryptography of every rustls in this process. Two parts of the tree may bring a back-end each, and
 /// rustls refuses to choose between them. Calling it again does nothing.
 pub fn install_crypto() {
@@ -23,8 +26,8 @@ pub fn install_crypto() {
 /// As [`server_config`].
 pub fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, DataError> {
     let mut config = server_config(files)?;
-    // HTTP/2 has no plain WebSocket upgrade, and the page needs one.
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // Who opens a WebSocket asks for HTTP/1.1 only, since nothing else was ever offered him for it.
+    config.alpn_protocols = vec![ALPN_HTTP2.to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 

@@ -198,7 +198,7 @@ async fn left(socket: &TcpStream) {
 const STREAMING_HEADERS: [(HeaderName, &str); 2] =
     [(header::CONTENT_TYPE, "video/x-flv"), (header::CACHE_CONTROL, "no-store")];
 
-pub(super) fn refusal(fault: Fault) -> Response {
+pub(crate) fn refusal(fault: Fault) -> Response {
     let status = StatusCode::from_u16(fault.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (status, [(header::CACHE_CONTROL, "no-store")], Json(fault.body())).into_response()
 }

@@ -233,10 +233,10 @@ export class Browser {
 
   /**
    * A player in a page of its own, with hls.js or mpegts.js.
-   * @param {Server} server @param {'hls' | 'mpegts'} kind @param {string} url
+   * @param {Server} server @param {'hls' | 'mpegts'} kind @param {string} url @param {import('playwright-core').Page} [page]  an empty one
    */
-  async player(server, kind, url) {
-    const page = await this.page()
+  async player(server, kind, url, page) {
+    page ??= await this.page()
     await page.goto(`${server.origin}/healthz`)
     await page.addScriptTag({ url: kind === 'hls' ? '/test/chrome/node_modules/hls.js/dist/hls.min.js' : '/vendor/mpegts.js' })
     await page.addScriptTag({ type: 'module', url: '/test/chrome/player.js' })

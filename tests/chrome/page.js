@@ -20,7 +20,7 @@ class Peer {
   audio = new AudioContext()
 
   /** @param {object} ticket @param {object} [options] */
-  async enter(ticket, { signal = `ws://${location.host}/signal`, ...options } = {}) {
+  async enter(ticket, { signal = `${location.protocol.replace('http', 'ws')}//${location.host}/signal`, ...options } = {}) {
     this.enteredAt = performance.now()
     const room = (this.room = await Room.connect(signal))
     for (const type of ['member-entered', 'member-left', 'stream-added', 'stream-changed', 'stream-removed', 'muted', 'transport', 'error', 'closed', 'message', 'member-changed', 'room-changed', 'connection', 'speakers'])

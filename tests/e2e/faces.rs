@@ -12,7 +12,7 @@ use tokio::{
     net::TcpStream,
     time::{Instant, timeout},
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
     http::{ask, get, open},
@@ -115,19 +115,23 @@ async fn idle(server: SocketAddr) -> TcpStream {
 }
 
 async fn get_over_tls(server: SocketAddr, path: &str) -> String {
-    let config = ClientConfig::builder()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
-        .with_no_client_auth();
-    let stream = TcpStream::connect(server).await.expect("the server accepts");
-    let name = ServerName::try_from("localhost").expect("a name");
-    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("TLS begins");
+    let mut stream = tls(server, &[]).await;
     let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("sent");
     let mut answer = Vec::new();
     // A close without goodbye is an end as well.
     let _ = stream.read_to_end(&mut answer).await;
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// A connection to HTTPS, for whichever of these protocols the server takes first (ALPN).
+pub async fn tls(server: SocketAddr, protocols: &[&str]) -> TlsStream<TcpStream> {
+    let config = ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate));
+    let mut config = config.with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let stream = TcpStream::connect(server).await.expect("the server accepts");
+    let name = ServerName::try_from("localhost").expect("a name");
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("TLS begins")
 }
 
 /// The certificate is self-made: there is nobody to vouch for it.

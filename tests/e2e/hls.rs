@@ -38,7 +38,7 @@ pub async fn begin(server: SocketAddr, path: &str) -> Begun {
 }
 
 /// What the newest preload hint of a playlist names.
-fn hint(text: &str) -> (u64, u32) {
+pub fn hint(text: &str) -> (u64, u32) {
     let name = text.lines().find_map(|line| line.strip_prefix("#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"")).expect("a hint");
     match File::from_name(name.trim_end_matches('"')) {
         Some(File::Part(segment, part)) => (segment, part),

@@ -8,6 +8,7 @@ mod hls;
 mod hostile;
 mod house;
 mod http;
+mod http2;
 mod load;
 mod moving;
 mod old_name;
