@@ -201,7 +201,7 @@ fn h265_is_carried_with_its_record_and_the_times_at_which_it_is_shown() {
     let mut packager = Packager::new(SETTINGS);
     push_all(&mut packager, &sent);
     packager.end();
-    let list = Playlist::read(&packager.media());
+    let list = Playlist::read(&packager.media(false).text);
     let init = bytes(packager.file(File::Init(0)));
     let (kinds, got) = samples(&init, &whole(&packager, &list));
     assert_eq!(kinds, [TrackKind::Video]);
