@@ -319,6 +319,9 @@ impl Drop for Playing {
     }
 }
 
+/// The code of `signaling/src/code.rs` for a publisher of whose codecs none is carried: what RTMP carries is seen here first.
+pub const NO_CODEC_CODE: u32 = 74_001;
+
 /// Why a push or a play was refused, in words that the client's log will show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UrlRefusal {

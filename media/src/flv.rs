@@ -3,6 +3,7 @@
 //! An RTMP message body of audio, video or `onMetaData` is the body of an FLV tag, so the same [`Tag`] serves both.
 
 mod body;
+mod carried;
 mod metadata;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ pub use body::{
     AudioBody, BodyError, VideoBody, aac_frame, aac_header, avc_end, avc_frame, avc_header, read_audio, read_video,
     video_frame, video_header,
 };
+pub use carried::{Carried, UNCARRIED_TAGS_MAX};
 pub use metadata::Metadata;
 
 use crate::rtmp::{

@@ -238,6 +238,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn media_knows_the_number_that_it_says_by_itself() {
+        assert_eq!(media::command::NO_CODEC_CODE, Code::NoCommonCodec.number());
+    }
+
+    #[test]
     fn numbers_are_unique_and_statuses_are_errors() {
         let numbers: HashSet<u32> = Code::ALL.iter().map(|c| c.number()).collect();
         assert_eq!(numbers.len(), Code::ALL.len());

@@ -12,7 +12,7 @@ use tokio::{task::spawn_blocking, time::timeout};
 
 use crate::{
     server::TestServer,
-    streams::{HttpPlayer, Player, until},
+    streams::{Ffmpeg, HttpPlayer, Player, until},
 };
 
 const DEMO_APP: u32 = 1_400_000_001;
@@ -112,4 +112,83 @@ async fn gstreamer_pushes_by_both_of_its_elements_and_plays() {
         let status = timeout(WAIT_MAX, played).await.expect("GStreamer plays to its end").expect("no panic");
         assert!(status.is_ok_and(|status| status.success()), "rtmp2src plays 30 pictures");
     }
+}
+
+/// Plays so much over HTTP-FLV.
+async fn plays(server: &TestServer, path: &str, least: (usize, usize)) {
+    let mut player = HttpPlayer::new(until(server.http, &format!("/{path}.flv"), 200).await.into_body());
+    let (mut pictures, mut sounds) = (0, 0);
+    while pictures < least.0 || sounds < least.1 {
+        let tag = timeout(WAIT_MAX, player.next()).await.expect("the stream goes on").expect("and does not end");
+        pictures += usize::from(tag.kind == TagKind::Video && !tag.header);
+        sounds += usize::from(tag.kind == TagKind::Audio && !tag.header);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ffmpeg_pushes_whatever_its_flags_are() {
+    if !Ffmpeg::exists() {
+        return;
+    }
+    let server = TestServer::start(&["demo.test_stream=false"]).await;
+    let both = "-f lavfi -i testsrc2=size=160x120:rate=15 -f lavfi -i sine=sample_rate=44100 -t 60 -c:v libx264 \
+                -preset ultrafast -tune zerolatency -pix_fmt yuv420p -g 15 -b:v 100k -c:a aac -b:a 48k";
+    let sound = "-f lavfi -i sine=sample_rate=16000 -t 60 -c:a aac -b:a 32k";
+    let picture = "-f lavfi -i testsrc2=size=160x120:rate=15 -t 60 -c:v libx264 -preset ultrafast -tune zerolatency \
+                   -pix_fmt yuv420p -g 15 -b:v 100k";
+    for (number, (encoding, flags, least)) in [
+        (both, "-flvflags aac_seq_header_detect", (20, 20)),
+        (both, "-flvflags no_sequence_end+no_metadata", (20, 20)),
+        (both, "-flvflags no_duration_filesize -rtmp_flashver FMLE/3.0 -rtmp_tcurl rtmp://elsewhere/push", (20, 20)),
+        (
+            both,
+            "-flvflags add_keyframe_index -rtmp_buffer 10 -rtmp_conn B:1 -rtmp_conn S:hello -rtmp_live live",
+            (20, 20),
+        ),
+        // Without it each picture and each sound waits for the buffer to fill.
+        (both, "-flush_packets 0 -rtmp_flush_interval 30", (20, 20)),
+        (sound, "-flvflags no_metadata", (0, 20)),
+        (picture, "-flvflags no_metadata", (20, 0)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let room = (300 + number).to_string();
+        let url = server.push_url(&server.ticket(DEMO_APP, "ffmpeg", &room));
+        let _push = Ffmpeg::run(&format!("{encoding} -f flv {flags}"), &url);
+        plays(&server, &format!("live/{DEMO_APP}_{room}_ffmpeg_main"), least).await;
+        println!("ffmpeg {flags}: plays");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ffmpeg_that_sends_nothing_that_is_carried_reads_so_and_who_sends_half_is_taken() {
+    if !Ffmpeg::exists() {
+        return;
+    }
+    let server = TestServer::start(&["demo.test_stream=false"]).await;
+    for (room, encoding, names) in [
+        ("311", "-c:v flv -c:a libmp3lame", "H.263 and MP3"),
+        ("312", "-vn -c:a pcm_s16le", "PCM LE"),
+        ("313", "-c:v flashsv -an", "Screen"),
+    ] {
+        let url = server.push_url(&server.ticket(DEMO_APP, "old", room));
+        let mut command = Command::new("ffmpeg");
+        let inputs = "-hide_banner -loglevel error -re -f lavfi -i testsrc2=size=160x120:rate=25 \
+                      -f lavfi -i sine=sample_rate=44100 -t 60";
+        command.args(inputs.split_whitespace()).args(encoding.split_whitespace()).args(["-f", "flv", &url]);
+        let pushed = spawn_blocking(move || command.stdin(Stdio::null()).output());
+        let output = timeout(WAIT_MAX, pushed).await.expect("it is ended").expect("no panic").expect("it runs");
+        let says = String::from_utf8_lossy(&output.stderr).into_owned();
+        println!("{encoding}: {}", says.lines().next().unwrap_or_default());
+        assert!(!output.status.success());
+        assert!(says.contains(&format!("74001: {names} cannot go into a room")), "{says}");
+        // Nobody waits for him to come back.
+        until(server.http, &format!("/live/{DEMO_APP}_{room}_old_main.flv"), 404).await;
+    }
+    let url = server.push_url(&server.ticket(DEMO_APP, "half", "314"));
+    let half = "-f lavfi -i testsrc2=size=160x120:rate=15 -f lavfi -i sine=sample_rate=44100 -t 60 -c:v libx264 -preset ultrafast \
+                -tune zerolatency -pix_fmt yuv420p -g 15 -c:a libmp3lame -f flv";
+    let _push = Ffmpeg::run(half, &url);
+    plays(&server, &format!("live/{DEMO_APP}_314_half_main"), (150, 0)).await;
 }

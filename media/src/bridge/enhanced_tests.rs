@@ -161,6 +161,16 @@ fn pictures_of_h265_go_into_a_room_and_out_again_unchanged_with_the_record_that_
 }
 
 #[test]
+fn h265_by_its_number_of_old_goes_into_a_room_too() {
+    let classic = |packet_type: u8, data: &[u8]| Bytes::from([&[0x1c, packet_type, 0, 0, 0][..], data].concat());
+    let slice = behind_length(&[&h265_slice(19, 100)]);
+    let (room, packets) = into_room(&[video(0, classic(0, &RECORD)), video(0, classic(1, &slice))]);
+    assert_eq!(room.tracks(), (None, Some(Codec::H265)));
+    let media = packets.iter().filter(|(_, _, packet)| !is_rtcp(packet)).count();
+    assert_eq!(media, 4, "three sets and a picture");
+}
+
+#[test]
 fn h265_gets_its_parameter_sets_before_every_key_frame() {
     let sets: [&[u8]; 3] = [&[32 << 1, 1, 7], &[33 << 1, 1, 8], &[34 << 1, 1, 9]];
     let mut record = vec![1; 22];

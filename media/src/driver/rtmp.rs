@@ -25,13 +25,13 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
 use crate::{
-    command::{Command, Event, PlayGrant, StreamUrl},
+    command::{Command, Event, NO_CODEC_CODE, PlayGrant, StreamUrl},
     config::MediaConfig,
     driver::{
         direct::{DirectEnd, Seat},
         wire::{Plain, Wire},
     },
-    flv::Tag,
+    flv::{Carried, Tag},
     inlet::Inlet,
     outlet::{Form, Player},
     rtmp::{
@@ -340,21 +340,29 @@ impl<S: Wire> Connection<S> {
         let began = Instant::now();
         self.session.accept_publish(self.now());
         self.grow_input();
-        let ended = self.receive_tags(inlet).await;
+        let ended = self.receive_tags(&path, inlet).await;
         let reason = ended.as_ref().err().map_or_else(|| "unpublished".to_owned(), End::to_string);
         info!(remote = %self.remote, path = %Shown(&path), stream = %grant.stream, seconds = began.elapsed().as_secs(), %reason,
             "RTMP publish ends");
         ended
     }
 
-    async fn receive_tags(&mut self, mut inlet: Inlet) -> Result<(), End> {
+    async fn receive_tags(&mut self, path: &StreamPath, mut inlet: Inlet) -> Result<(), End> {
         let mut last_ms = 0;
+        let mut carried = Carried::default();
         loop {
             while let Some(event) = self.take_event()? {
                 match event {
                     ServerEvent::Media(media) => {
                         last_ms = media.timestamp_ms;
-                        if !inlet.push(Tag::from(media)) {
+                        let tag = Tag::from(media);
+                        if let Some(sent) = carried.refuses(&tag) {
+                            // Waiting for him to come back with the same would help nobody.
+                            inlet.push(Tag::end(last_ms));
+                            let text = format!("{sent} cannot go into a room; send H.264 and AAC");
+                            return self.refuse(path, Some(NO_CODEC_CODE), &text);
+                        }
+                        if !inlet.push(tag) {
                             return self.end_stream().await;
                         }
                     }
@@ -529,6 +537,7 @@ fn no_answer() -> String {
 fn refusal_kind(code: Option<u32>) -> RefusalKind {
     match code {
         Some(70_000..=71_999) => RefusalKind::Unauthorized,
+        Some(NO_CODEC_CODE) => RefusalKind::Codec,
         _ => RefusalKind::BadName,
     }
 }

@@ -9,7 +9,7 @@ use crate::{
         feed::Feed,
         ingest::{Ingest, IngestSink, PublisherEnd},
     },
-    flv::TagKind,
+    flv::{TagKind, UNCARRIED_TAGS_MAX},
     ids::{RoomId, StreamId},
     outlet::Outlet,
     rtmp::{
@@ -199,6 +199,23 @@ async fn a_stream_ended_by_the_server_disconnects_its_publisher() {
     bench.publishing().await.ingest.stop();
     assert_eq!(bench.client.next().await, Some(ClientEvent::Ended { code: "NetStream.Unpublish.Success".into() }));
     assert_eq!(bench.client.next().await, None);
+}
+
+#[tokio::test]
+async fn a_publisher_of_whose_codecs_none_is_carried_reads_so_and_is_not_waited_for() {
+    let mut bench = Bench::new(Purpose::Publish, "rtmp://h/push/1001");
+    let mut stream = bench.publishing().await;
+    let alien = Tag::new(TagKind::Audio, 40, Bytes::from_static(b"\x91ac-3x"));
+    for _ in 0..UNCARRIED_TAGS_MAX {
+        bench.client.send(&alien).await;
+        assert_eq!(stream.player.next().await.map(|given| given.tags()), Some(vec![alien.clone()]));
+    }
+    bench.client.send(&alien).await;
+    let code = "NetStream.Publish.Rejected".to_owned();
+    let description = "74001: ac-3 cannot go into a room; send H.264 and AAC".to_owned();
+    assert_eq!(bench.client.next().await, Some(ClientEvent::Refused { code, description }));
+    assert_eq!(bench.client.next().await, None);
+    assert_eq!(stream.ended.recv().await, Some(PublisherEnd::Over));
 }
 
 #[tokio::test]

@@ -105,12 +105,16 @@ const VIDEO_CODECS: [&str; 16] = [
     "video 9",
     "video 10",
     "video 11",
-    "HEVC id 12",
-    "AV1 id 13",
+    "HEVC",
+    "AV1",
     "video 14",
     "video 15",
 ];
 const CODEC_AVC: u8 = 7;
+/// In nobody's standard, and used by many: the numbers that CDNs gave to H.265 and AV1 before there was Enhanced RTMP, with the
+/// packet types and times of AVC.
+const CODEC_HEVC: u8 = 12;
+const CODEC_AV1: u8 = 13;
 const AUDIO_CODECS: [&str; 16] = [
     "PCM",
     "ADPCM",
@@ -155,13 +159,23 @@ pub fn read_video(body: &[u8]) -> Result<VideoBody<'_>, BodyError> {
         return Ok(VideoBody::Nothing);
     }
     let codec = first & 0x0f;
-    if codec != CODEC_AVC {
-        // The codec numbers 12 and 13 that some encoders use for HEVC and AV1 have a packet type like AVC.
-        let header = codec > CODEC_AVC && rest.first() == Some(&0);
+    if !matches!(codec, CODEC_AVC | CODEC_HEVC | CODEC_AV1) {
         let name = CodecName::word(VIDEO_CODECS[usize::from(codec)]);
-        return Ok(VideoBody::Other { name, key: key && !header, header });
+        return Ok(VideoBody::Other { name, key, header: false });
     }
     let (&[packet_type, c0, c1, c2], data) = rest.split_first_chunk::<4>().ok_or(BodyError)?;
+    if codec != CODEC_AVC {
+        let (codec, composition_ms) = match codec {
+            CODEC_HEVC => (Codec::H265, composition([c0, c1, c2])),
+            _ => (Codec::Av1, 0),
+        };
+        return Ok(match packet_type {
+            0 => VideoBody::Header { codec, record: data },
+            1 => VideoBody::Frame { codec, key, composition_ms, data },
+            2 => VideoBody::AvcEnd,
+            _ => VideoBody::Nothing,
+        });
+    }
     Ok(match packet_type {
         0 => VideoBody::AvcHeader(data),
         1 => VideoBody::AvcFrame { key, composition_ms: composition([c0, c1, c2]), nalus: data },
@@ -248,21 +262,41 @@ fn four_cc(codec: Codec) -> &'static [u8; 4] {
 
 /// How many tracks of how many codecs a multitrack tag has.
 const ONE_TRACK: u8 = 0;
-const MANY_TRACKS: u8 = 1;
+const MANY_TRACKS_MANY_CODECS: u8 = 2;
 
 /// Packet type, FourCC and data of one track.
 type Track<'a> = (u8, &'a [u8; 4], &'a [u8]);
 
-/// The packet type, FourCC and data of a multitrack tag's first track, number 0, if that is all that it has: a stream has one
-/// picture and one sound here. `None` for other tracks.
+/// The packet type, FourCC and data of a multitrack tag's track number 0: a stream has one picture and one sound here. `None` if
+/// all tracks of the tag are others.
 fn first_track(rest: &[u8]) -> Result<Option<Track<'_>>, BodyError> {
-    let (&kinds, rest) = rest.split_first().ok_or(BodyError)?;
-    if kinds >> 4 > MANY_TRACKS {
+    let (&kinds, mut rest) = rest.split_first().ok_or(BodyError)?;
+    let (tracks, packet_type) = (kinds >> 4, kinds & 0x0f);
+    if tracks > MANY_TRACKS_MANY_CODECS {
         return Ok(None);
     }
-    let (code, rest) = rest.split_first_chunk::<4>().ok_or(BodyError)?;
-    let (&track, data) = rest.split_first().ok_or(BodyError)?;
-    Ok((kinds >> 4 == ONE_TRACK && track == 0).then_some((kinds & 0x0f, code, data)))
+    let mut code = None;
+    while !rest.is_empty() {
+        // The codec stands before the first track, or before each.
+        if code.is_none() || tracks == MANY_TRACKS_MANY_CODECS {
+            let (next, behind) = rest.split_first_chunk::<4>().ok_or(BodyError)?;
+            (code, rest) = (Some(next), behind);
+        }
+        let (&number, behind) = rest.split_first().ok_or(BodyError)?;
+        // One alone needs no length.
+        let (data, behind) = match tracks {
+            ONE_TRACK => (behind, &[][..]),
+            _ => {
+                let (&[l0, l1, l2], behind) = behind.split_first_chunk::<3>().ok_or(BodyError)?;
+                behind.split_at_checked(u32::from_be_bytes([0, l0, l1, l2]) as usize).ok_or(BodyError)?
+            }
+        };
+        if let (0, Some(code)) = (number, code) {
+            return Ok(Some((packet_type, code, data)));
+        }
+        rest = behind;
+    }
+    if code.is_none() { Err(BodyError) } else { Ok(None) }
 }
 
 /// Reads the body of an audio tag.
@@ -436,15 +470,24 @@ mod tests {
         assert_eq!(video(b"\x90vvc1..."), ("vvc1".into(), false, true));
         assert_eq!(video(b"\xa1\x1b[0m"), ("?[0m".into(), false, false));
         assert_eq!(video(b"\x12.."), ("H.263".into(), true, false));
-        assert_eq!(video(b"\x1c\x00..."), ("HEVC id 12".into(), false, true));
-        assert_eq!(video(b"\x96\x20..."), ("multitrack".into(), false, false));
+        assert_eq!(video(b"\x96\x30..."), ("multitrack".into(), false, false));
         let audio = |body: &[u8]| match read_audio(body) {
             Ok(AudioBody::Other { name }) => name.to_string(),
             other => panic!("{other:?}"),
         };
         assert_eq!(audio(b"\x2f.."), "MP3");
         assert_eq!(audio(b"\x91fLaC.."), "fLaC");
-        assert_eq!(audio(b"\x95\x11Opus\0\0\0\x01x"), "multitrack");
+        assert_eq!(audio(b"\x95\x11Opus\x01\0\0\x01x"), "multitrack");
+    }
+
+    #[test]
+    fn h265_and_av1_are_read_by_the_numbers_that_they_had_before_they_had_names() {
+        let frame = |codec, composition_ms| Ok(VideoBody::Frame { codec, key: true, composition_ms, data: b"n" });
+        assert_eq!(read_video(b"\x1c\x00\0\0\0rec"), Ok(VideoBody::Header { codec: Codec::H265, record: b"rec" }));
+        assert_eq!(read_video(b"\x1c\x01\0\0\x50n"), frame(Codec::H265, 80));
+        assert_eq!(read_video(b"\x1c\x02\0\0\0"), Ok(VideoBody::AvcEnd));
+        assert_eq!(read_video(b"\x1d\x01\0\0\x50n"), frame(Codec::Av1, 0));
+        assert_eq!(read_video(b"\x1c\x01\0\0"), Err(BodyError));
     }
 
     #[test]
@@ -470,6 +513,15 @@ mod tests {
         assert_eq!(read_video(b"\x96\x03avc1\x00n"), Ok(frame));
         assert_eq!(read_audio(b"\x95\x01mp4a\x00r"), Ok(AudioBody::AacFrame(b"r")));
         assert!(matches!(read_video(b"\x96\x03avc1\x01n"), Ok(VideoBody::Other { key: false, header: false, .. })));
+        // Many tracks of one codec, then of several, the first of them in whatever place.
+        assert_eq!(read_video(b"\x96\x13avc1\x01\0\0\x02xx\x00\0\0\x01n\x02\0\0\x00"), Ok(frame));
+        assert_eq!(read_video(b"\x96\x23vvc1\x01\0\0\x02xxavc1\x00\0\0\x01n"), Ok(frame));
+        assert_eq!(read_audio(b"\x95\x11Opus\0\0\0\x01x"), Ok(AudioBody::OpusFrame(b"x")));
+        for cut in
+            [&b"\x96\x13"[..], b"\x96\x13avc", b"\x96\x13avc1", b"\x96\x13avc1\0\0\0", b"\x96\x13avc1\0\0\0\x02n"]
+        {
+            assert!(!matches!(read_video(cut), Ok(VideoBody::AvcFrame { .. })), "{cut:?}");
+        }
     }
 
     #[test]

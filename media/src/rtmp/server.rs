@@ -59,6 +59,8 @@ pub enum RefusalKind {
     BadName,
     /// Not with this ticket: `NetStream.Publish.Unauthorized`; of a play `NetStream.Play.Failed`.
     Unauthorized,
+    /// Of a publisher whose media came already, none of it in a codec that is carried: `NetStream.Publish.Rejected`.
+    Codec,
 }
 
 /// One connection.
@@ -221,9 +223,10 @@ impl ServerSession {
     /// flushed; input is thrown away from here on.
     pub fn refuse(&mut self, kind: RefusalKind, description: &str) {
         let code = match (&self.phase, kind) {
-            (Phase::PublishAsked, RefusalKind::BadName) => "NetStream.Publish.BadName",
+            (Phase::PublishAsked, RefusalKind::BadName | RefusalKind::Codec) => "NetStream.Publish.BadName",
             (Phase::PublishAsked, RefusalKind::Unauthorized) => "NetStream.Publish.Unauthorized",
             (Phase::PlayAsked, _) => "NetStream.Play.Failed",
+            (Phase::Publishing, RefusalKind::Codec) => "NetStream.Publish.Rejected",
             _ => return,
         };
         self.send_status("error", code, description);
