@@ -1,14 +1,15 @@
-/** VP8, VP9 and AV1 by Enhanced RTMP: pushed, they are seen in a page; published by a page, they play as FLV. */
+/** VP8, VP9 and AV1 by Enhanced RTMP: pushed, they are seen in a page; published by a page, they play as FLV and as HLS. */
 
+import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { Readable } from 'node:stream'
 import { after, before, test } from 'node:test'
 
 import { ivfOfFlv, pushIvf } from '../tools/enhanced.mjs'
-import { ivf, play } from '../tools/media-tools.mjs'
+import { Player, ivf, play } from '../tools/media-tools.mjs'
 import { RtmpPush } from '../tools/rtmp-push.mjs'
-import { Browser, Server } from './harness.mjs'
+import { Browser, Server, until } from './harness.mjs'
 
 const LOOK = { width: 320, height: 240, fps: 15, seconds: 60, toneHz: 1000, colour: /** @type {[number, number]} */ ([90, 160]) }
 /** Software encoders and decoders of AV1 on two cores. */
@@ -69,5 +70,30 @@ for (const [name, codec, encoding] of CODECS) {
       abort.abort()
       await bert.page.close()
     }
+  })
+
+  test(`${codec} of a page plays as HLS`, async (t) => {
+    room++
+    const ticket = await server.ticket('bert', room)
+    const bert = await browser.peer(server, ticket, { codec, width: 320, height: 240, toneHz: 700 })
+    t.after(() => bert.page.close())
+    const playlist = server.hlsUrl(ticket, 'bert')
+    const text = await until(async () => {
+      const answer = await fetch(playlist)
+      return answer.ok && answer.text()
+    }, DEADLINE_MS, playlist)
+    assert.match(text, new RegExp(`CODECS="${name}[^"]*,mp4a`), text)
+    if (codec === 'VP8') {
+      // Which Chromium does not take in MP4.
+      const player = new Player(['-i', playlist])
+      t.after(() => player.stop())
+      await Promise.all([player.stamps(20, DEADLINE_MS), player.tone(700, DEADLINE_MS)])
+      return
+    }
+    const player = await browser.player(server, 'hls', playlist)
+    t.after(() => player.page.close())
+    const { good, spoilt } = await player.sees(20, DEADLINE_MS)
+    await player.hears(700, DEADLINE_MS)
+    t.diagnostic(`${codec}: ${good} good pictures, ${spoilt} spoilt`)
   })
 }

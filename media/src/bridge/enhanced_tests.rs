@@ -50,7 +50,7 @@ fn av1_sequence() -> Vec<u8> {
     sequence
 }
 
-fn frame(codec: Codec, key: bool, len: usize) -> Vec<u8> {
+pub(crate) fn frame(codec: Codec, key: bool, len: usize) -> Vec<u8> {
     let fill = |mut frame: Vec<u8>| {
         frame.extend((0..len).map(|n| n as u8));
         frame

@@ -9,7 +9,7 @@ mod chain_tests;
 pub mod clock;
 pub mod drift;
 #[cfg(test)]
-mod enhanced_tests;
+pub(crate) mod enhanced_tests;
 #[cfg(feature = "aac-fdk")]
 mod fdk_decoder;
 #[cfg(all(test, feature = "aac-fdk"))]

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use shiguredo_mp4::{
     Decode, Encode, FixedPointNumber, SampleFlags, TrackKind, Uint,
     boxes::{
-        AudioSampleEntryFields, Avc1Box, AvccBox, EsdsBox, Hvc1Box, HvccBox, MfhdBox, MoofBox, Mp4aBox, SampleEntry,
-        TfdtBox, TfhdBox, TrafBox, TrunBox, TrunSample, VisualSampleEntryFields,
+        AudioSampleEntryFields, Av01Box, Av1cBox, Avc1Box, AvccBox, DopsBox, EsdsBox, Hvc1Box, HvccBox, MfhdBox,
+        MoofBox, Mp4aBox, OpusBox, SampleEntry, TfdtBox, TfhdBox, TrafBox, TrunBox, TrunSample,
+        VisualSampleEntryFields, Vp08Box, Vp09Box, VpccBox,
     },
     codec_string,
     descriptors::{DecoderConfigDescriptor, DecoderSpecificInfo, EsDescriptor, SlConfigDescriptor},
@@ -27,6 +28,9 @@ use crate::codec::{
 
 /// Video is timed in this many units per second.
 pub const VIDEO_TIMESCALE: u32 = 90_000;
+
+/// Opus is timed so, whatever was recorded (Encapsulation of Opus in ISO Base Media File Format §4.3.2).
+const OPUS_RATE_HZ: u32 = 48_000;
 
 /// Size and name of the box around the media of a fragment.
 const MDAT_HEADER_BYTES: usize = 8;
@@ -45,11 +49,12 @@ pub struct VideoConfig {
 /// How the audio of a stream is decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AudioConfig {
-    /// The AudioSpecificConfig.
+    /// The AudioSpecificConfig, or the identification header of Opus.
     pub config: Bytes,
+    pub opus: bool,
     /// Of the core: audio is timed in this many units per second.
     pub rate_hz: u32,
-    /// Units that an access unit lasts.
+    /// Units that an access unit of AAC lasts; packets of Opus say it themselves.
     pub frame_samples: u32,
     entry: SampleEntry,
 }
@@ -75,7 +80,8 @@ pub struct Run<'a> {
 }
 
 impl VideoConfig {
-    /// Reads the record of H.264 or H.265; `None` if it, or the SPS in it, cannot be read, and for other codecs.
+    /// Reads the record of H.264 or H.265; `None` if it, or the SPS in it, cannot be read, and for other codecs, whose records do
+    /// not say enough.
     pub fn new(codec: Codec, record: &[u8]) -> Option<VideoConfig> {
         let (entry, (width, height)) = match codec {
             Codec::H264 => avc_entry(record)?,
@@ -84,6 +90,31 @@ impl VideoConfig {
         };
         Some(VideoConfig { codec, record: Bytes::copy_from_slice(record), width, height, entry })
     }
+
+    /// Reads the record of VP8, VP9 or AV1, whose pictures have this size; `None` if it cannot be read, and for other codecs.
+    pub fn sized(codec: Codec, record: &[u8], (width, height): (u32, u32)) -> Option<VideoConfig> {
+        let (visual, unknown_boxes) = (visual(width, height)?, Vec::new());
+        let entry = match codec {
+            Codec::Vp8 => SampleEntry::Vp08(Vp08Box { visual, vpcc_box: vpcc_box(record)?, unknown_boxes }),
+            Codec::Vp9 => SampleEntry::Vp09(Vp09Box { visual, vpcc_box: vpcc_box(record)?, unknown_boxes }),
+            Codec::Av1 => {
+                let (av1c_box, _) = Av1cBox::decode(&boxed(b"av1C", record)?).ok()?;
+                SampleEntry::Av01(Av01Box { visual, av1c_box, unknown_boxes })
+            }
+            _ => return None,
+        };
+        Some(VideoConfig { codec, record: Bytes::copy_from_slice(record), width, height, entry })
+    }
+}
+
+/// What is in records of FLV as a box of MP4: behind its length and its name.
+fn boxed(name: &[u8; 4], record: &[u8]) -> Option<Vec<u8>> {
+    let length = u32::try_from(8 + record.len()).ok()?.to_be_bytes();
+    Some([&length[..], name, record].concat())
+}
+
+fn vpcc_box(record: &[u8]) -> Option<VpccBox> {
+    Some(VpccBox::decode(&boxed(b"vpcC", record)?).ok()?.0)
 }
 
 fn avc_entry(record: &[u8]) -> Option<(SampleEntry, (u32, u32))> {
@@ -110,9 +141,7 @@ fn hevc_entry(record: &[u8]) -> Option<(SampleEntry, (u32, u32))> {
     let config = HevcConfig::parse(record)?;
     let sps = config.sets.iter().find(|set| h265::kind(set) == h265::SPS)?;
     let sps = h265::Sps::parse(sps).ok()?;
-    // The box is the record behind its length and name.
-    let length = u32::try_from(8 + record.len()).ok()?.to_be_bytes();
-    let (hvcc_box, _) = HvccBox::decode(&[&length[..], b"hvcC", record].concat()).ok()?;
+    let (hvcc_box, _) = HvccBox::decode(&boxed(b"hvcC", record)?).ok()?;
     let visual = visual(sps.width, sps.height)?;
     Some((SampleEntry::Hvc1(Hvc1Box { visual, hvcc_box, unknown_boxes: Vec::new() }), (sps.width, sps.height)))
 }
@@ -130,8 +159,36 @@ fn visual(width: u32, height: u32) -> Option<VisualSampleEntryFields> {
     })
 }
 
+/// Where the identification header of Opus has its fields (RFC 7845 §5.1), and how long it is at least.
+const OPUS_HEAD_FIELDS_AT: usize = 9;
+
 impl AudioConfig {
-    /// Reads the configuration; `None` if it cannot be read.
+    /// Reads the identification header of Opus; one that cannot be read means two channels and nothing else.
+    pub fn of_opus(head: &[u8]) -> AudioConfig {
+        let fields = head.get(OPUS_HEAD_FIELDS_AT..).and_then(<[u8]>::first_chunk::<9>);
+        let &[channels, p0, p1, r0, r1, r2, r3, g0, g1] = fields.unwrap_or(&[2, 0, 0, 0x80, 0xbb, 0, 0, 0, 0]);
+        let audio = AudioSampleEntryFields {
+            data_reference_index: AudioSampleEntryFields::DEFAULT_DATA_REFERENCE_INDEX,
+            channelcount: u16::from(channels.max(1)),
+            samplesize: AudioSampleEntryFields::DEFAULT_SAMPLESIZE,
+            samplerate: FixedPointNumber::new(OPUS_RATE_HZ as u16, 0),
+        };
+        let dops_box = DopsBox {
+            output_channel_count: channels.max(1),
+            pre_skip: u16::from_le_bytes([p0, p1]),
+            input_sample_rate: u32::from_le_bytes([r0, r1, r2, r3]),
+            output_gain: i16::from_le_bytes([g0, g1]),
+        };
+        AudioConfig {
+            config: Bytes::copy_from_slice(head),
+            opus: true,
+            rate_hz: OPUS_RATE_HZ,
+            frame_samples: 0,
+            entry: SampleEntry::Opus(OpusBox { audio, dops_box, unknown_boxes: Vec::new() }),
+        }
+    }
+
+    /// Reads the configuration of AAC; `None` if it cannot be read.
     pub fn new(config: &[u8]) -> Option<AudioConfig> {
         let parsed = AudioSpecificConfig::parse(config).ok()?;
         let audio = AudioSampleEntryFields {
@@ -161,6 +218,7 @@ impl AudioConfig {
         let entry = SampleEntry::Mp4a(Mp4aBox { audio, esds_box: EsdsBox { es }, unknown_boxes: Vec::new() });
         Some(AudioConfig {
             config: Bytes::copy_from_slice(config),
+            opus: false,
             rate_hz: parsed.sample_rate,
             frame_samples: u32::from(parsed.frame_samples),
             entry,

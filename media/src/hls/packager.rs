@@ -12,8 +12,8 @@ use super::{
     fmp4::{AudioConfig, Run, Sample, VIDEO_TIMESCALE, VideoConfig, fragment, init_segment},
 };
 use crate::{
-    bridge::clock::RtmpClock,
-    codec::Codec,
+    bridge::{assemble::frames::record_of, clock::RtmpClock},
+    codec::{Codec, opus},
     flv::{AudioBody, Tag, TagKind, VideoBody, read_audio, read_video},
     ids::Kind,
     units::time::Time,
@@ -111,6 +111,8 @@ pub struct Packager {
     announced: Announced,
     video: Option<VideoConfig>,
     audio: Option<AudioConfig>,
+    /// The configuration record that came last, of a codec of which only a key frame says the rest.
+    record: Option<(Codec, Bytes)>,
     /// The tracks changed, or nothing was made yet: the next segment needs an initialization segment of its own.
     stale: bool,
     inits: VecDeque<(u32, Bytes)>,
@@ -164,6 +166,7 @@ impl Packager {
             announced: Announced::default(),
             video: None,
             audio: None,
+            record: None,
             stale: true,
             inits: VecDeque::new(),
             codecs: String::new(),
@@ -209,12 +212,27 @@ impl Packager {
             },
             TagKind::Audio => match read_audio(&tag.payload) {
                 Ok(AudioBody::AacHeader(config)) => {
-                    self.take_audio_header(config);
+                    self.take_audio_header(config, AudioConfig::new);
                     false
                 }
                 Ok(AudioBody::AacFrame(unit)) if !unit.is_empty() => {
                     let us = self.line_us(now, Kind::Audio, tag.timestamp_ms);
-                    self.take_audio(us, tag.payload.slice_ref(unit))
+                    let samples = self.audio.as_ref().filter(|audio| !audio.opus).map(|audio| audio.frame_samples);
+                    samples.is_some_and(|samples| self.take_audio(us, tag.payload.slice_ref(unit), samples))
+                }
+                Ok(AudioBody::OpusHeader(head)) => {
+                    self.take_audio_header(head, |head| Some(AudioConfig::of_opus(head)));
+                    false
+                }
+                Ok(AudioBody::OpusFrame(packet)) => {
+                    let Ok(samples) = opus::Packet::parse(packet).map(|packet| packet.samples()) else { return false };
+                    if self.audio.is_none() {
+                        // Publishers may leave the header out.
+                        self.take_audio_header(&[], |head| Some(AudioConfig::of_opus(head)));
+                    }
+                    let us = self.line_us(now, Kind::Audio, tag.timestamp_ms);
+                    let is_opus = self.audio.as_ref().is_some_and(|audio| audio.opus);
+                    is_opus && self.take_audio(us, tag.payload.slice_ref(packet), samples)
                 }
                 _ => false,
             },
@@ -323,10 +341,10 @@ impl Packager {
         codec: Codec,
         (key, composition_ms, units): (bool, i32, &[u8]),
     ) -> bool {
-        if !matches!(codec, Codec::H264 | Codec::H265) {
-            return false;
-        }
         let us = self.line_us(now, Kind::Video, tag.timestamp_ms);
+        if key && !matches!(codec, Codec::H264 | Codec::H265) {
+            self.read_key_frame(codec, units);
+        }
         if self.video.as_ref().is_some_and(|video| video.codec != codec) {
             // Its own configuration did not come, or could not be read.
             return false;
@@ -340,25 +358,39 @@ impl Packager {
         if self.video.as_ref().is_some_and(|known| known.codec == codec && known.record == record) {
             return;
         }
-        if let Some(config) = VideoConfig::new(codec, record) {
-            self.video = Some(config);
-            self.stale = true;
-            if let Some(open) = &mut self.open {
-                open.waiting = None;
-            }
+        match VideoConfig::new(codec, record) {
+            Some(config) => self.set_video(config),
+            None => self.record = Some((codec, Bytes::copy_from_slice(record))),
         }
     }
 
-    fn take_audio_header(&mut self, config: &[u8]) {
-        if self.audio.as_ref().is_some_and(|known| known.config == config) {
+    /// Of VP8, VP9 and AV1 a key frame says the size, and where no record came, what would stand there.
+    fn read_key_frame(&mut self, codec: Codec, data: &[u8]) {
+        let Some((own, Some(size))) = record_of(codec, data) else { return };
+        let told = self.record.as_ref().filter(|(told, _)| *told == codec).map(|(_, record)| &record[..]);
+        let config = told.and_then(|record| VideoConfig::sized(codec, record, size));
+        if let Some(config) = config.or_else(|| VideoConfig::sized(codec, &own, size)) {
+            self.set_video(config);
+        }
+    }
+
+    fn set_video(&mut self, config: VideoConfig) {
+        if self.video.as_ref() == Some(&config) {
             return;
         }
-        if let Some(config) = AudioConfig::new(config) {
-            self.audio = Some(config);
-            self.stale = true;
-            if let Some(open) = &mut self.open {
-                open.audio_foreign = true;
-            }
+        self.video = Some(config);
+        self.stale = true;
+        if let Some(open) = &mut self.open {
+            open.waiting = None;
+        }
+    }
+
+    fn take_audio_header(&mut self, config: &[u8], read: impl FnOnce(&[u8]) -> Option<AudioConfig>) {
+        let Some(config) = read(config).filter(|config| self.audio.as_ref() != Some(config)) else { return };
+        self.audio = Some(config);
+        self.stale = true;
+        if let Some(open) = &mut self.open {
+            open.audio_foreign = true;
         }
     }
 
@@ -388,20 +420,21 @@ impl Packager {
         self.cut(us, frame_us, key)
     }
 
-    fn take_audio(&mut self, us: i64, data: Bytes) -> bool {
+    /// `frame`: samples that it lasts.
+    fn take_audio(&mut self, us: i64, data: Bytes, frame: u32) -> bool {
         let Some(config) = &self.audio else { return false };
-        let (rate, frame) = (i64::from(config.rate_hz), config.frame_samples);
+        let rate = i64::from(config.rate_hz);
         let Some(open) = &mut self.open else {
             let waited = us - self.first_us.unwrap_or(us) >= TRACK_WAIT_US;
             if self.video.is_some() || (self.announced.video && !waited) {
                 return false;
             }
             self.begin(us, None);
-            return self.take_audio(us, data);
+            return self.take_audio(us, data, frame);
         };
         if self.stale && !open.has_video && self.video.is_none() {
             self.begin(us, None);
-            return self.take_audio(us, data);
+            return self.take_audio(us, data, frame);
         }
         if open.audio_foreign {
             return false;
@@ -412,7 +445,7 @@ impl Packager {
             if !open.audio.is_empty() {
                 let at_us = us.max(open.part_at_us + 1);
                 self.close_part(at_us);
-                return self.take_audio(us, data);
+                return self.take_audio(us, data, frame);
             }
             open.audio_counted_from_us = us;
             open.audio_counted = 0;

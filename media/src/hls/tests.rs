@@ -4,9 +4,12 @@ use shiguredo_mp4::{TrackKind, demux::Fmp4SegmentDemuxer};
 
 use super::{packager::HLS_BYTES_MAX, *};
 use crate::{
-    bridge::fixture::{AAC16, BASELINE_AAC44, BFRAMES, tags},
+    bridge::{
+        enhanced_tests::frame,
+        fixture::{AAC16, BASELINE_AAC44, BFRAMES, tags},
+    },
     codec::{Codec, h265::config::tests::RECORD},
-    flv::{Tag, TagKind, video_header},
+    flv::{Tag, TagKind, video_frame, video_header},
     units::time::Time,
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -211,6 +214,58 @@ fn h265_is_carried_with_its_record_and_the_times_at_which_it_is_shown() {
     assert!(has(&init, b"hvc1") && has(&init, &[&b"hvcC"[..], &RECORD].concat()), "the record, byte by byte");
     let playlist = packager.multivariant("x/media.m3u8").unwrap();
     assert!(playlist.contains("CODECS=\"hvc1.1.6.L63.90\"") && playlist.contains("RESOLUTION=640x360"), "{playlist}");
+}
+
+#[test]
+fn vp8_vp9_and_av1_are_carried_with_opus_and_a_new_size_begins_anew() {
+    for (codec, record, name, codecs) in [
+        (Codec::Vp8, &[][..], b"vp08", "vp08.00.31.08,Opus"),
+        (Codec::Vp9, &[1, 0, 0, 0, 0, 21, 0x82, 1, 1, 1, 0, 0], b"vp09", "vp09.00.21.08,Opus"),
+        (Codec::Av1, &[0x81, 5, 12, 0], b"av01", "av01.0.05M.08,Opus"),
+    ] {
+        let mut sent = vec![Tag {
+            header: true,
+            ..Tag::new(TagKind::Audio, 0, b"\x90OpusOpusHead\x01\x01\x38\x01\x80\xbb\0\0\0\0\0"[..].into())
+        }];
+        if !record.is_empty() {
+            sent.push(Tag { header: true, ..Tag::new(TagKind::Video, 0, video_header(codec, record)) });
+        }
+        let pictures: Vec<Vec<u8>> = (0..60).map(|n| frame(codec, n % 15 == 0, 50 + n)).collect();
+        for (n, picture) in pictures.iter().enumerate() {
+            let at_ms = n as u32 * 40;
+            sent.push(Tag::new(TagKind::Video, at_ms, video_frame(codec, n % 15 == 0, picture)));
+            // 20 ms each, by the byte behind the FourCC.
+            let sound = |at_ms| Tag::new(TagKind::Audio, at_ms, b"\x91Opus\xf8abc"[..].into());
+            sent.extend([sound(at_ms), sound(at_ms + 20)]);
+        }
+        let mut packager = Packager::new(SETTINGS);
+        push_all(&mut packager, &sent);
+        let init = bytes(packager.file(File::Init(0)));
+        let has = |bytes: &[u8], wanted: &[u8]| bytes.windows(wanted.len()).any(|window| window == wanted);
+        assert!(has(&init, name) && has(&init, b"dOps"), "{codec}");
+        assert!(record.is_empty() || has(&init, record), "{codec}: the record that came");
+        let playlist = packager.multivariant("x/media.m3u8").unwrap();
+        assert!(
+            playlist.contains(&format!("CODECS=\"{codecs}\"")) && playlist.contains("RESOLUTION=640x360"),
+            "{playlist}"
+        );
+        if codec == Codec::Vp8 {
+            // Another encoder, or the same with less to spend.
+            let mut small = frame(codec, true, 50);
+            small[6..10].copy_from_slice(&[0x40, 1, 0xb4, 0]);
+            push_all(&mut packager, &[Tag::new(TagKind::Video, 2_400, video_frame(codec, true, &small))]);
+            push_all(&mut packager, &[Tag::new(TagKind::Video, 2_440, video_frame(codec, false, &pictures[1]))]);
+            assert!(packager.multivariant("x/media.m3u8").unwrap().contains("RESOLUTION=320x180"));
+        }
+        packager.end();
+        let list = Playlist::read(&packager.media());
+        let (kinds, got) = samples(&init, &bytes(packager.file(File::Segment(list.segments[0].0))));
+        assert_eq!(kinds, [TrackKind::Video, TrackKind::Audio]);
+        assert!(got[&1].len() > 10 && got[&2].len() > 20, "{codec}");
+        assert!(got[&1].iter().zip(&pictures).all(|((_, _, data), picture)| data == picture));
+        assert!(got[&2].iter().all(|(_, _, data)| data == b"\xf8abc"));
+        assert!(got[&2].windows(2).all(|two| (two[1].0 - two[0].0 - 0.02).abs() < 0.001), "{codec}");
+    }
 }
 
 #[test]
