@@ -5,6 +5,7 @@ mod clients;
 mod durable;
 mod faces;
 mod hls;
+mod hls_codecs;
 mod hostile;
 mod house;
 mod http;
