@@ -77,11 +77,13 @@ test('a player who knows the playlist asks for updates, gets them, and plays on'
   await anna.page.close()
 })
 
-test("a page's stream plays as low-latency HLS, picture and tone", async (t) => {
-  const ticket = await server.ticket('anna', 5002)
-  const anna = await browser.peer(server, ticket, { codec: 'H264', toneHz: 1000 })
-  const bert = await browser.peer(server, await server.ticket('bert', 5002))
-  await bert.sees('anna')
-  await plays(t, ticket, 'anna', [640, 480])
-  for (const { page } of [anna, bert]) await page.close()
-})
+for (const [index, codec] of ['H264', 'AV1'].entries()) {
+  test(`a page's stream in ${codec} plays as low-latency HLS, picture and tone`, async (t) => {
+    const ticket = await server.ticket('anna', 5010 + index)
+    const anna = await browser.peer(server, ticket, { codec, toneHz: 1000 })
+    const bert = await browser.peer(server, await server.ticket('bert', 5010 + index))
+    await bert.sees('anna')
+    await plays(t, ticket, 'anna', [640, 480])
+    for (const { page } of [anna, bert]) await page.close()
+  })
+}

@@ -91,7 +91,7 @@ async fn every_codec_and_each_medium_alone_plays_as_hls() {
         let frames = String::from_utf8_lossy(&played.stdout).lines().filter(|line| line.contains(',')).count();
         println!("{name:16} {seen:?}, {frames} frames decoded");
         let right = codecs.iter().all(|codec| multivariant.contains(codec))
-            && multivariant.contains("RESOLUTION=320x180") == !row.1.is_empty()
+            && multivariant.contains("RESOLUTION=320x180") != row.1.is_empty()
             && streams.iter().all(|stream| seen.contains(stream))
             && seen.len() == streams.len()
             && played.status.success()

@@ -200,6 +200,7 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -330,6 +331,25 @@ async fn requests_that_are_taken_back_before_they_are_looked_at_end_the_connecti
         }
     }
     assert_eq!(get(server.http, "/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_head_in_pieces_without_end_and_noise_end_the_connection() {
+    let server = TestServer::start(&["demo.test_stream=false"]).await;
+    let mut endless = Raw::new(server.https).await;
+    let (mut bytes, stream) = endless.ask("/healthz");
+    // Not its end: CONTINUATION frames follow, each with a header of a kilobyte.
+    bytes[4] = END_STREAM;
+    for _ in 0..1000 {
+        bytes.extend(frame(CONTINUATION, 0, stream, &[&[0, 1, b'x', 127, 0x81, 7][..], &[b'y'; 1024]].concat()));
+    }
+    // It may be closed before all of it is taken.
+    let _ = endless.stream.write_all(&bytes).await;
+    endless.closed().await;
+    let mut noise = Raw::new(server.https).await;
+    noise.send(&[0xff; 64]).await;
+    noise.closed().await;
+    assert_eq!(Client::new(server.https).await.get("/healthz").await.status, 200);
 }
 
 #[tokio::test]
