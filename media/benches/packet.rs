@@ -153,6 +153,7 @@ impl Scene {
                 payload_type: 100,
                 rtx,
                 transport_cc: Some(3),
+                playout_delay: None,
             };
             let down = room.subscribe(spec).expect("the track is there");
             room.start(now, down, &mut output);
@@ -299,7 +300,8 @@ impl Scene {
             self.reported = self.reported.wrapping_add(1);
             let header = rtp_header(false, 100, self.reported, 0, 0x7777);
             let (to, up) = (TransportKey(0), self.up);
-            let forward = Forward { to, up, seq: 0, header, original_seq: None, padding: 0, transport_cc: Some(3) };
+            let forward =
+                Forward { to, up, seq: 0, header, original_seq: None, padding: 0, transport_cc: Some(3), hold: None };
             let mut out = [0; 200];
             server.protect_forward(self.now, &forward, &[0; 100], false, &mut out).expect("keys are there");
             receiver.on_packet(self.now, u16::from_be_bytes([out[17], out[18]]));

@@ -869,6 +869,7 @@ fn down_setup(media: &DownMedia, viewer_reports: bool) -> DownSetup {
         payload_type: media.payload_type,
         rtx: media.rtx_payload_type.zip(media.rtx_ssrc),
         transport_cc: media.ext.transport_cc.filter(|id| viewer_reports && (1..=14).contains(id)),
+        playout_delay: media.ext.playout_delay.filter(|id| (1..=14).contains(id)),
     }
 }
 
@@ -883,6 +884,7 @@ fn merge(a: ExtIds, b: ExtIds) -> ExtIds {
         video_orientation: a.video_orientation.or(b.video_orientation),
         abs_send_time: a.abs_send_time.or(b.abs_send_time),
         abs_capture_time: a.abs_capture_time.or(b.abs_capture_time),
+        playout_delay: a.playout_delay.or(b.playout_delay),
     }
 }
 

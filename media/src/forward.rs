@@ -31,6 +31,8 @@ pub struct Forward {
     pub padding: u8,
     /// The id under which its transport-wide sequence number is to be written, if it was agreed on: 1 to 14.
     pub transport_cc: Option<u8>,
+    /// The id and the time, in units of 10 ms, under which it is written how long this picture and those after it are to be held.
+    pub hold: Option<(u8, u8)>,
 }
 
 /// Writes a fixed RTP header (RFC 3550 §5.1) without extension, padding or contributing sources.

@@ -14,7 +14,7 @@ use media::{
     codec::Codec,
     forward::{TransportKey, rtp_header},
     ids::{Kind, StreamId, TrackId},
-    rtp::packet::Header,
+    rtp::{ext, packet::Header},
     sfu::{
         down_track::DownSpec,
         room::{Output, Room},
@@ -60,6 +60,7 @@ fn a_packet_is_forwarded_to_ten_subscribers_without_an_allocation() {
             payload_type: 100,
             rtx,
             transport_cc: Some(3),
+            playout_delay: Some(5),
         };
         let down = room.subscribe(spec).unwrap();
         room.start(now, down, &mut output);
@@ -82,6 +83,9 @@ fn a_packet_is_forwarded_to_ten_subscribers_without_an_allocation() {
         let before = allocations();
         let len = publisher.server.unprotect_rtp(now, at_server(), slot.data_mut()).unwrap();
         slot.set_len(len);
+        if n % 200 == 100 {
+            room.up_mut(up).unwrap().hold = (n / 100) as u8;
+        }
         room.handle_rtp(now, up, false, &mut slot, &mut output);
         room.hear(now, sound, (n % 128) as u8);
         for forward in output.forwards.drain(..) {
@@ -94,6 +98,13 @@ fn a_packet_is_forwarded_to_ten_subscribers_without_an_allocation() {
             let header = Header::parse(&sent[..len]).unwrap();
             assert_eq!((header.ssrc, header.payload_type), (0x9000 + forward.to.0, 100));
             assert_eq!(header.payload(&sent[..len])[1096..], n.to_be_bytes());
+            assert!(ext::find(&sent[..len], &header, 3).is_some());
+            // From so long to ten seconds, in units of 10 ms; with each key frame once more.
+            let told = (n >= 100 && n % 100 == 0).then(|| {
+                let tens = (n / 100 - 1) as u8 | 1;
+                [tens >> 4, tens << 4 | 3, 0xe8]
+            });
+            assert_eq!(ext::find(&sent[..len], &header, 5), told.as_ref().map(|told| &told[..]), "{n}");
             delivered += 1;
             let client_side = allocations() - after;
             counted -= client_side as i64;

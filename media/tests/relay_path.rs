@@ -68,6 +68,7 @@ fn a_packet_reaches_the_viewers_of_another_shard_without_an_allocation() {
             payload_type: 100,
             rtx: None,
             transport_cc: None,
+            playout_delay: None,
         };
         let down = away.subscribe(spec).unwrap();
         away.start(now, down, &mut output);

@@ -14,6 +14,7 @@ pub(crate) mod enhanced_tests;
 mod fdk_decoder;
 #[cfg(all(test, feature = "aac-fdk"))]
 pub(crate) mod fixture;
+pub mod hold;
 pub mod packetize;
 #[cfg(feature = "reencode")]
 pub mod reencode;

@@ -9,7 +9,7 @@ use crate::{
     ids::Kind,
     rtp::{
         packet::{FIXED_HEADER_LEN, NewHeader},
-        rtcp::{SenderInfo, write_sender_report},
+        rtcp::{SenderInfo, write_hold, write_sender_report},
     },
     units::time::{Time, WallClock},
 };
@@ -144,6 +144,14 @@ impl RtpStream {
         if sink(self.kind, &report) {
             self.report_at = Some(now + REPORT_INTERVAL);
         }
+    }
+
+    /// Tells how long pictures are to be held from here on, in units of 10 ms.
+    pub fn tell_hold(&self, tens: u8, sink: &mut PacketSink<'_>) {
+        let mut packet = Vec::with_capacity(16);
+        write_hold(&mut packet, self.ssrc, tens);
+        // Without it pictures are held by what browsers find out for themselves.
+        let _ = sink(self.kind, &packet);
     }
 
     /// Sends the NAL units of one picture, the marker on the last packet: parameter sets and what belongs to them together,

@@ -20,8 +20,9 @@ use self::video::VideoIn;
 use super::{
     aac_codec::AudioError,
     clock::RtmpClock,
+    hold::Hold,
     packetize::{PacketSink, RtpStream},
-    transcode::{AacToOpus, OPUS_FRAME_SAMPLES, position_of_us},
+    transcode::{AacToOpus, OPUS_FRAME_SAMPLES, position_of_us, us_of_position},
 };
 use crate::{
     codec::{Codec, opus},
@@ -61,6 +62,7 @@ const OPUS_ROUNDING: i64 = 960;
 pub struct RtmpToRoom {
     line: SourceLine,
     wall: WallClock,
+    hold: Hold,
     video: VideoIn,
     audio: AudioIn,
 }
@@ -100,6 +102,7 @@ impl RtmpToRoom {
         RtmpToRoom {
             line: SourceLine::default(),
             wall,
+            hold: Hold::default(),
             video: VideoIn::new(),
             audio: AudioIn {
                 stream: RtpStream::new(Kind::Audio, Codec::Opus.bridged_payload_type(), Codec::Opus.clock_rate()),
@@ -173,6 +176,7 @@ impl RtmpToRoom {
     /// on under the numbers of the one before, at the time when it comes.
     pub fn begin_publisher(&mut self) {
         self.line.begin_publisher();
+        self.hold.begin_publisher();
         self.video.begin_publisher();
         self.audio.begin_publisher();
     }
@@ -190,14 +194,14 @@ impl RtmpToRoom {
                         let dts_us = self.line.map(now, Kind::Video, tag.timestamp_ms);
                         let pts_us = dts_us + composition_us(composition_ms);
                         self.video.handle_frame((dts_us, pts_us), key, nalus, sink);
-                        self.video.report(now, &self.wall, sink);
+                        self.end_picture(now, pts_us, sink);
                     }
                     VideoBody::Header { codec, record } => self.video.handle_other_header(codec, record),
                     VideoBody::Frame { codec, key, composition_ms, data } => {
                         let dts_us = self.line.map(now, Kind::Video, tag.timestamp_ms);
                         let pts_us = dts_us + composition_us(composition_ms);
                         self.video.handle_other_frame(codec, pts_us, key, data, sink);
-                        self.video.report(now, &self.wall, sink);
+                        self.end_picture(now, pts_us, sink);
                     }
                     #[cfg(feature = "reencode")]
                     VideoBody::AvcEnd => self.video.finish(sink),
@@ -213,19 +217,28 @@ impl RtmpToRoom {
                     AudioBody::AacHeader(config) => self.audio.handle_header(config),
                     AudioBody::AacFrame(unit) => {
                         let us = self.line.map(now, Kind::Audio, tag.timestamp_ms);
-                        self.audio.handle_unit(now, us, unit, sink);
+                        self.audio.handle_unit(now, us, unit, &mut self.hold, sink);
                         self.audio.stream.report(now, &self.wall, sink);
                     }
                     AudioBody::OpusHeader(head) => self.audio.handle_opus_header(head),
                     AudioBody::OpusFrame(packet) => {
                         let us = self.line.map(now, Kind::Audio, tag.timestamp_ms);
-                        self.audio.handle_opus(us, packet, sink);
+                        self.audio.handle_opus(now, us, packet, &mut self.hold, sink);
                         self.audio.stream.report(now, &self.wall, sink);
                     }
                     AudioBody::Nothing => {}
                     AudioBody::Other { name } => self.audio.complain(name),
                 }
             }
+        }
+    }
+}
+
+impl RtmpToRoom {
+    fn end_picture(&mut self, now: Time, us: i64, sink: &mut PacketSink<'_>) {
+        self.video.report(now, &self.wall, sink);
+        if let Some(tens) = self.hold.note_picture(now.as_micros() as i64, us) {
+            self.video.tell_hold(tens, sink);
         }
     }
 }
@@ -293,11 +306,14 @@ impl AudioIn {
         }
     }
 
-    fn handle_opus(&mut self, us: i64, packet: &[u8], sink: &mut PacketSink<'_>) {
+    fn handle_opus(&mut self, now: Time, us: i64, packet: &[u8], hold: &mut Hold, sink: &mut PacketSink<'_>) {
         let Ok(told) = opus::Packet::parse(packet) else { return };
         if !self.opus {
             return;
         }
+        let now_us = now.as_micros() as i64;
+        hold.note_unit(now_us);
+        hold.note_sound(now_us, us);
         // Milliseconds round; packets that follow on one another do so to the sample.
         let at = position_of_us(us);
         let position =
@@ -318,11 +334,12 @@ impl AudioIn {
         }
     }
 
-    fn handle_unit(&mut self, now: Time, us: i64, unit: &[u8], sink: &mut PacketSink<'_>) {
+    fn handle_unit(&mut self, now: Time, us: i64, unit: &[u8], hold: &mut Hold, sink: &mut PacketSink<'_>) {
         if !self.aac {
             return;
         }
         let now_us = now.as_micros() as i64;
+        hold.note_unit(now_us);
         if !self.listened_to {
             let mut place = if self.kept.len() < KEPT_UNITS { None } else { self.kept.pop_front() }.unwrap_or_default();
             (place.us, place.late_us) = (us, now_us - us);
@@ -332,9 +349,9 @@ impl AudioIn {
             return;
         }
         if self.transcoder.is_none() {
-            self.begin_to_listen(now_us, us, sink);
+            self.begin_to_listen(now_us, us, hold, sink);
         }
-        self.transcode(us, unit, sink);
+        self.transcode(now_us, us, unit, hold, sink);
     }
 
     /// Somebody listens again: the decoder learns what went before, and the last of it is heard.
@@ -342,7 +359,7 @@ impl AudioIn {
     /// The first packet is as late as the latest of those that follow. One that is earlier leaves a player with nothing to play
     /// until they come; one that is later leaves it with sound in its buffer that Chromium takes many seconds to be rid of, and
     /// holds the pictures back for.
-    fn begin_to_listen(&mut self, now_us: i64, us: i64, sink: &mut PacketSink<'_>) {
+    fn begin_to_listen(&mut self, now_us: i64, us: i64, hold: &mut Hold, sink: &mut PacketSink<'_>) {
         match AacToOpus::new(&self.config, self.bitrate_bps) {
             Ok(transcoder) => self.transcoder = Some(transcoder),
             Err(error) => return self.give_up(error),
@@ -355,16 +372,17 @@ impl AudioIn {
         for (n, Kept { us, unit, .. }) in kept.iter().enumerate() {
             match &mut self.transcoder {
                 Some(transcoder) if n < most_from || *us < first_us => transcoder.prime(unit),
-                _ => self.transcode(*us, unit, sink),
+                _ => self.transcode(now_us, *us, unit, hold, sink),
             }
         }
     }
 
-    fn transcode(&mut self, us: i64, unit: &[u8], sink: &mut PacketSink<'_>) {
+    fn transcode(&mut self, now_us: i64, us: i64, unit: &[u8], hold: &mut Hold, sink: &mut PacketSink<'_>) {
         let Some(transcoder) = &mut self.transcoder else { return };
         let (stream, sent_until, transcoded) = (&mut self.stream, &mut self.sent_until, &mut self.transcoded);
         let result = transcoder.push(us, unit, &mut |position, packet, dbov| {
             *transcoded += 1;
+            hold.note_sound(now_us, us_of_position(position));
             // After a new configuration the first sound may reach back into what was sent.
             if position >= *sent_until {
                 let timestamp = stream.timestamp_of_units(position);

@@ -64,7 +64,7 @@ mod tests {
                 let forwards: Vec<Forward> = to
                     .iter()
                     .zip(0..)
-                    .map(|(to, seq)| Forward { to: TransportKey(*to), up: UpKey(0), seq, header: [0; 12], original_seq: None, padding: 0, transport_cc: None })
+                    .map(|(to, seq)| Forward { to: TransportKey(*to), up: UpKey(0), seq, header: [0; 12], original_seq: None, padding: 0, transport_cc: None, hold: None })
                     .collect();
                 sorted.sort(&forwards);
                 let mut seen = 0;

@@ -154,6 +154,8 @@ pub struct DownSetup {
     pub rtx: Option<(u8, u32)>,
     /// The id of the extension with the transport-wide sequence number, if the subscriber reports on it.
     pub transport_cc: Option<u8>,
+    /// The id of the extension that says how long pictures are to be held, if the subscriber knows it.
+    pub playout_delay: Option<u8>,
 }
 
 /// What a shard tells control.

@@ -19,6 +19,10 @@ pub const URI_ABS_SEND_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrex
 /// When the frame was captured, as NTP time.
 pub const URI_ABS_CAPTURE_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";
 
+/// How long a picture is to be held at least, and at most, before it is shown (libwebrtc's `playout-delay`: twice 12 bits, in units of
+/// 10 ms).
+pub const URI_PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
+
 /// Which id a negotiation gave to each extension that roomcast reads or writes; `None`: not negotiated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExtIds {
@@ -30,6 +34,7 @@ pub struct ExtIds {
     pub video_orientation: Option<u8>,
     pub abs_send_time: Option<u8>,
     pub abs_capture_time: Option<u8>,
+    pub playout_delay: Option<u8>,
 }
 
 impl ExtIds {
@@ -44,6 +49,7 @@ impl ExtIds {
             URI_VIDEO_ORIENTATION => Some(&mut self.video_orientation),
             URI_ABS_SEND_TIME => Some(&mut self.abs_send_time),
             URI_ABS_CAPTURE_TIME => Some(&mut self.abs_capture_time),
+            URI_PLAYOUT_DELAY => Some(&mut self.playout_delay),
             _ => None,
         }
     }

@@ -19,6 +19,7 @@ const SENDER_REPORT: u8 = 200;
 const RECEIVER_REPORT: u8 = 201;
 const SOURCE_DESCRIPTION: u8 = 202;
 const BYE: u8 = 203;
+const APPLICATION: u8 = 204;
 const TRANSPORT_FEEDBACK: u8 = 205;
 const PAYLOAD_FEEDBACK: u8 = 206;
 
@@ -51,6 +52,11 @@ pub enum Rtcp<'a> {
     Remb {
         sender: u32,
         bitrate_bps: u64,
+    },
+    /// How long the pictures of a track are to be held before they are shown, in units of 10 ms: an APP packet of our own (RFC 3550
+    /// §6.7), between the bridge and rooms.
+    Hold {
+        tens: u8,
     },
     /// One that roomcast has no use for (SDES, XR, APP, other feedback), well-formed as far as its length goes.
     Other {
@@ -237,6 +243,10 @@ fn read(packet_type: u8, count: u8, body: &[u8]) -> Result<Rtcp<'_>, DropReason>
             Ok(Rtcp::ReceiverReport(ReceiverReport { ssrc, reports }))
         }
         (BYE, _) => Ok(Rtcp::Bye(Bye { ssrcs: body.get(..count_len * 4).ok_or(DropReason::TooShort)? })),
+        (APPLICATION, _) => match split_word(body)? {
+            (_, [b'h', b'o', b'l', b'd', _, _, _, tens]) => Ok(Rtcp::Hold { tens: *tens }),
+            _ => Ok(Rtcp::Other { packet_type, count }),
+        },
         (TRANSPORT_FEEDBACK, FMT_NACK) => {
             let (sender, media, fci) = split_feedback(body)?;
             Ok(Rtcp::Nack(Nack { sender, media, fci }))
@@ -339,6 +349,11 @@ pub fn write_sdes_cname(out: &mut Vec<u8>, ssrc: u32, cname: &str) {
 pub fn write_bye(out: &mut Vec<u8>, ssrcs: &[u32]) {
     let ssrcs = &ssrcs[..ssrcs.len().min(REPORTS_MAX)];
     write_packet(out, BYE, ssrcs.len() as u8, |out| push_words(out, ssrcs));
+}
+
+/// Appends how long pictures are to be held, see [`Rtcp::Hold`].
+pub fn write_hold(out: &mut Vec<u8>, ssrc: u32, tens: u8) {
+    write_packet(out, APPLICATION, 0, |out| push_words(out, &[ssrc, u32::from_be_bytes(*b"hold"), u32::from(tens)]));
 }
 
 /// Appends a generic NACK for `seqs`, which ascend on the 16-bit circle. Four bytes for each seventeen numbers at best

@@ -324,14 +324,12 @@ impl Line {
 /// The header extensions that we offer; the numbers are those of Chromium's own offers. The same number means the same
 /// extension in every m-line, as BUNDLE demands (RFC 9143 §9).
 pub(super) fn offered_extmaps(kind: Kind) -> Vec<ExtMap> {
-    let own = match kind {
-        Kind::Audio => (1, ext::URI_AUDIO_LEVEL),
-        Kind::Video => (13, ext::URI_VIDEO_ORIENTATION),
+    let own: &[_] = match kind {
+        Kind::Audio => &[(1, ext::URI_AUDIO_LEVEL)],
+        Kind::Video => &[(13, ext::URI_VIDEO_ORIENTATION), (5, ext::URI_PLAYOUT_DELAY)],
     };
-    [own, (3, ext::URI_TRANSPORT_CC), (4, ext::URI_MID), (12, ext::URI_ABS_CAPTURE_TIME)]
-        .into_iter()
-        .map(|(id, uri)| ExtMap { id, direction: None, uri: uri.to_owned() })
-        .collect()
+    let both = [(3, ext::URI_TRANSPORT_CC), (4, ext::URI_MID), (12, ext::URI_ABS_CAPTURE_TIME)];
+    own.iter().copied().chain(both).map(|(id, uri)| ExtMap { id, direction: None, uri: uri.to_owned() }).collect()
 }
 
 /// `a=msid` labels of a track: of its stream and its own.

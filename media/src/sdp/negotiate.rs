@@ -287,6 +287,7 @@ fn place_of<'a>(ids: &'a mut ExtIds, uri: &str, kind: Kind) -> Option<&'a mut Op
         ext::URI_MID | ext::URI_TRANSPORT_CC | ext::URI_ABS_CAPTURE_TIME => true,
         ext::URI_AUDIO_LEVEL => kind == Kind::Audio,
         ext::URI_VIDEO_ORIENTATION => kind == Kind::Video,
+        ext::URI_PLAYOUT_DELAY => kind == Kind::Video,
         _ => false,
     };
     ids.by_uri(uri).filter(|_| useful)

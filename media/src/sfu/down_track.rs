@@ -48,6 +48,8 @@ pub struct DownSpec {
     pub rtx: Option<(u8, u32)>,
     /// The id of the extension with the transport-wide sequence number, if the subscriber reports on it.
     pub transport_cc: Option<u8>,
+    /// The id of the extension that says how long pictures are to be held, if the subscriber knows it.
+    pub playout_delay: Option<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +85,9 @@ pub struct DownTrack {
     burst_end: u64,
     /// When the subscriber last began anew at its own request.
     restarted_at: Option<Time>,
+    /// The newest picture that left, by its timestamp, and how long the subscriber was told to hold pictures, in units of 10 ms.
+    picture: Option<u32>,
+    told_hold: u8,
     rtx_seq: u16,
     resends: Option<Box<Resends>>,
     resend_budget: usize,
@@ -107,6 +112,8 @@ impl DownTrack {
             burst: Vec::new(),
             burst_end: 0,
             restarted_at: None,
+            picture: None,
+            told_hold: 0,
             rtx_seq: (random[0] >> 16) as u16 & 0x7fff,
             resends: None,
             resend_budget: RESEND_BUDGET_START,
@@ -192,7 +199,21 @@ impl DownTrack {
         let timestamp = self.timestamp(seq, meta);
         let header = rtp_header(meta.marker, self.spec.payload_type, out as u16, timestamp, self.spec.ssrc);
         let DownSpec { transport: to, transport_cc, .. } = self.spec;
-        Forward { to, up: self.up, seq, header, original_seq: None, padding: meta.padding, transport_cc }
+        let hold = self.hold(seq, meta);
+        Forward { to, up: self.up, seq, header, original_seq: None, padding: meta.padding, transport_cc, hold }
+    }
+
+    /// What the first packet of a picture says of how long pictures are to be held: what is new, and at a key frame what was said
+    /// before, in case it was lost. A burst is shown at once; a browser then moves by 100 ms a second.
+    fn hold(&mut self, seq: u64, meta: &Meta) -> Option<(u8, u8)> {
+        let id = self.spec.playout_delay?;
+        let begins = self.picture.replace(meta.timestamp) != Some(meta.timestamp);
+        let again = meta.key && self.told_hold != 0;
+        let due = begins && seq > self.burst_end && (meta.hold != self.told_hold || again);
+        due.then(|| {
+            self.told_hold = meta.hold;
+            (id, meta.hold)
+        })
     }
 
     fn timestamp(&self, seq: u64, meta: &Meta) -> u32 {
@@ -251,7 +272,7 @@ impl DownTrack {
         let header = rtp_header(meta.marker, payload_type, self.rtx_seq, self.timestamp(seq, meta), ssrc);
         self.rtx_seq = self.rtx_seq.wrapping_add(1);
         let DownSpec { transport: to, transport_cc, .. } = self.spec;
-        Ok(Forward { to, up: self.up, seq, header, original_seq: Some(out), padding: 0, transport_cc })
+        Ok(Forward { to, up: self.up, seq, header, original_seq: Some(out), padding: 0, transport_cc, hold: None })
     }
 }
 
@@ -295,12 +316,13 @@ mod tests {
             payload_type: 102,
             rtx: Some((103, 0xef01)),
             transport_cc: None,
+            playout_delay: None,
         };
         DownTrack::new(spec, UpKey(0), true, [99, 1000])
     }
 
     fn packet(seq: u64, timestamp: u32, key: bool) -> Accepted {
-        let meta = Meta { timestamp, payload_offset: 12, payload_len: 1000, marker: false, key, padding: 0 };
+        let meta = Meta { timestamp, payload_offset: 12, payload_len: 1000, marker: false, key, padding: 0, hold: 0 };
         Accepted { seq, meta, empty: false }
     }
 
@@ -400,6 +422,30 @@ mod tests {
         }
         assert!(resent <= RESEND_BUDGET_START + live * RESEND_SHARE_PERCENT / 100, "{resent} of {live}");
         assert!(resent >= live * RESEND_SHARE_PERCENT / 100 - 1000);
+    }
+
+    #[test]
+    fn how_long_pictures_are_held_is_told_once_by_the_first_packet_of_a_live_picture_and_again_by_key_frames() {
+        let mut down = video();
+        down.spec.playout_delay = Some(5);
+        let told = |down: &mut DownTrack, seq, timestamp, key, hold| {
+            let mut packet = packet(seq, timestamp, key);
+            packet.meta.hold = hold;
+            down.forward(&packet).unwrap().hold
+        };
+        // The burst itself is shown at once.
+        down.start_burst(&(10..=11), &[0, 3000]);
+        assert_eq!([told(&mut down, 10, 0, true, 9), told(&mut down, 11, 3000, false, 9)], [None; 2]);
+        // The picture at its end may go on behind it.
+        assert_eq!(told(&mut down, 12, 3000, false, 9), None);
+        assert_eq!(told(&mut down, 13, 6000, false, 9), Some((5, 9)));
+        assert_eq!([told(&mut down, 14, 6000, false, 9), told(&mut down, 15, 9000, false, 9)], [None; 2]);
+        assert_eq!(told(&mut down, 16, 12_000, true, 9), Some((5, 9)));
+        assert_eq!(told(&mut down, 17, 12_000, true, 9), None);
+        assert_eq!(told(&mut down, 18, 15_000, false, 0), Some((5, 0)));
+        assert_eq!(told(&mut down, 19, 18_000, true, 0), None, "as long as nothing was ever said");
+        down.spec.playout_delay = None;
+        assert_eq!(told(&mut down, 20, 21_000, true, 9), None, "who does not know the extension is told nothing");
     }
 
     #[test]

@@ -235,6 +235,9 @@ impl Room {
         let Some(key) = self.find(track) else { return false };
         let Some(up) = self.ups.get_mut(key.0 as usize) else { return false };
         Self::write_clock(now, up, &pipe);
+        if up.hold != 0 {
+            Self::write_hold(up, &pipe);
+        }
         let kept = Self::group_for_newcomer(up).filter(|_| track.kind == Kind::Video);
         for packet in kept.into_iter().flatten().filter_map(|seq| up.packet(seq)) {
             if !pipe.write(track.kind, packet) {
@@ -378,6 +381,12 @@ impl Room {
         for packet in rtcp::packets(slot.data()).flatten() {
             match packet {
                 Rtcp::SenderReport(report) => self.handle_sender_report(now, key, &report),
+                Rtcp::Hold { tens } => {
+                    if let Some(up) = self.ups.get_mut(key.0 as usize) {
+                        up.hold = tens;
+                        up.relays.iter().for_each(|relay| Self::write_hold(up, relay));
+                    }
+                }
                 // The source changed on the original's shard: what comes now does not follow on what came before.
                 Rtcp::Bye(_) => {
                     if let Some(up) = self.ups.get_mut(key.0 as usize) {
@@ -388,6 +397,14 @@ impl Room {
             }
         }
         false
+    }
+
+    /// Tells the copy on another shard how long pictures are to be held.
+    fn write_hold(up: &UpTrack, relay: &PipeWriter) {
+        let mut hold = Vec::new();
+        rtcp::write_hold(&mut hold, up.spec.ssrc.unwrap_or(0), up.hold);
+        // What finds no room is told again when it changes.
+        let _ = relay.write(up.kind(), &hold);
     }
 
     /// Tells the copies on other shards that the source changed (RFC 3550 §6.6).
@@ -605,6 +622,7 @@ mod tests {
             payload_type: 100,
             rtx: Some((101, 0xa000 + n)),
             transport_cc: None,
+            playout_delay: None,
         }
     }
 
@@ -882,6 +900,33 @@ mod tests {
         feed(&mut room, Time::ZERO, up, 29, false);
         carry(Time::ZERO, &reader, &mut other, copy, &mut out);
         assert_eq!(out.forwards.len(), 1);
+    }
+
+    #[test]
+    fn how_long_pictures_are_held_is_told_on_both_shards_whenever_their_copy_began() {
+        for early in [true, false] {
+            let (mut room, up, mut other, copy, reader, writer) = with_copy(Source::Pipe, 64);
+            let mut out = Output::default();
+            let knows = |n| DownSpec { playout_delay: Some(5), ..subscriber(Kind::Video, n) };
+            for (room, n) in [(&mut room, 1), (&mut other, 2)] {
+                let down = room.subscribe(knows(n)).unwrap();
+                room.start(Time::ZERO, down, &mut out);
+            }
+            if early {
+                assert!(room.relay(Time::ZERO, TRACK, writer.clone(), &mut out));
+            }
+            let mut hold = Vec::new();
+            rtcp::write_hold(&mut hold, 0x1111, 9);
+            assert!(!room.handle_piped(Time::ZERO, up, &mut Slot::copy_of(&hold).unwrap(), &mut out));
+            if !early {
+                assert!(room.relay(Time::ZERO, TRACK, writer, &mut out));
+            }
+            other.end_filling(Time::ZERO, copy, &mut out);
+            room.handle_rtp(Time::ZERO, up, false, &mut frame(1, true), &mut out);
+            carry(Time::ZERO, &reader, &mut other, copy, &mut out);
+            let told: Vec<_> = out.forwards.iter().map(|forward| (forward.to, forward.hold)).collect();
+            assert_eq!(told, [(TransportKey(1), Some((5, 9))), (TransportKey(2), Some((5, 9)))], "{early}");
+        }
     }
 
     #[test]

@@ -97,6 +97,8 @@ pub struct Meta {
     pub key: bool,
     /// Bytes that make it as long as the packets it leaves with.
     pub padding: u8,
+    /// How long pictures are to be held from here on, in units of 10 ms.
+    pub hold: u8,
 }
 
 /// A packet that was taken in.
@@ -123,6 +125,8 @@ pub struct UpTrack {
     /// Packets are kept, but nobody gets them yet: what was kept elsewhere is still on its way here.
     pub filling: bool,
     pub muted: bool,
+    /// How long its pictures are to be held, in units of 10 ms: until their sound is there, which the bridge knows.
+    pub hold: u8,
     /// How loud it is, if it says so.
     pub voice: Voice,
     pub key_frames: KeyFrameRequests,
@@ -162,6 +166,7 @@ impl UpTrack {
             key_wish: None,
             filling: false,
             muted: false,
+            hold: 0,
             voice: Voice::default(),
             key_frames: KeyFrameRequests::new(spec.key_frame_interval),
             nacks: NackList::default(),
@@ -313,6 +318,7 @@ impl UpTrack {
             marker: header.marker,
             key: payload.key,
             padding,
+            hold: self.hold,
         };
         let empty = header.payload_len == 0;
         if !empty {

@@ -54,8 +54,11 @@ use send_history::{Reported, SendHistory};
 use srtp::Srtp;
 pub use srtp::{RtpBody, SrtpProfile};
 
-/// Bytes of a header extension that holds the transport-wide sequence number alone (RFC 8285 §4.2).
-const TRANSPORT_CC_LEN: usize = 8;
+/// Bytes of a header extension that holds all that is ever written into one: the transport-wide sequence number, and how long
+/// pictures are to be held (RFC 8285 §4.2).
+const EXTENSION_LEN_MAX: usize = 12;
+/// How long pictures may be held at most, in units of 10 ms: what libwebrtc allows by itself.
+const HOLD_TENS_MAX: u32 = 1_000;
 
 /// Which protocol a datagram belongs to, by its first byte (RFC 7983 §7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -307,7 +310,7 @@ impl Transport {
         out: &mut [u8],
     ) -> Option<usize> {
         let srtp = self.srtp.as_mut()?;
-        let mut header = [0; FIXED_HEADER_LEN + TRANSPORT_CC_LEN];
+        let mut header = [0; FIXED_HEADER_LEN + EXTENSION_LEN_MAX];
         header[..FIXED_HEADER_LEN].copy_from_slice(&forward.header);
         let original_seq = forward.original_seq.map(u16::to_be_bytes);
         let mut padding = [0; PADDING_MAX as usize];
@@ -320,16 +323,32 @@ impl Transport {
             _ => &mut [],
         };
         let body = RtpBody { prefix: original_seq.as_ref().map_or(&[], |seq| seq), payload, padding };
-        let Some(id) = forward.transport_cc else {
+        let words = u8::from(forward.transport_cc.is_some()) + u8::from(forward.hold.is_some());
+        if words == 0 {
             return srtp.protect_rtp(&header[..FIXED_HEADER_LEN], body, out);
-        };
+        }
         set_extension_bit(&mut header);
-        let [seq_hi, seq_lo] = self.history.on_send(now, header.len() + body.len()).to_be_bytes();
+        let len = FIXED_HEADER_LEN + 4 + 4 * usize::from(words);
         let [profile_hi, profile_lo] = PROFILE_ONE_BYTE.to_be_bytes();
-        // One word of elements; the first says its id and its length, less one.
-        let extension = [profile_hi, profile_lo, 0, 1, id << 4 | 1, seq_hi, seq_lo, 0];
-        header[FIXED_HEADER_LEN..].copy_from_slice(&extension);
-        srtp.protect_rtp(&header, body, out)
+        let mut extension = &mut header[FIXED_HEADER_LEN..];
+        let mut push = |word: [u8; 4]| {
+            if let Some((place, rest)) = std::mem::take(&mut extension).split_first_chunk_mut() {
+                *place = word;
+                extension = rest;
+            }
+        };
+        push([profile_hi, profile_lo, 0, words]);
+        // Each element says its id and its length, less one.
+        if let Some((id, tens)) = forward.hold {
+            let times = u32::from(tens) << 12 | HOLD_TENS_MAX;
+            let [_, high, middle, low] = times.to_be_bytes();
+            push([id << 4 | 2, high, middle, low]);
+        }
+        if let Some(id) = forward.transport_cc {
+            let [seq_hi, seq_lo] = self.history.on_send(now, len + body.len()).to_be_bytes();
+            push([id << 4 | 1, seq_hi, seq_lo, 0]);
+        }
+        srtp.protect_rtp(&header[..len], body, out)
     }
 
     /// Takes the FCI of a transport-wide report: what the peer got of what was sent here.

@@ -12,7 +12,10 @@ use crate::{
         payload::{Piece, pieces},
     },
     flv::{avc_frame, avc_header},
-    rtp::packet::{Header, is_rtcp},
+    rtp::{
+        packet::{Header, is_rtcp},
+        rtcp::{self, Rtcp},
+    },
 };
 
 const START: Time = Time::from_millis(60_000);
@@ -23,12 +26,17 @@ struct Got {
     audio: Vec<(Header, Vec<u8>)>,
     video: Vec<(Header, Vec<u8>)>,
     reports: usize,
+    /// What was said of how long pictures are to be held, in units of 10 ms.
+    holds: Vec<u8>,
 }
 
 impl Got {
     fn packet(&mut self, kind: Kind, packet: &[u8]) {
         if is_rtcp(packet) {
-            self.reports += 1;
+            match rtcp::packets(packet).next() {
+                Some(Ok(Rtcp::Hold { tens })) => self.holds.push(tens),
+                _ => self.reports += 1,
+            }
             return;
         }
         let header = Header::parse(packet).unwrap();
@@ -185,6 +193,27 @@ fn sound_from_before_a_pause_is_not_played_when_somebody_listens_after_it() {
     run_into(&mut bridge, &mut got, &rest, 0);
     let first_ms = heard(&bridge, &got).start / 48 - START.as_micros() as i64 / 1000;
     assert!(first_ms > 5_000, "{first_ms}");
+}
+
+#[test]
+fn viewers_are_told_to_hold_pictures_until_their_sound_is_there() {
+    // Everything comes at its time: an Opus frame and what a browser keeps.
+    assert_eq!(run(BASELINE_AAC44, 0).1.holds, [10]);
+    // The same with sound that comes 100 ms late.
+    let (mut bridge, mut got) = (bridge(), Got::default());
+    let mut order: Vec<(u64, Tag)> = (tags(BASELINE_AAC44).into_iter())
+        .map(|tag| (u64::from(tag.timestamp_ms) + if tag.kind == TagKind::Audio { 100 } else { 0 }, tag))
+        .collect();
+    order.sort_by_key(|(at, _)| *at);
+    for (at, tag) in order {
+        let now = START + std::time::Duration::from_millis(at);
+        bridge.handle_tag(now, &tag, &mut |kind, packet| {
+            got.packet(kind, packet);
+            true
+        });
+    }
+    assert_eq!(got.holds, [20]);
+    assert!(run(BFRAMES, 0).1.holds.is_empty(), "no sound, nothing to wait for");
 }
 
 #[test]

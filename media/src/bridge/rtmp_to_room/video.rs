@@ -95,6 +95,11 @@ impl VideoIn {
         self.stream.report(now, wall, sink);
     }
 
+    /// As [`RtpStream::tell_hold`].
+    pub(super) fn tell_hold(&self, tens: u8, sink: &mut PacketSink<'_>) {
+        self.stream.tell_hold(tens, sink);
+    }
+
     /// Takes an AVCDecoderConfigurationRecord; one that cannot be read changes nothing.
     pub(super) fn handle_header(&mut self, record: &[u8]) {
         let Ok(config) = AvcConfig::parse(record) else {

@@ -307,8 +307,8 @@ impl Shard {
             if entry.downs.iter().any(|(s, _)| *s == setup) {
                 continue;
             }
-            let DownSetup { track, ssrc, payload_type, rtx, transport_cc } = setup.clone();
-            let spec = DownSpec { track, transport: key, ssrc, payload_type, rtx, transport_cc };
+            let DownSetup { track, ssrc, payload_type, rtx, transport_cc, playout_delay } = setup.clone();
+            let spec = DownSpec { track, transport: key, ssrc, payload_type, rtx, transport_cc, playout_delay };
             if let Some(down) = room.subscribe(spec) {
                 entry.downs.push((setup, down));
                 if connected {

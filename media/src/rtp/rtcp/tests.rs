@@ -117,6 +117,17 @@ fn a_cname_is_followed_by_at_least_one_zero() {
 }
 
 #[test]
+fn how_long_pictures_are_held_reads_back_and_other_applications_are_none_of_ours() {
+    let mut out = Vec::new();
+    write_hold(&mut out, 7, 250);
+    assert!(matches!(one(&out), Ok(Rtcp::Hold { tens: 250 })));
+    out[8] = b'H';
+    assert!(matches!(one(&out), Ok(Rtcp::Other { packet_type: 204, count: 0 })));
+    assert!(matches!(one(&[0x80, 204, 0, 0]), Err(DropReason::TooShort)));
+    assert!(matches!(one(&[0x80, 204, 0, 1, 0, 0, 0, 7]), Ok(Rtcp::Other { packet_type: 204, .. })));
+}
+
+#[test]
 fn feedback_reads_back() {
     let mut out = Vec::new();
     write_nack(&mut out, 1, 2, &[65_535, 0, 40]);
@@ -211,7 +222,7 @@ fn read_all(bytes: &[u8]) {
             Rtcp::Nack(nack) => drop(nack.seqs().count()),
             Rtcp::Fir(fir) => drop(fir.entries().count()),
             Rtcp::TransportFeedback { fci, .. } => drop(Twcc::parse(fci).map(|report| report.statuses().count())),
-            Rtcp::Pli { .. } | Rtcp::Remb { .. } | Rtcp::Other { .. } => {}
+            Rtcp::Pli { .. } | Rtcp::Remb { .. } | Rtcp::Hold { .. } | Rtcp::Other { .. } => {}
         }
     }
 }
