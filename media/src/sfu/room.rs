@@ -89,6 +89,10 @@ impl Room {
         let up = self.ups.get_mut(key.0 as usize).filter(|up| bridged || up.spec.codec == spec.codec)?;
         up.taps.drain(..).for_each(|tap| tap.close());
         up.set_spec(spec);
+        if !bridged {
+            // That was about the sound of the bridge.
+            Self::set_hold(up, 0);
+        }
         Some(())
     }
 
@@ -383,8 +387,7 @@ impl Room {
                 Rtcp::SenderReport(report) => self.handle_sender_report(now, key, &report),
                 Rtcp::Hold { tens } => {
                     if let Some(up) = self.ups.get_mut(key.0 as usize) {
-                        up.hold = tens;
-                        up.relays.iter().for_each(|relay| Self::write_hold(up, relay));
+                        Self::set_hold(up, tens);
                     }
                 }
                 // The source changed on the original's shard: what comes now does not follow on what came before.
@@ -397,6 +400,13 @@ impl Room {
             }
         }
         false
+    }
+
+    /// Says how long the pictures of a track are to be held from here on, in units of 10 ms.
+    fn set_hold(up: &mut UpTrack, tens: u8) {
+        if std::mem::replace(&mut up.hold, tens) != tens {
+            up.relays.iter().for_each(|relay| Self::write_hold(up, relay));
+        }
     }
 
     /// Tells the copy on another shard how long pictures are to be held.
@@ -924,8 +934,14 @@ mod tests {
             other.end_filling(Time::ZERO, copy, &mut out);
             room.handle_rtp(Time::ZERO, up, false, &mut frame(1, true), &mut out);
             carry(Time::ZERO, &reader, &mut other, copy, &mut out);
-            let told: Vec<_> = out.forwards.iter().map(|forward| (forward.to, forward.hold)).collect();
-            assert_eq!(told, [(TransportKey(1), Some((5, 9))), (TransportKey(2), Some((5, 9)))], "{early}");
+            let told = |out: &mut Output| -> Vec<_> { out.forwards.drain(..).map(|forward| forward.hold).collect() };
+            assert_eq!(told(&mut out), [Some((5, 9)); 2], "{early}");
+            // A publisher who comes by WebRTC has sound of his own.
+            room.take_over(up, UpSpec { nack: false, ..spec(Kind::Video, Source::Transport(PUBLISHER)) }).unwrap();
+            let later = Time::from_millis(100);
+            room.handle_rtp(later, up, false, &mut frame(2, true), &mut out);
+            carry(later, &reader, &mut other, copy, &mut out);
+            assert_eq!(told(&mut out), [Some((5, 0)); 2], "{early}");
         }
     }
 
