@@ -258,7 +258,7 @@ fn vp8_vp9_and_av1_are_carried_with_opus_and_a_new_size_begins_anew() {
             assert!(packager.multivariant("x/media.m3u8").unwrap().contains("RESOLUTION=320x180"));
         }
         packager.end();
-        let list = Playlist::read(&packager.media());
+        let list = Playlist::read(&packager.media(false).text);
         let (kinds, got) = samples(&init, &bytes(packager.file(File::Segment(list.segments[0].0))));
         assert_eq!(kinds, [TrackKind::Video, TrackKind::Audio]);
         assert!(got[&1].len() > 10 && got[&2].len() > 20, "{codec}");
