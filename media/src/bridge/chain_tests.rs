@@ -170,8 +170,9 @@ fn voice_and_lips_agree_within_20_ms_for_a_minute_in_both_directions() {
     let mut sound = Heard::new();
     for (_, kind, packet) in &made {
         if is_rtcp(packet) {
-            let Some(Ok(Rtcp::SenderReport(report))) = packets(packet).next() else { panic!("no report") };
-            reports.insert(*kind, (report.ntp.as_micros() as i64, report.rtp_timestamp));
+            if let Some(Ok(Rtcp::SenderReport(report))) = packets(packet).next() {
+                reports.insert(*kind, (report.ntp.as_micros() as i64, report.rtp_timestamp));
+            }
         }
     }
     let wall_us = |kind: Kind, timestamp: u32| {
