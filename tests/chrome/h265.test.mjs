@@ -11,10 +11,12 @@ import { hevcOfFlv } from '../tools/enhanced.mjs'
 import { Player, probe } from '../tools/media-tools.mjs'
 import { RtmpPush } from '../tools/rtmp-push.mjs'
 import { Server, until } from './harness.mjs'
-import { publish } from './werift.mjs'
+import { connection, negotiate, publish } from './werift.mjs'
 
 const DEADLINE_MS = 40_000
 const ROOM = 7600
+/** Little to encode and to decode. */
+const SOURCE = { width: 320, height: 240, fps: 10, toneHz: 1000 }
 /** @type {Server} */ let server
 
 before(async () => {
@@ -50,7 +52,7 @@ async function flv(t, url) {
 
 test('H.265 that werift publishes by WHIP plays as FLV, by RTMP and as HLS, and goes on as a push', async (t) => {
   const ticket = await server.ticket('encoder', ROOM)
-  const session = await publish(t, server, ticket, 1000, 'H265')
+  const session = await publish(t, server, ticket, SOURCE, 'H265')
   const urls = server.playUrls(ticket, 'encoder')
   await decodes(t, await flv(t, urls.flv), 'HTTP-FLV')
 
@@ -64,7 +66,7 @@ test('H.265 that werift publishes by WHIP plays as FLV, by RTMP and as HLS, and 
     const answer = await fetch(playlist)
     return answer.ok && answer.text()
   }, DEADLINE_MS, playlist)
-  assert.match(text, /CODECS="hvc1\.1\.[^"]*,mp4a\.40\.2".*RESOLUTION=640x360|RESOLUTION=640x360.*CODECS="hvc1/, text)
+  assert.match(text, /CODECS="hvc1\.1\.[^"]*,mp4a\.40\.2".*RESOLUTION=320x240|RESOLUTION=320x240.*CODECS="hvc1/, text)
   const player = new Player(['-i', playlist])
   t.after(() => player.stop())
   const [pictures] = await Promise.all([player.stamps(20, DEADLINE_MS), player.tone(1000, DEADLINE_MS)])
@@ -80,4 +82,19 @@ test('H.265 that werift publishes by WHIP plays as FLV, by RTMP and as HLS, and 
   await decodes(t, await flv(t, server.playUrls(again, 'again').flv), 'pushed again')
   await push.stop()
   assert.equal((await session.end()).status, 200)
+})
+
+test('H.265 that werift publishes by WHIP goes to a WHEP player that takes it, from a key frame on', async (t) => {
+  const ticket = await server.ticket('encoder', ROOM + 1)
+  await publish(t, server, ticket, SOURCE, 'H265')
+  await until(async () => (await fetch(server.playUrls(ticket, 'encoder').flv)).body?.cancel().then(() => true), DEADLINE_MS, 'the stream')
+  const peer = connection('H265')
+  t.after(() => peer.close())
+  peer.addTransceiver('video', { direction: 'recvonly' })
+  /** @type {number[]} */ const kinds = []
+  peer.onTrack.subscribe((track) => track.onReceiveRtp.subscribe(({ payload }) => kinds.push((payload[0] >> 1) & 63)))
+  await negotiate(server, peer, 'whep', await server.ticket('player', ROOM + 1), { play: 'encoder' })
+  await until(() => kinds.length > 100, DEADLINE_MS, 'packets')
+  // Parameter sets together, or the first of them (RFC 7798).
+  assert.ok(kinds[0] === 48 || kinds[0] === 32, `it begins with ${kinds.slice(0, 5)}`)
 })

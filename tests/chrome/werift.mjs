@@ -58,10 +58,10 @@ export async function negotiate(server, peer, protocol, { sdkAppID, roomID, user
 
 /**
  * Publishes stamped pictures and a tone in Opus by WHIP.
- * @param {import('node:test').TestContext} t @param {import('./harness.mjs').Server} server @param {any} ticket @param {number} toneHz
- * @param {keyof typeof VIDEO} [codec]
+ * @param {import('node:test').TestContext} t @param {import('./harness.mjs').Server} server @param {any} ticket
+ * @param {Parameters<typeof sendRtp>[1]} source @param {keyof typeof VIDEO} [codec]
  */
-export async function publish(t, server, ticket, toneHz, codec = 'H264') {
+export async function publish(t, server, ticket, source, codec = 'H264') {
   const peer = connection(codec)
   t.after(() => peer.close())
   const [videoSocket, audioSocket] = [await udp(), await udp()]
@@ -73,7 +73,7 @@ export async function publish(t, server, ticket, toneHz, codec = 'H264') {
   }
   const session = await negotiate(server, peer, 'whip', ticket)
   await until(() => peer.connectionState === 'connected', 10_000, 'the WHIP connection')
-  const source = sendRtp({ videoPort: videoSocket.address().port, audioPort: audioSocket.address().port }, { toneHz }, codec)
-  t.after(() => source.kill())
+  const sender = sendRtp({ videoPort: videoSocket.address().port, audioPort: audioSocket.address().port }, source, codec)
+  t.after(() => sender.kill())
   return session
 }

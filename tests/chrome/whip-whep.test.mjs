@@ -25,7 +25,7 @@ after(async () => {
 
 test('werift publishes by WHIP, and a page sees and hears it', async (t) => {
   const anna = await browser.peer(server, await server.ticket('anna', ROOM))
-  const session = await publish(t, server, await server.ticket('encoder', ROOM), 1000)
+  const session = await publish(t, server, await server.ticket('encoder', ROOM), { toneHz: 1000 })
   const { detail } = await anna.event('member-entered', 'encoder')
   assert.equal(detail.member.protocol, 'whip')
   const view = await anna.sees('encoder')
@@ -45,7 +45,7 @@ test('werift plays a page by WHEP: stamp and tone', async (t) => {
 })
 
 test('werift plays by WHEP what werift publishes by WHIP: no browser at all', async (t) => {
-  await publish(t, server, await server.ticket('encoder', ROOM + 1), 1000)
+  await publish(t, server, await server.ticket('encoder', ROOM + 1), { toneHz: 1000 })
   await playByWhep(t, 'encoder')
 })
 

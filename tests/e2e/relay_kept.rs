@@ -167,3 +167,31 @@ async fn relays_end_for_good_with_an_app_that_is_removed() {
     let here = begin(folder.path());
     assert_eq!(relays(&here, "GET", "").await.1, json!({ "relays": [] }));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn relays_of_an_app_that_leaves_the_configuration_wait_until_it_is_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("roomcast.toml");
+    let here = begin(folder.path());
+    let body = json!({ "direction": "push", "url": "rtmps://example.invalid/a/b", "stream": "of-a-stream" });
+    let id = new_relay(here.http(), body).await;
+    let with = fs::read_to_string(&file).expect("the configuration");
+    let without = with.replace(&APP.to_string(), "77").replace(SECRET, "another");
+    let reload = async |text: &str, status: u16| {
+        fs::write(&file, text).expect("written");
+        here.signal("HUP");
+        let began = Instant::now();
+        while relays(here.http(), "GET", "", "").await.0 != status {
+            assert!(began.elapsed() < WAIT_MAX, "the configuration is never read");
+        }
+    };
+    reload(&without, 401).await;
+    let bearer = [("authorization", "Bearer another")];
+    let others = ask(here.http(), "GET", "/api/v1/apps/77/relays", &bearer, "").await;
+    assert_eq!(others.text(), "{\"relays\":[]}", "they are nobody else's");
+    reload(&with, 200).await;
+    assert_eq!(ids(here.http()).await, [&id[..]]);
+    let log = fs::read_to_string(folder.path().join(LOG)).expect("a log");
+    let lines = |what: &str| log.lines().filter(|line| line.contains(what)).count();
+    assert_eq!((lines("relay begins"), lines("relay ends")), (2, 1), "it did not run meanwhile: {log}");
+}

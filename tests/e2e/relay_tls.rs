@@ -87,6 +87,26 @@ async fn who_is_not_believed_or_does_not_answer_gets_a_code_of_his_own() {
         assert_eq!(got, code, "{url}: {said}");
         assert!(said.contains(words), "{url}: {said}");
     }
+    // One that was good, and for this name.
+    let folder = tempfile::tempdir().expect("a folder");
+    let (certificate, key) = (folder.path().join("old.pem"), folder.path().join("old-key.pem"));
+    let pair = rcgen::KeyPair::generate().expect("a key");
+    let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a name");
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    let old = params.self_signed(&pair).expect("signed").pem();
+    std::fs::write(&certificate, &old).expect("written");
+    std::fs::write(&key, pair.serialize_pem()).expect("written");
+    let set = [
+        format!("https.certificate={}", certificate.display()),
+        format!("https.private_key={}", key.display()),
+        "demo.test_stream=false".to_owned(),
+    ];
+    let expired = TestServer::start(&set.each_ref().map(String::as_str)).await;
+    let ca = format!("rtmp.relay_ca={}", certificate.display());
+    let trusting = TestServer::start(&["demo.test_stream=false", &ca]).await;
+    let (code, said) = first_end(&trusting, &format!("rtmps://{}/live/s", expired.rtmp)).await;
+    assert_eq!((code, said.as_str()), (json!(76002), "its certificate has expired"));
     // A refusal has the same code without TLS.
     let (code, _) = first_end(&here, &format!("rtmp://127.0.0.1:{port}/live/{DEMO_APP}_1_nobody_main")).await;
     assert_eq!(code, 76005);

@@ -67,7 +67,8 @@ export async function* tagsOfFlv(flv) {
  */
 async function* enhancedVideo(flv, name) {
   for await (const { kind, ms, payload } of tagsOfFlv(flv)) {
-    if (kind !== 9) continue
+    // The end of a stream is said in the classic form, whatever it carried.
+    if (kind !== 9 || (payload[0] === 0x17 && payload[1] === 2)) continue
     const fourCC = payload.toString('latin1', 1, 5)
     if (!(payload[0] & 0x80) || fourCC !== name) throw new Error(`a tag of ${fourCC} where ${name} is due`)
     yield { ms, packet: payload[0] & 15, key: ((payload[0] >> 4) & 7) === KEY, data: payload.subarray(5) }
