@@ -155,6 +155,7 @@ impl Metrics {
             "streams": counts.streams,
             "sessions": counts.sessions,
             "flvPlayers": self.flv.playing.load(Ordering::Relaxed),
+            "hlsPlayers": self.hls.playing.load(Ordering::Relaxed),
             "httpConnections": self.places_max - self.places.available_permits(),
             "httpConnectionsMax": self.places_max,
             "memoryBytes": memory_bytes(),

@@ -270,7 +270,8 @@ pub async fn folder(
     let answer = match *request.method() {
         Method::GET | Method::HEAD => {
             let query = request.uri().query().unwrap_or_default();
-            let asked = Asked { stream: &stream, folder: &folder, file: &file, query, remote: remote.ip() };
+            let plays = *request.method() == Method::GET;
+            let asked = Asked { stream: &stream, folder: &folder, file: &file, query, remote: remote.ip(), plays };
             serve(&face, asked).await.unwrap_or_else(refusal)
         }
         Method::OPTIONS => (StatusCode::NO_CONTENT, preflight()).into_response(),
@@ -287,6 +288,8 @@ struct Asked<'a> {
     file: &'a str,
     query: &'a str,
     remote: IpAddr,
+    /// It does not only ask whether it could.
+    plays: bool,
 }
 
 impl Asked<'_> {
@@ -316,14 +319,17 @@ async fn serve(face: &Face, asked: Asked<'_>) -> Result<Response, Fault> {
 }
 
 /// Whose request for the playlist this is; his first is his beginning.
-fn player(face: &Face, live: &Live, stream: StreamId, asked: &Asked<'_>) -> Result<Asking, Fault> {
+fn player(face: &Face, live: &Live, stream: StreamId, asked: &Asked<'_>) -> Result<Option<Asking>, Fault> {
     let word =
         asked.value(WORD).and_then(|text| Word::read(&face.hls.key, asked.folder, text)).ok_or(Code::NotFound)?;
+    if !asked.plays {
+        return Ok(None);
+    }
     let asking = live.players.ask(word.id, || {
         let watch = face.hub.watch_hls(asked.stream, stream, word.user.as_deref(), Some(asked.remote));
         Ok((watch.ok_or(Code::NoSuchStream)?, face.metrics.hls.admit()))
     });
-    asking.inspect_err(|_| face.metrics.hls.refuse())
+    asking.map(Some).inspect_err(|_| face.metrics.hls.refuse())
 }
 
 /// Held back, where the player asks for that, until it has what the player does not know yet.

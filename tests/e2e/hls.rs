@@ -163,6 +163,10 @@ async fn more_hls_players_than_there_may_be_are_refused_by_the_limits_name() {
     for _ in 0..2 {
         players.push(begin(server.http, TEST_STREAM).await.playlist);
     }
+    // Who only asks whether he could is no player.
+    for player in &players {
+        assert_eq!(ask(server.http, "HEAD", player, &[], "").await.status, 200);
+    }
     let mut answers = Vec::new();
     for player in &players {
         answers.push(get(server.http, player).await);

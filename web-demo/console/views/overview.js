@@ -5,7 +5,7 @@ import { Plot, rate } from '../../parts/plot.js'
 import { ask } from '../api.js'
 import { duration, makeTable, row, size } from './parts.js'
 
-const FACTS = { rooms: 'rooms', members: 'members', streams: 'streams', sessions: 'WHIP and WHEP', flvPlayers: 'FLV players', transports: 'WebRTC connections', httpConnections: 'HTTP connections' }
+const FACTS = { rooms: 'rooms', members: 'members', streams: 'streams', sessions: 'WHIP and WHEP', flvPlayers: 'FLV players', hlsPlayers: 'HLS players', transports: 'WebRTC connections', httpConnections: 'HTTP connections' }
 
 /** @type {import('../console.js').MakeView} */
 export function overviewView(content) {
