@@ -77,6 +77,25 @@ class Lips {
     return lips - voice
   }
 
+  /**
+   * Waits until the browser holds pictures for `leastMs` more than it needs for itself, and says how long after now that was.
+   * @param {number} leastMs @param {number} deadlineMs
+   */
+  async held(leastMs, deadlineMs) {
+    const began = performance.now()
+    let [seconds, count] = [0, 0]
+    for (;;) {
+      const report = (await window.peer.room.stats()).down
+      const stat = [...report.values()].find((stat) => stat.type === 'inbound-rtp' && stat.kind === 'video')
+      const total = stat.jitterBufferTargetDelay - stat.jitterBufferMinimumDelay
+      const heldMs = (1000 * (total - seconds)) / (stat.jitterBufferEmittedCount - count)
+      const heldAfterMs = performance.now() - began
+      if (heldMs >= leastMs || heldAfterMs > deadlineMs) return { heldMs, heldAfterMs }
+      ;[seconds, count] = [total, stat.jitterBufferEmittedCount]
+      await new Promise((resolve) => setTimeout(resolve, 200))
+    }
+  }
+
   /** What was shown and heard since this was called last. */
   take() {
     const { shown, heard, sent } = this
