@@ -165,6 +165,12 @@ fn ten_minutes_of_sound_are_worth_as_much_as_through_the_codecs_alone() {
 
 /// One and a half seconds of AAC of any kind, made by the FDK; 1 kHz on the left, 2 kHz on the right.
 fn fdk_aac_of(kind: AudioObjectType, rate_hz: u32, channels: usize) -> (Vec<u8>, Vec<Vec<u8>>) {
+    let (config, units, _) = fdk_aac_from(0, kind, rate_hz, channels);
+    (config, units)
+}
+
+/// The same with silence for so many milliseconds first, and by how many samples the access units are behind what they hold.
+fn fdk_aac_from(begin_ms: usize, kind: AudioObjectType, rate_hz: u32, channels: usize) -> (Vec<u8>, Vec<Vec<u8>>, i64) {
     let mode = if channels == 1 { ChannelMode::Mono } else { ChannelMode::Stereo };
     let bit_rate = BitRate::Cbr(if rate_hz < 16_000 { 20_000 } else { 24_000 } * channels as u32);
     let (transport, sample_rate) = (Transport::Raw, rate_hz);
@@ -174,7 +180,10 @@ fn fdk_aac_of(kind: AudioObjectType, rate_hz: u32, channels: usize) -> (Vec<u8>,
     let info = encoder.info().unwrap();
     let pcm: Vec<i16> = (0..rate_hz as usize * 3 / 2)
         .flat_map(|n| (1..=channels).map(move |channel| (n, channel)))
-        .map(|(n, channel)| ((n as f64 * 1_000.0 * channel as f64 * TAU / f64::from(rate_hz)).sin() * 9_000.0) as i16)
+        .map(|(n, channel)| {
+            let loud = if n >= begin_ms * rate_hz as usize / 1000 { 9_000.0 } else { 0.0 };
+            ((n as f64 * 1_000.0 * channel as f64 * TAU / f64::from(rate_hz)).sin() * loud) as i16
+        })
         .collect();
     let (mut units, mut output) = (Vec::new(), vec![0; 8_192]);
     for frame in pcm.chunks_exact(info.frameLength as usize * channels) {
@@ -183,7 +192,7 @@ fn fdk_aac_of(kind: AudioObjectType, rate_hz: u32, channels: usize) -> (Vec<u8>,
             units.push(output[..len].to_vec());
         }
     }
-    (info.confBuf[..info.confSize as usize].to_vec(), units)
+    (info.confBuf[..info.confSize as usize].to_vec(), units, i64::from(info.nDelayCore))
 }
 
 /// Loudness of 1 and 2 kHz on the left, then on the right, in the middle of what Opus packets say.
@@ -233,6 +242,36 @@ fn low_complexity_and_high_efficiency_aac_of_every_rate_keep_tones_and_sides() {
         } else if channels == 1 {
             assert!((left[0] / right[0] - 1.0).abs() < 0.05, "{name}: {left:?} {right:?}");
         }
+    }
+}
+
+#[test]
+fn every_kind_of_aac_is_heard_at_its_time() {
+    use AudioObjectType::{Mpeg4HeAac, Mpeg4HeAacV2, Mpeg4LowComplexity};
+    for (kind, rate_hz, channels) in [
+        (Mpeg4LowComplexity, 8_000, 1),
+        (Mpeg4LowComplexity, 16_000, 1),
+        (Mpeg4LowComplexity, 44_100, 2),
+        (Mpeg4LowComplexity, 48_000, 2),
+        (Mpeg4HeAac, 44_100, 2),
+        (Mpeg4HeAac, 48_000, 2),
+        (Mpeg4HeAacV2, 44_100, 2),
+    ] {
+        let (config, units, delay) = fdk_aac_from(750, kind, rate_hz, channels);
+        let unit_samples = if matches!(kind, Mpeg4LowComplexity) { 1024 } else { 2048 };
+        let mut transcoder = AacToOpus::new(&config, OPUS_BPS).unwrap();
+        let (mut decoder, mut heard) = (new_decoder().unwrap(), Heard::new());
+        let mut pcm = vec![0; OPUS_SAMPLES_MAX * STEREO];
+        for (n, unit) in units.iter().enumerate() {
+            let us = 1_000_000 + (n as i64 * unit_samples - delay) * 1_000_000 / i64::from(rate_hz);
+            let mut hear = |at: i64, packet: &[u8], _| {
+                let samples = decoder.decode(packet, &mut pcm, ropus::DecodeMode::Normal).unwrap();
+                heard.lay(at, &pcm[..samples * STEREO], STEREO);
+            };
+            transcoder.push(us, unit, &mut hear).unwrap();
+        }
+        let began_ms = heard.onsets(4_500.0)[0] as f64 / 48.0 - 1_000.0;
+        assert!((began_ms - 750.0).abs() < 5.0, "{kind:?} {rate_hz} Hz, {channels} channels: {began_ms} ms");
     }
 }
 
