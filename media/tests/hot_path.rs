@@ -63,6 +63,7 @@ fn a_packet_is_forwarded_to_ten_subscribers_without_an_allocation() {
             playout_delay: Some(5),
         };
         let down = room.subscribe(spec).unwrap();
+        room.set_heard(down, true);
         room.start(now, down, &mut output);
     }
 

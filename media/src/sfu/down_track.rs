@@ -88,6 +88,8 @@ pub struct DownTrack {
     /// The newest picture that left, by its timestamp, and how long the subscriber was told to hold pictures, in units of 10 ms.
     picture: Option<u32>,
     told_hold: u8,
+    /// The subscriber hears the stream as well: who only sees it waits for no sound.
+    is_heard: bool,
     rtx_seq: u16,
     resends: Option<Box<Resends>>,
     resend_budget: usize,
@@ -114,6 +116,7 @@ impl DownTrack {
             restarted_at: None,
             picture: None,
             told_hold: 0,
+            is_heard: false,
             rtx_seq: (random[0] >> 16) as u16 & 0x7fff,
             resends: None,
             resend_budget: RESEND_BUDGET_START,
@@ -203,16 +206,22 @@ impl DownTrack {
         Forward { to, up: self.up, seq, header, original_seq: None, padding: meta.padding, transport_cc, hold }
     }
 
+    /// Whether the subscriber hears the stream whose pictures these are.
+    pub fn set_heard(&mut self, is_heard: bool) {
+        self.is_heard = is_heard;
+    }
+
     /// What the first packet of a picture says of how long pictures are to be held: what is new, and at a key frame what was said
     /// before, in case it was lost. A burst is shown at once; a browser then moves by 100 ms a second.
     fn hold(&mut self, seq: u64, meta: &Meta) -> Option<(u8, u8)> {
         let id = self.spec.playout_delay?;
         let begins = self.picture.replace(meta.timestamp) != Some(meta.timestamp);
+        let hold = if self.is_heard { meta.hold } else { 0 };
         let again = meta.key && self.told_hold != 0;
-        let due = begins && seq > self.burst_end && (meta.hold != self.told_hold || again);
+        let due = begins && seq > self.burst_end && (hold != self.told_hold || again);
         due.then(|| {
-            self.told_hold = meta.hold;
-            (id, meta.hold)
+            self.told_hold = hold;
+            (id, hold)
         })
     }
 
@@ -428,6 +437,7 @@ mod tests {
     fn how_long_pictures_are_held_is_told_once_by_the_first_packet_of_a_live_picture_and_again_by_key_frames() {
         let mut down = video();
         down.spec.playout_delay = Some(5);
+        down.set_heard(true);
         let told = |down: &mut DownTrack, seq, timestamp, key, hold| {
             let mut packet = packet(seq, timestamp, key);
             packet.meta.hold = hold;
@@ -444,8 +454,13 @@ mod tests {
         assert_eq!(told(&mut down, 17, 12_000, true, 9), None);
         assert_eq!(told(&mut down, 18, 15_000, false, 0), Some((5, 0)));
         assert_eq!(told(&mut down, 19, 18_000, true, 0), None, "as long as nothing was ever said");
+        assert_eq!(told(&mut down, 20, 21_000, false, 9), Some((5, 9)));
+        down.set_heard(false);
+        let silent = [told(&mut down, 21, 24_000, false, 9), told(&mut down, 22, 27_000, true, 9)];
+        assert_eq!(silent, [Some((5, 0)), None], "who stops to hear it waits no longer");
+        down.set_heard(true);
         down.spec.playout_delay = None;
-        assert_eq!(told(&mut down, 20, 21_000, true, 9), None, "who does not know the extension is told nothing");
+        assert_eq!(told(&mut down, 23, 30_000, true, 9), None, "who does not know the extension is told nothing");
     }
 
     #[test]

@@ -168,6 +168,13 @@ impl Room {
         Some(key)
     }
 
+    /// Whether the subscriber of these pictures hears their stream as well, see [`DownTrack::set_heard`].
+    pub fn set_heard(&mut self, key: DownKey, is_heard: bool) {
+        if let Some(down) = self.downs.get_mut(key.0 as usize) {
+            down.set_heard(is_heard);
+        }
+    }
+
     pub fn unsubscribe(&mut self, key: DownKey) {
         let Some(down) = self.downs.try_remove(key.0 as usize) else { return };
         if let Some(up) = self.ups.get_mut(down.up.0 as usize) {
@@ -920,6 +927,7 @@ mod tests {
             let knows = |n| DownSpec { playout_delay: Some(5), ..subscriber(Kind::Video, n) };
             for (room, n) in [(&mut room, 1), (&mut other, 2)] {
                 let down = room.subscribe(knows(n)).unwrap();
+                room.set_heard(down, true);
                 room.start(Time::ZERO, down, &mut out);
             }
             if early {

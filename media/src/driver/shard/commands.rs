@@ -316,6 +316,10 @@ impl Shard {
                 }
             }
         }
+        for (DownSetup { track, .. }, down) in &entry.downs {
+            let sound = TrackId { kind: Kind::Audio, ..*track };
+            room.set_heard(*down, entry.downs.iter().any(|(other, _)| other.track == sound));
+        }
         self.touch(room_key);
     }
 
