@@ -26,6 +26,8 @@ const SECRET_BYTES_MAX: usize = 256;
 const PEM_BYTES_MAX: usize = 8 << 10;
 /// Bytes of an app's name.
 const NAME_BYTES_MAX: usize = 128;
+/// Bytes of a bizid; real ones are numbers.
+const BIZID_BYTES_MAX: usize = 32;
 /// Keys of one app, and secrets.
 const KEYS_MAX: usize = 4;
 
@@ -40,6 +42,12 @@ const APP_BODY: &[Field] = &[
     optional("callbackURL", Kind::Text, "where your server is told what happens"),
     optional("callbackKey", Kind::Text, "what callbacks are signed with; the secret if left out"),
     optional("callbackPrivate", Kind::Flag, "callbacks may go to loopback and private addresses"),
+    optional("relayPrivate", Kind::Flag, "relays may reach loopback and private addresses"),
+    optional(
+        "bizid",
+        Kind::Text,
+        "with what stream names begin that are handed out, and older names; letters and digits",
+    ),
     optional("historyMessages", Kind::Number, "how many messages to a room its newcomers are told, up to 1000"),
 ];
 
@@ -139,6 +147,10 @@ fn read(sdk_app_id: u32, fields: Fields<'_>) -> Result<AppRecord, Fault> {
     {
         return Err(Fault { field: Some("callbackURL"), ..Fault::with(Code::CallbackRefused, error.to_string()) });
     }
+    let bizid = text("bizid", BIZID_BYTES_MAX)?;
+    if !bizid.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(Fault::field("bizid", &format!("up to {BIZID_BYTES_MAX} letters and digits")));
+    }
     Ok(AppRecord {
         sdk_app_id,
         name: text("name", NAME_BYTES_MAX)?,
@@ -151,6 +163,8 @@ fn read(sdk_app_id: u32, fields: Fields<'_>) -> Result<AppRecord, Fault> {
         callback_url,
         callback_key: text("callbackKey", SECRET_BYTES_MAX)?,
         callback_private,
+        relay_private: fields.optional_boolean("relayPrivate")?.unwrap_or(false),
+        bizid,
         history_messages: fields.optional_number("historyMessages", 1000)?.unwrap_or(0),
     })
 }

@@ -332,6 +332,25 @@ async fn an_app_has_as_many_relays_as_it_may_and_its_neighbours_do_not_see_them(
     }
 }
 
+#[tokio::test]
+async fn an_app_added_here_says_where_its_relays_may_go_and_how_its_streams_are_called() {
+    let house = House::new();
+    let relay = json!({ "direction": "push", "url": "rtmp://127.0.0.1/a/b", "stream": "s" });
+    house.expect(204, "PUT", "/apps/9", ADMIN, json!({ "secret": "nine" })).await;
+    assert_eq!(house.expect(400, "POST", "/apps/9/relays", "nine", relay.clone()).await["field"], "url");
+    let app = |bizid: &str| json!({ "secret": "nine", "relayPrivate": true, "bizid": bizid });
+    house.expect(204, "PUT", "/apps/9", ADMIN, app("8888")).await;
+    house.expect(201, "POST", "/apps/9/relays", "nine", relay).await;
+    let bizid_of = || house.hub.apps().iter().find(|app| app.sdk_app_id == 9).map(AppConfig::bizid);
+    assert_eq!(bizid_of().as_deref(), Some("8888"));
+    for bad in ["a/b", "a_b", &"8".repeat(33)] {
+        assert_eq!(house.expect(400, "PUT", "/apps/9", ADMIN, app(bad)).await["code"], 72002, "{bad}");
+    }
+    house.expect(204, "PUT", "/apps/9", ADMIN, app(&"8".repeat(32))).await;
+    house.expect(204, "PUT", "/apps/9", ADMIN, json!({ "secret": "nine" })).await;
+    assert_eq!(bizid_of().as_deref(), Some("9"));
+}
+
 struct House {
     api: Api,
     hub: Hub,

@@ -32,6 +32,9 @@ pub struct AppRecord {
     pub callback_url: String,
     pub callback_key: String,
     pub callback_private: bool,
+    pub relay_private: bool,
+    /// See [`crate::AppConfig::bizid`]; empty for none.
+    pub bizid: String,
     pub history_messages: u64,
 }
 
@@ -60,6 +63,8 @@ impl AppRecord {
             callback_url: text(&record.callback_url),
             callback_key: text(&record.callback_key),
             callback_private: record.callback_private,
+            relay_private: record.relay_private,
+            bizid: text(&record.bizid),
             history_messages: record.history_messages as usize,
             ..AppConfig::default()
         }
