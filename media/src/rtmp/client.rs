@@ -12,6 +12,7 @@ use super::{
     handshake::ClientHandshake,
     link::{Link, WINDOW_ACK_BYTES},
     message::{Aggregate, Command, Media, MediaKind, Message, MessageType, UserControl, metadata},
+    server::{AUDIO_FOUR_CCS, VIDEO_FOUR_CCS},
     url::RtmpUrl,
 };
 use crate::units::time::Time;
@@ -252,10 +253,13 @@ impl ClientSession {
     }
 
     fn send_connect(&mut self) {
+        let codes = VIDEO_FOUR_CCS.iter().chain(&AUDIO_FOUR_CCS).map(|code| Value::string(code));
         let mut object = vec![
             ("app".into(), Value::string(&self.url.app)),
             ("flashVer".into(), Value::string("FMLE/3.0 (compatible; roomcast)")),
             ("tcUrl".into(), Value::String(self.url.tc_url())),
+            // Enhanced RTMP: what we may send, or take. Other servers pass over it.
+            ("fourCcList".into(), Value::StrictArray(codes.collect())),
         ];
         match self.purpose {
             Purpose::Publish => object.push(("type".into(), Value::string("nonprivate"))),

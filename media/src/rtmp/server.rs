@@ -32,8 +32,8 @@ pub const PING_TIMEOUT: Duration = Duration::from_secs(30);
 pub const COMMANDS_MAX: u32 = 1_000;
 
 /// Codecs that we take, by the FourCC of Enhanced RTMP v2.
-const VIDEO_FOUR_CCS: [&str; 5] = ["avc1", "hvc1", "av01", "vp09", "vp08"];
-const AUDIO_FOUR_CCS: [&str; 2] = ["mp4a", "Opus"];
+pub(super) const VIDEO_FOUR_CCS: [&str; 5] = ["avc1", "hvc1", "av01", "vp09", "vp08"];
+pub(super) const AUDIO_FOUR_CCS: [&str; 2] = ["mp4a", "Opus"];
 /// `FourCcInfoMask.CanForward`.
 const CAN_FORWARD: f64 = 4.0;
 /// `CapsExMask`: ModEx, and neither reconnect requests nor multitrack.

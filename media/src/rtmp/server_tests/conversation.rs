@@ -124,6 +124,22 @@ fn a_client_that_lists_fourccs_is_told_ours() {
 }
 
 #[test]
+fn our_client_lists_its_fourccs_whatever_it_is_there_for() {
+    for purpose in [Purpose::Publish, Purpose::Play] {
+        let mut pair = Pair::new(purpose, "rtmp://h/live/s", 4096);
+        let hello = pair.client.take_output();
+        assert_eq!(pair.server.handle_input(pair.now, &mut &hello[..]), Ok(None));
+        let hello = pair.server.take_output();
+        assert_eq!(pair.client.handle_input(&mut &hello[..]), Ok(None));
+        let connect = pair.client.take_output();
+        assert_eq!(pair.server.handle_input(pair.now, &mut &connect[..]), Ok(None));
+        let answer = output(&mut pair.server, false).pop().unwrap();
+        let command = Command::parse(answer.kind, &answer.payload).unwrap().unwrap();
+        assert!(command.args[0].member("fourCcList").is_some(), "only who lists his is told ours");
+    }
+}
+
+#[test]
 fn a_connection_may_publish_again_after_its_first_stream() {
     let mut pair = Pair::publishing(4096);
     let unpublish = [command("FCUnpublish", vec![]), command("deleteStream", vec![])];
