@@ -14,7 +14,7 @@ use std::{
 use serde_json::Value;
 
 /// Longest time that an end may take: `server.stop_seconds` and a little.
-const STOP_MAX: Duration = Duration::from_secs(5);
+pub const STOP_MAX: Duration = Duration::from_secs(5);
 
 pub const FREE_PORTS: [&str; 10] = [
     "--set",
@@ -172,7 +172,7 @@ impl Running {
     }
 
     /// The exit code, if the program ends in time.
-    fn ends_within(mut self, limit: Duration) -> Option<i32> {
+    pub fn ends_within(mut self, limit: Duration) -> Option<i32> {
         let mut child = self.child.take()?;
         let id = child.id();
         let (sender, ended) = mpsc::channel();

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     http::ask,
-    program::{LOG, Running},
+    program::{LOG, Running, STOP_MAX},
     relay::{DEMO_APP, WAIT_MAX},
     server::TestServer,
     streams::{Ffmpeg, until},
@@ -80,7 +80,7 @@ async fn push_to(here: &Running, user: &str, room: &str) -> Ffmpeg {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn relays_go_on_after_kill_9_and_those_that_were_ended_do_not() {
+async fn relays_go_on_after_kill_9_and_an_orderly_end_and_those_that_were_ended_do_not() {
     if !Ffmpeg::exists() {
         return;
     }
@@ -126,8 +126,10 @@ async fn relays_go_on_after_kill_9_and_those_that_were_ended_do_not() {
     for id in [&out, &back] {
         assert_eq!(relays(here.http(), "DELETE", &format!("/{id}"), "").await.0, 204);
     }
-    here.signal("KILL");
-    drop((here, pusher));
+    // In order this time.
+    here.signal("TERM");
+    assert_eq!(here.ends_within(STOP_MAX), Some(0));
+    drop(pusher);
 
     let here = begin(folder.path());
     assert_eq!(ids(here.http()).await, ["r4"]);

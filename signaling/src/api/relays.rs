@@ -21,7 +21,11 @@ const TEXT_BYTES_MAX: usize = 2_048;
 const BODY: &[Field] = &[
     required("direction", Kind::Text, "`push`: a stream goes there; `pull`: one comes from there"),
     required("url", Kind::Text, "`rtmp://host[:port]/app/name[?query]`, or `rtmps`; the query is never shown again"),
-    optional("stream", Kind::Text, "of `push`: the stream's full name, `{sdkAppID}_{roomID}_{userID}_{main or aux}`"),
+    optional(
+        "stream",
+        Kind::Text,
+        "of `push`: the stream's full name, `{sdkAppID}_{roomID}_{userID}_{main or aux}`, or its older one",
+    ),
     optional("roomID", Kind::Room, "of `pull`: the room into which it comes"),
     optional("userID", Kind::Text, "of `pull`: the member as whom it comes"),
 ];
