@@ -161,6 +161,32 @@ fn pictures_of_h265_go_into_a_room_and_out_again_unchanged_with_the_record_that_
 }
 
 #[test]
+fn of_h265_no_picture_is_sent_that_belongs_before_another_and_the_room_is_told() {
+    let picture = |decoded_ms: u32, kind: u8, later_ms: u8| {
+        let key = kind == 21;
+        let unit = behind_length(&[&h265_slice(kind, 50)]);
+        video(decoded_ms, [&[if key { 0x91 } else { 0xa1 }][..], b"hvc1", &[0, 0, later_ms], &unit].concat().into())
+    };
+    // In the order in which they are decoded: a key frame (CRA), a picture, two that are shown before it; then another key frame, and
+    // two that are shown before it (RASL), which nobody who begins there can decode.
+    let mut tags = vec![video(0, video_header(Codec::H265, &RECORD)), picture(0, 21, 40), picture(40, 1, 120)];
+    let (room, _) = into_room(&tags);
+    assert!(!room.has_b_frames());
+    tags.extend([picture(80, 0, 0), picture(120, 0, 0)]);
+    tags.extend([picture(160, 21, 120), picture(200, 8, 0), picture(240, 8, 0), picture(280, 1, 40)]);
+    let (room, packets) = into_room(&tags);
+    assert!(room.has_b_frames());
+    let shown: Vec<u32> = packets
+        .iter()
+        .filter(|(_, _, packet)| !is_rtcp(packet))
+        .map(|(_, _, packet)| Header::parse(packet).unwrap().timestamp)
+        .collect();
+    let mut shown: Vec<u32> = shown.iter().map(|at| at.wrapping_sub(shown[0]) / 90).collect();
+    shown.dedup();
+    assert_eq!(shown, [0, 120, 240, 280]);
+}
+
+#[test]
 fn h265_by_its_number_of_old_goes_into_a_room_too() {
     let classic = |packet_type: u8, data: &[u8]| Bytes::from([&[0x1c, packet_type, 0, 0, 0][..], data].concat());
     let slice = behind_length(&[&h265_slice(19, 100)]);

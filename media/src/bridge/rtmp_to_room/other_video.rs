@@ -48,6 +48,12 @@ impl VideoIn {
         if data.is_empty() || (self.awaiting_key && !key) {
             return;
         }
+        // As with H.264: what belongs before a picture that was sent is not sent, among it what only can be decoded with pictures
+        // from before a key frame. Of these codecs only H.265 has such.
+        if codec == Codec::H265 && self.latest_us.is_some_and(|latest_us| pts_us < latest_us) {
+            return self.see_b_frames();
+        }
+        self.latest_us = self.latest_us.max(Some(pts_us));
         let timestamp = self.stream.timestamp_of_us(pts_us);
         let sent = match codec {
             Codec::Vp8 => self.stream.send_vp8(timestamp, data, sink),

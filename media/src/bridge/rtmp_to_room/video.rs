@@ -119,7 +119,7 @@ impl VideoIn {
     /// Whether B-frames are there and left out.
     pub(super) fn leaves_b_frames_out(&self) -> bool {
         #[cfg(feature = "reencode")]
-        if self.reencoding.is_on() {
+        if self.codec == Some(Codec::H264) && self.reencoding.is_on() {
             return false;
         }
         self.b_frames_seen
@@ -199,7 +199,7 @@ impl VideoIn {
         }
     }
 
-    fn see_b_frames(&mut self) {
+    pub(super) fn see_b_frames(&mut self) {
         if !std::mem::replace(&mut self.b_frames_seen, true) {
             warn!(
                 "the publisher sends B-frames, which WebRTC cannot show: they are left out and motion will not be smooth; \
