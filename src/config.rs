@@ -361,7 +361,7 @@ settings! {
         /// docs/rtmp.md.
         reencode_b_frames: bool = "false",
         /// What RTMP and FLV players get is gathered for so many milliseconds: longer costs less for each player, and delays
-        /// by as much. 0: not at all.
+        /// by as much. Pictures that are further apart do not wait. 0: nothing does.
         player_merge_ms: Whole<0, 1000> = "30",
         /// A new RTMP or FLV player gets everything since the last key frame, and shows a picture at once, if that is no
         /// longer than so many milliseconds. Otherwise it waits for the next key frame, and is less behind then. 0: it
