@@ -362,15 +362,6 @@ fn audio_that_stops_is_silence_and_comes_back_in_its_place() {
 }
 
 #[test]
-fn other_video_is_left_out_and_its_audio_goes_on() {
-    let made = into_room(&live(tags(BASELINE_AAC44)));
-    let mut bridge = RoomToFlv::new(true, Some(Codec::H265), 128_000);
-    let out = out_of_room(&mut bridge, made, START + Duration::from_secs(2));
-    assert!(out.iter().all(|tag| tag.kind != TagKind::Video));
-    assert!(out.len() > 80 && !bridge.poll_key_wanted(START));
-}
-
-#[test]
 fn a_publisher_that_comes_back_with_another_ssrc_goes_on_in_time() {
     let mut arriving = into_room(&live(tags(BASELINE_AAC44)));
     let again = into_room(&live(tags(BASELINE_AAC44)));
