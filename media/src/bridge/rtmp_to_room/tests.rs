@@ -198,7 +198,7 @@ fn sound_from_before_a_pause_is_not_played_when_somebody_listens_after_it() {
 #[test]
 fn viewers_are_told_to_hold_pictures_until_their_sound_is_there() {
     // Everything comes at its time: an Opus frame and what a browser keeps.
-    assert_eq!(run(BASELINE_AAC44, 0).1.holds, [10]);
+    assert_eq!(run(BASELINE_AAC44, 0).1.holds, [11]);
     // The same with sound that comes 100 ms late.
     let (mut bridge, mut got) = (bridge(), Got::default());
     let mut order: Vec<(u64, Tag)> = (tags(BASELINE_AAC44).into_iter())
@@ -212,7 +212,7 @@ fn viewers_are_told_to_hold_pictures_until_their_sound_is_there() {
             true
         });
     }
-    assert_eq!(got.holds, [20]);
+    assert_eq!(got.holds, [21]);
     assert!(run(BFRAMES, 0).1.holds.is_empty(), "no sound, nothing to wait for");
 }
 
