@@ -260,7 +260,7 @@ impl SizedEncoder {
             // Every picture that comes in goes out.
             .skip_frames(false)
             .intra_frame_period(IntraFramePeriod::from_num_frames(0))
-            // Streams are many; each has a thread already.
+            // Streams are many, and share the threads of the bridge.
             .num_threads(1);
         let encoder = Encoder::with_api_config(OpenH264API::from_source(), config).map_err(ReencodeError::Setup)?;
         Ok(SizedEncoder { encoder, dimensions, bitrate_bps })

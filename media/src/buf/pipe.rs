@@ -117,7 +117,7 @@ impl PipeWriter {
 
     /// Wakes the reader of a [`relay`] if anything was written since this was last called: once for a whole batch.
     pub fn announce(&self) {
-        // Only the writer's thread touches this flag.
+        // Only the writer touches this flag, and there is one at a time.
         if self.0.unannounced.load(Ordering::Relaxed) {
             self.0.unannounced.store(false, Ordering::Relaxed);
             (self.0.wake)();

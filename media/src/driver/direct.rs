@@ -237,11 +237,15 @@ impl State {
             (true, _) => self.socket.try_write(second)?,
         };
         let of_first = written.min(first.len());
-        self.rest[0].advance(of_first);
-        self.rest[1].advance(written - of_first);
+        for (part, sent) in self.rest.iter_mut().zip([of_first, written - of_first]) {
+            part.advance(sent);
+            if part.is_empty() {
+                // What was sent need not be held.
+                *part = Bytes::new();
+            }
+        }
         if self.rest[0].is_empty() {
-            // What was sent need not be held.
-            self.rest[0] = std::mem::take(&mut self.rest[1]);
+            self.rest.swap(0, 1);
         }
         Ok(())
     }
