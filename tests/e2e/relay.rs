@@ -39,16 +39,61 @@ pub async fn start(server: &TestServer, body: Value) -> String {
 
 /// Waits until the relay is as wanted.
 pub async fn until_so(server: &TestServer, id: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    let look = async || {
+        let answer = api(server, STRICT_APP, "GET", &format!("/{id}"), "").await;
+        serde_json::from_str(&answer.text()).expect("JSON")
+    };
+    poll(look, is_so).await
+}
+
+/// Looks again and again until what is seen is as wanted: the API tells of no changes.
+pub async fn poll(look: impl AsyncFn() -> Value, is_so: impl Fn(&Value) -> bool) -> Value {
     let began = Instant::now();
     loop {
-        let answer = api(server, STRICT_APP, "GET", &format!("/{id}"), "").await;
-        let relay: Value = serde_json::from_str(&answer.text()).expect("JSON");
-        if is_so(&relay) {
-            return relay;
+        let seen = look().await;
+        if is_so(&seen) {
+            return seen;
         }
-        assert!(began.elapsed() < WAIT_MAX, "{relay}");
+        assert!(began.elapsed() < WAIT_MAX, "{seen}");
         sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Carries a stream from here to there, and from there back as another, until both relays are deleted. `first`: of three rooms;
+/// `over`: makes of an `rtmp` address the one that is used. Returns what the API said of the relay out while it ran.
+pub async fn there_and_back(here: &TestServer, there: &TestServer, first: u32, over: fn(&str) -> String) -> Value {
+    let [room, other_room, back_room] = [first, first + 1, first + 2];
+    let ticket = here.ticket(STRICT_APP, "pusher", &room.to_string());
+    let _push = Ffmpeg::push_sized(&here.push_url(&ticket), "160x120");
+    let relayed = there.ticket(DEMO_APP, "relayed", &other_room.to_string());
+    let stream = format!("{STRICT_APP}_{room}_pusher_main");
+    let url = over(&there.push_url(&relayed));
+    let out = start(here, json!({ "direction": "push", "url": url, "stream": stream })).await;
+    let name = format!("live/{DEMO_APP}_{other_room}_relayed_main");
+    until(there.http, &format!("/{name}.flv"), 200).await;
+    let running_out = until_so(here, &out, |relay| relay["bytesOut"].as_u64() > Some(20_000)).await;
+    println!("relay out: {running_out}");
+    assert_eq!((&running_out["state"], &running_out["direction"]), (&json!("running"), &json!("push")));
+
+    let url = over(&format!("rtmp://{}/{name}", there.rtmp));
+    let back = start(here, json!({ "direction": "pull", "url": url, "roomID": back_room, "userID": "pulled" })).await;
+    let viewer = here.ticket(STRICT_APP, "viewer", &back_room.to_string());
+    let path = format!(
+        "/live/{STRICT_APP}_{back_room}_pulled_main.flv?userid=viewer&usersig={}&privatemapkey={}",
+        viewer.user_sig, viewer.private_map_key
+    );
+    until(here.http, &path, 200).await;
+    let running = until_so(here, &back, |relay| relay["bytesIn"].as_u64() > Some(20_000)).await;
+    println!("relay in: {running}");
+    let list: Value = serde_json::from_str(&api(here, STRICT_APP, "GET", "", "").await.text()).expect("JSON");
+    assert_eq!(list["relays"].as_array().map(Vec::len), Some(2));
+
+    assert_eq!(api(here, STRICT_APP, "DELETE", &format!("/{back}"), "").await.status, 204);
+    until(here.http, &path, 404).await;
+    assert_eq!(api(here, STRICT_APP, "DELETE", &format!("/{out}"), "").await.status, 204);
+    until(there.http, &format!("/{name}.flv"), 404).await;
+    assert_eq!(api(here, STRICT_APP, "DELETE", &format!("/{out}"), "").await.status, 404);
+    running_out
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,35 +103,7 @@ async fn a_stream_goes_to_another_roomcast_and_comes_back_as_another() {
     }
     let quiet = ["demo.test_stream=false", "signaling.republish_seconds=0"];
     let (here, there) = (TestServer::start(&quiet).await, TestServer::start(&quiet).await);
-    let ticket = here.ticket(STRICT_APP, "pusher", "91");
-    let _push = Ffmpeg::push_sized(&here.push_url(&ticket), "160x120");
-    let relayed = there.ticket(DEMO_APP, "relayed", "92");
-    let stream = format!("{STRICT_APP}_91_pusher_main");
-    let out = start(&here, json!({ "direction": "push", "url": there.push_url(&relayed), "stream": stream })).await;
-    let name = format!("live/{DEMO_APP}_92_relayed_main");
-    until(there.http, &format!("/{name}.flv"), 200).await;
-    let running = until_so(&here, &out, |relay| relay["bytesOut"].as_u64() > Some(20_000)).await;
-    println!("relay out: {running}");
-    assert_eq!((&running["state"], &running["direction"]), (&json!("running"), &json!("push")));
-
-    let url = format!("rtmp://{}/{name}", there.rtmp);
-    let back = start(&here, json!({ "direction": "pull", "url": url, "roomID": 93, "userID": "pulled" })).await;
-    let viewer = here.ticket(STRICT_APP, "viewer", "93");
-    let path = format!(
-        "/live/{STRICT_APP}_93_pulled_main.flv?userid=viewer&usersig={}&privatemapkey={}",
-        viewer.user_sig, viewer.private_map_key
-    );
-    until(here.http, &path, 200).await;
-    let running = until_so(&here, &back, |relay| relay["bytesIn"].as_u64() > Some(20_000)).await;
-    println!("relay in: {running}");
-    let list: Value = serde_json::from_str(&api(&here, STRICT_APP, "GET", "", "").await.text()).expect("JSON");
-    assert_eq!(list["relays"].as_array().map(Vec::len), Some(2));
-
-    assert_eq!(api(&here, STRICT_APP, "DELETE", &format!("/{back}"), "").await.status, 204);
-    until(here.http, &path, 404).await;
-    assert_eq!(api(&here, STRICT_APP, "DELETE", &format!("/{out}"), "").await.status, 204);
-    until(there.http, &format!("/{name}.flv"), 404).await;
-    assert_eq!(api(&here, STRICT_APP, "DELETE", &format!("/{out}"), "").await.status, 404);
+    there_and_back(&here, &there, 91, str::to_owned).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

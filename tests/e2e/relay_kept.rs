@@ -1,18 +1,13 @@
 //! Relays outlive the server: it is killed, comes back, and carries on what it was told to carry.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{fs, net::SocketAddr, path::Path, time::Instant};
 
 use serde_json::{Value, json};
 
 use crate::{
     http::ask,
     program::{LOG, Running, STOP_MAX},
-    relay::{DEMO_APP, WAIT_MAX},
+    relay::{DEMO_APP, WAIT_MAX, poll},
     server::TestServer,
     streams::{Ffmpeg, until},
 };
@@ -58,15 +53,7 @@ async fn ids(http: SocketAddr) -> Vec<String> {
 }
 
 async fn until_so(http: SocketAddr, id: &str, is_so: impl Fn(&Value) -> bool) -> Value {
-    let began = Instant::now();
-    loop {
-        let (_, relay) = relays(http, "GET", &format!("/{id}"), "").await;
-        if is_so(&relay) {
-            return relay;
-        }
-        assert!(began.elapsed() < WAIT_MAX, "{relay}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    poll(async || relays(http, "GET", &format!("/{id}"), "").await.1, is_so).await
 }
 
 async fn push_to(here: &Running, user: &str, room: &str) -> Ffmpeg {

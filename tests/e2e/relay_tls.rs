@@ -5,9 +5,9 @@ use std::net::{SocketAddr, TcpListener};
 use serde_json::{Value, json};
 
 use crate::{
-    relay::{DEMO_APP, api, start, until_so},
+    relay::{DEMO_APP, api, start, there_and_back, until_so},
     server::{STRICT_APP, TestServer},
-    streams::{Ffmpeg, until},
+    streams::Ffmpeg,
 };
 
 /// A server that believes this one's certificate.
@@ -27,32 +27,8 @@ async fn a_stream_goes_to_another_roomcast_and_comes_back_over_rtmps() {
     }
     let there = TestServer::start(&["demo.test_stream=false", "signaling.republish_seconds=0"]).await;
     let here = believing(&there).await;
-    let ticket = here.ticket(STRICT_APP, "pusher", "191");
-    let _push = Ffmpeg::push_sized(&here.push_url(&ticket), "160x120");
-    let url = over_tls(&there.push_url(&there.ticket(DEMO_APP, "relayed", "192")));
-    let stream = format!("{STRICT_APP}_191_pusher_main");
-    let out = start(&here, json!({ "direction": "push", "url": url, "stream": stream })).await;
-    let name = format!("live/{DEMO_APP}_192_relayed_main");
-    until(there.http, &format!("/{name}.flv"), 200).await;
-    let running = until_so(&here, &out, |relay| relay["bytesOut"].as_u64() > Some(20_000)).await;
-    println!("relay out: {running}");
-    assert_eq!(running["state"], "running");
+    let running = there_and_back(&here, &there, 191, over_tls).await;
     assert!(running["url"].as_str().is_some_and(|url| url.starts_with("rtmps://127.0.0.1:")), "{running}");
-
-    let url = format!("rtmps://{}/{name}", there.rtmp);
-    let back = start(&here, json!({ "direction": "pull", "url": url, "roomID": 193, "userID": "pulled" })).await;
-    let viewer = here.ticket(STRICT_APP, "viewer", "193");
-    let path = format!(
-        "/live/{STRICT_APP}_193_pulled_main.flv?userid=viewer&usersig={}&privatemapkey={}",
-        viewer.user_sig, viewer.private_map_key
-    );
-    until(here.http, &path, 200).await;
-    let running = until_so(&here, &back, |relay| relay["bytesIn"].as_u64() > Some(20_000)).await;
-    println!("relay in: {running}");
-    assert_eq!(api(&here, STRICT_APP, "DELETE", &format!("/{back}"), "").await.status, 204);
-    until(here.http, &path, 404).await;
-    assert_eq!(api(&here, STRICT_APP, "DELETE", &format!("/{out}"), "").await.status, 204);
-    until(there.http, &format!("/{name}.flv"), 404).await;
 }
 
 /// What the first attempt to pull from this URL ends with.
